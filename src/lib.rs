@@ -1,0 +1,5 @@
+#![forbid(unsafe_code)]
+
+mod model;
+
+pub use model::*;

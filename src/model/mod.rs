@@ -1,0 +1,29 @@
+//! The nouns: values and arithmetic that every other room is built on.
+
+mod hash_key;
+#[cfg(feature = "client")]
+mod operation;
+#[cfg(feature = "client")]
+mod position;
+#[cfg(feature = "client")]
+mod sequence_number;
+#[cfg(feature = "client")]
+mod shard;
+#[cfg(feature = "client")]
+mod shard_map;
+#[cfg(feature = "client")]
+mod timestamp;
+
+pub use hash_key::{HashKey, HashKeyRange, ParseHashKeyError};
+#[cfg(feature = "client")]
+pub use operation::Operation;
+#[cfg(feature = "client")]
+pub use position::{ShardPosition, StartPosition};
+#[cfg(feature = "client")]
+pub use sequence_number::{ParseSequenceNumberError, SequenceNumber};
+#[cfg(feature = "client")]
+pub use shard::{Shard, ShardId, ShardRef};
+#[cfg(feature = "client")]
+pub use shard_map::ShardMap;
+#[cfg(feature = "client")]
+pub use timestamp::Timestamp;

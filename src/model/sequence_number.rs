@@ -1,0 +1,131 @@
+use std::cmp::Ordering;
+use std::fmt;
+use std::hash::{Hash, Hasher};
+use std::str::FromStr;
+use std::sync::Arc;
+
+/// The place of a Kinesis record within its shard: a decimal number, ordered by value.
+///
+/// The text is kept as the service gave it, because it is handed back to the service; `9` is
+/// nevertheless less than `10`, and `07` equals `7`. Cheap to clone.
+#[derive(Clone)]
+pub struct SequenceNumber(Arc<str>);
+
+impl SequenceNumber {
+    /// Returns the digits as the service wrote them.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    fn significant(&self) -> &str {
+        self.0.trim_start_matches('0')
+    }
+}
+
+/// No service writes longer ones: `0|([1-9]\d{0,128})` in `API_GetShardIterator.html`.
+const DIGITS_MAX: usize = 129;
+
+impl FromStr for SequenceNumber {
+    type Err = ParseSequenceNumberError;
+
+    fn from_str(text: &str) -> Result<SequenceNumber, ParseSequenceNumberError> {
+        let digits = (1..=DIGITS_MAX).contains(&text.len())
+            && text.bytes().all(|byte| byte.is_ascii_digit());
+        if !digits {
+            return Err(ParseSequenceNumberError {
+                text: text.chars().take(DIGITS_MAX).collect(),
+            });
+        }
+        Ok(SequenceNumber(text.into()))
+    }
+}
+
+impl PartialEq for SequenceNumber {
+    fn eq(&self, other: &SequenceNumber) -> bool {
+        self.significant() == other.significant()
+    }
+}
+
+impl Eq for SequenceNumber {}
+
+impl Hash for SequenceNumber {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.significant().hash(state);
+    }
+}
+
+impl Ord for SequenceNumber {
+    fn cmp(&self, other: &SequenceNumber) -> Ordering {
+        let (ours, theirs) = (self.significant(), other.significant());
+        ours.len().cmp(&theirs.len()).then_with(|| ours.cmp(theirs))
+    }
+}
+
+impl PartialOrd for SequenceNumber {
+    fn partial_cmp(&self, other: &SequenceNumber) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl fmt::Debug for SequenceNumber {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Display for SequenceNumber {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// The text was not a decimal number of 1 to 129 digits.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ParseSequenceNumberError {
+    text: String,
+}
+
+impl fmt::Display for ParseSequenceNumberError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "sequence number {:?} is not a decimal number of 1 to {DIGITS_MAX} digits",
+            self.text
+        )
+    }
+}
+
+impl std::error::Error for ParseSequenceNumberError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn number(text: &str) -> SequenceNumber {
+        text.parse().expect("a sequence number")
+    }
+
+    #[test]
+    fn order_is_by_value_and_not_by_text() {
+        let sorted = [
+            "0",
+            "7",
+            "9",
+            "10",
+            "49590338271490256608559692538361571095921575989136588898",
+        ];
+        for pair in sorted.windows(2) {
+            assert!(number(pair[0]) < number(pair[1]), "{pair:?}");
+        }
+        assert_eq!(number("007"), number("7"));
+        assert_eq!(number("007").as_str(), "007");
+    }
+
+    #[test]
+    fn anything_but_digits_is_refused() {
+        for text in ["", "-1", "1a", " 1", "LATEST", &"1".repeat(130)] {
+            assert!(text.parse::<SequenceNumber>().is_err(), "{text:?}");
+        }
+        assert!("1".repeat(129).parse::<SequenceNumber>().is_ok());
+    }
+}
