@@ -1,0 +1,439 @@
+//! The one error of the crate, and the judgement on what to do about it.
+
+mod transport;
+mod verdict;
+
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::model::{Operation, ShardRef};
+
+pub use transport::TransportError;
+pub(crate) use verdict::Verdict;
+
+/// What this crate's calls return.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// What went wrong, in the course of what, with what, and what to do about it.
+///
+/// One pointer wide and cheap to clone, because one failed PutRecords fails up to 500 Kinesis
+/// records. Never holds secrets or record data.
+#[derive(Clone)]
+pub struct Error(Arc<Inner>);
+
+#[derive(Clone)]
+struct Inner {
+    kind: Arc<ErrorKind>,
+    context: Context,
+}
+
+/// What was being done when the error came up.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Context {
+    pub operation: Option<Operation>,
+    pub stream: Option<Arc<str>>,
+    pub shard: Option<ShardRef>,
+    pub request_id: Option<String>,
+    pub attempts: u32,
+    pub elapsed: Duration,
+}
+
+/// What went wrong.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// A checkpoint could not be saved or loaded.
+    Checkpoint {
+        /// What was being done to which file.
+        doing: String,
+        /// What the operating system said.
+        source: io::Error,
+    },
+    /// The consumer or producer was closed or told to stop.
+    Closed,
+    /// A setting is missing or is not what it has to be.
+    Config {
+        /// The setting.
+        key: String,
+        /// What it was set to; empty if it was not set.
+        value: String,
+        /// What it has to be.
+        expected: String,
+    },
+    /// No place had credentials.
+    Credentials {
+        /// Each place that was tried, and what it lacked.
+        tried: Vec<(String, String)>,
+    },
+    /// A record was not stored within its time to live.
+    Expired {
+        /// Its time to live, the KPL's `RecordTtl`.
+        ttl: Duration,
+        /// The last thing that kept it from being stored.
+        cause: Option<Error>,
+    },
+    /// The queue limit is reached; only the calls that do not wait return this.
+    Full {
+        /// What is used up: records or bytes.
+        limit: String,
+    },
+    /// A record breaks one of the service's rules.
+    InvalidRecord {
+        /// The rule, and how the record breaks it.
+        reason: String,
+    },
+    /// Something that was read is not what it should be.
+    Malformed {
+        /// What was read.
+        what: &'static str,
+        /// What is wrong with it.
+        detail: String,
+    },
+    /// A record is larger than the service takes.
+    RecordTooLarge {
+        /// Its size: data and partition key.
+        bytes: usize,
+        /// The largest size allowed.
+        limit_bytes: usize,
+    },
+    /// The service answered with an error.
+    Service {
+        /// The error's name, such as `ResourceNotFoundException`.
+        code: String,
+        /// The service's own words.
+        message: String,
+        /// The HTTP status, or 200 for an entry of PutRecords.
+        status: u16,
+    },
+    /// A thread of this crate ended without a result. A bug; the text helps to find it.
+    Thread {
+        /// The thread's name.
+        name: String,
+        /// What it said last.
+        message: String,
+    },
+    /// The service could not be reached, or stopped talking.
+    Transport(TransportError),
+}
+
+impl Error {
+    pub(crate) fn new(kind: ErrorKind) -> Error {
+        Error(Arc::new(Inner {
+            kind: Arc::new(kind),
+            context: Context::default(),
+        }))
+    }
+
+    pub(crate) fn config(
+        key: &str,
+        value: impl Into<String>,
+        expected: impl Into<String>,
+    ) -> Error {
+        let (key, value, expected) = (key.to_owned(), value.into(), expected.into());
+        Error::new(ErrorKind::Config {
+            key,
+            value,
+            expected,
+        })
+    }
+
+    pub(crate) fn malformed(what: &'static str, detail: impl fmt::Display) -> Error {
+        Error::new(ErrorKind::Malformed {
+            what,
+            detail: detail.to_string(),
+        })
+    }
+
+    /// The same error, with more said about its circumstances.
+    pub(crate) fn within(mut self, change: impl FnOnce(&mut Context)) -> Error {
+        change(&mut Arc::make_mut(&mut self.0).context);
+        self
+    }
+
+    /// Says what went wrong.
+    pub fn kind(&self) -> &ErrorKind {
+        &self.0.kind
+    }
+
+    /// Returns the call that failed, if it was one.
+    pub fn operation(&self) -> Option<Operation> {
+        self.0.context.operation
+    }
+
+    /// Returns the stream it concerns.
+    pub fn stream(&self) -> Option<&str> {
+        self.0
+            .context
+            .stream
+            .as_deref()
+            .or_else(|| self.shard().map(|shard| &*shard.stream))
+    }
+
+    /// Returns the shard it concerns.
+    pub fn shard(&self) -> Option<&ShardRef> {
+        self.0.context.shard.as_ref()
+    }
+
+    /// Returns the service's name for the failed request, which AWS support asks for.
+    pub fn request_id(&self) -> Option<&str> {
+        self.0.context.request_id.as_deref()
+    }
+
+    /// Counts the attempts that were made; 0 if no call was made.
+    pub fn attempts(&self) -> u32 {
+        self.0.context.attempts
+    }
+
+    /// Says whether the service asked for fewer or smaller calls.
+    pub fn is_throttled(&self) -> bool {
+        self.verdict() == Verdict::Throttled
+    }
+
+    /// Says whether the same call may succeed later without a change on this side.
+    pub fn is_retryable(&self) -> bool {
+        matches!(self.verdict(), Verdict::Retry | Verdict::Throttled)
+    }
+
+    pub(crate) fn verdict(&self) -> Verdict {
+        Verdict::on(self.kind())
+    }
+
+    /// The error code of the service, or the name of the failure where the service said nothing.
+    pub(crate) fn code(&self) -> &str {
+        match self.kind() {
+            ErrorKind::Service { code, .. } => code,
+            ErrorKind::Expired { .. } => "Expired",
+            ErrorKind::Transport(error) => error.code(),
+            ErrorKind::Malformed { .. } => "MalformedResponse",
+            _ => "Error",
+        }
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Error")
+            .field("kind", &self.0.kind)
+            .field("context", &self.0.context)
+            .finish()
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let context = &self.0.context;
+        if let Some(operation) = context.operation {
+            write!(f, "{operation}{}: ", Subject(context))?;
+        }
+        self.kind().fmt(f)?;
+        context.fmt_attempts(f)?;
+        self.kind()
+            .advice()
+            .map_or(Ok(()), |advice| write!(f, "; {advice}"))
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self.kind() {
+            ErrorKind::Checkpoint { source, .. } => Some(source),
+            ErrorKind::Expired {
+                cause: Some(cause), ..
+            } => Some(cause),
+            ErrorKind::Transport(source) => Some(source),
+            _ => None,
+        }
+    }
+}
+
+impl From<TransportError> for Error {
+    fn from(error: TransportError) -> Error {
+        Error::new(ErrorKind::Transport(error))
+    }
+}
+
+/// ` on stream S, shard X`, as far as it is known.
+struct Subject<'a>(&'a Context);
+
+impl fmt::Display for Subject<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (&self.0.shard, &self.0.stream) {
+            (Some(shard), _) => write!(f, " on {shard}"),
+            (None, Some(stream)) => write!(f, " on stream {stream}"),
+            (None, None) => Ok(()),
+        }
+    }
+}
+
+impl Context {
+    fn fmt_attempts(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let plural = if self.attempts == 1 { "" } else { "s" };
+        let tried = format!(
+            "{} attempt{plural} in {:.1} s",
+            self.attempts,
+            self.elapsed.as_secs_f64()
+        );
+        match (self.attempts, &self.request_id) {
+            (0, _) => Ok(()),
+            (_, None) => write!(f, " ({tried})"),
+            (_, Some(request_id)) => write!(f, " ({tried}, request {request_id})"),
+        }
+    }
+}
+
+impl fmt::Display for ErrorKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ErrorKind::Checkpoint { doing, source } => write!(f, "{doing}: {source}"),
+            ErrorKind::Closed => f.write_str("closed"),
+            ErrorKind::Config {
+                key,
+                value,
+                expected,
+            } if value.is_empty() => {
+                write!(f, "{key} is not set: it has to be {expected}")
+            }
+            ErrorKind::Config {
+                key,
+                value,
+                expected,
+            } => write!(f, "{key}: {value:?} is not {expected}"),
+            ErrorKind::Credentials { tried } => {
+                let tried: Vec<_> = tried
+                    .iter()
+                    .map(|(place, lack)| format!("{place}: {lack}"))
+                    .collect();
+                write!(f, "no credentials: {}", tried.join("; "))
+            }
+            ErrorKind::Expired { ttl, cause } => {
+                write!(
+                    f,
+                    "not stored within the record's time to live of {} ms",
+                    ttl.as_millis()
+                )?;
+                cause
+                    .as_ref()
+                    .map_or(Ok(()), |cause| write!(f, ": {cause}"))
+            }
+            ErrorKind::Full { limit } => write!(f, "the queue limit of {limit} is reached"),
+            ErrorKind::InvalidRecord { reason } => f.write_str(reason),
+            ErrorKind::Malformed { what, detail } => write!(f, "{what} is malformed: {detail}"),
+            ErrorKind::RecordTooLarge { bytes, limit_bytes } => {
+                write!(
+                    f,
+                    "the record's data and partition key are {bytes} bytes, the limit is {limit_bytes}"
+                )
+            }
+            ErrorKind::Service {
+                code,
+                message,
+                status,
+            } if code.is_empty() => {
+                write!(f, "HTTP status {status}: {message}")
+            }
+            ErrorKind::Service { code, message, .. } if message.is_empty() => f.write_str(code),
+            ErrorKind::Service { code, message, .. } => write!(f, "{code}: {message}"),
+            ErrorKind::Thread { name, message } => write!(f, "thread {name} died: {message}"),
+            ErrorKind::Transport(error) => error.fmt(f),
+        }
+    }
+}
+
+impl ErrorKind {
+    /// What to do now, for the failures whose cure is known.
+    fn advice(&self) -> Option<&'static str> {
+        match self {
+            ErrorKind::Credentials { .. } => {
+                Some("set one of them, or give the client a provider of your own")
+            }
+            ErrorKind::Expired { .. } => Some("raise record_ttl, or put less than the shards take"),
+            ErrorKind::Full { .. } => Some("wait for deliveries, or raise it"),
+            ErrorKind::Service { code, .. } => service_advice(code),
+            ErrorKind::Transport(error) => error.advice(),
+            _ => None,
+        }
+    }
+}
+
+fn service_advice(code: &str) -> Option<&'static str> {
+    Some(match code {
+        "AccessDeniedException" => "the IAM policy of these credentials has to allow the call",
+        "ExpiredTokenException" => "get new credentials: the session token is no longer valid",
+        "InvalidSignatureException" => "check the secret key, the region and this machine's clock",
+        "ProvisionedThroughputExceededException" => {
+            "another program may share the shard: call less often, or split it"
+        }
+        "ResourceNotFoundException" => "check the stream's name, the region and the account",
+        "UnrecognizedClientException" => "check the access key: the service does not know it",
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn service(code: &str, message: &str) -> Error {
+        let (code, message) = (code.to_owned(), message.to_owned());
+        Error::new(ErrorKind::Service {
+            code,
+            message,
+            status: 400,
+        })
+    }
+
+    #[test]
+    fn an_error_is_one_pointer_wide_and_can_cross_threads() {
+        fn crosses_threads<T: Send + Sync + 'static>() {}
+        crosses_threads::<Error>();
+        assert_eq!(size_of::<Error>(), size_of::<usize>());
+        assert_eq!(size_of::<Result<(), Error>>(), size_of::<usize>());
+    }
+
+    #[test]
+    fn a_message_says_what_was_done_to_what_and_what_to_do_now() {
+        let error =
+            service("ProvisionedThroughputExceededException", "Rate exceeded").within(|context| {
+                context.operation = Some(Operation::GetRecords);
+                context.shard = Some(ShardRef::new("orders", "shardId-000000000007"));
+                context.request_id = Some("7c1f".to_owned());
+                context.attempts = 4;
+                context.elapsed = Duration::from_millis(1_900);
+            });
+        assert_eq!(
+            error.to_string(),
+            "GetRecords on stream orders, shard shardId-000000000007: ProvisionedThroughputExceededException: \
+             Rate exceeded (4 attempts in 1.9 s, request 7c1f); another program may share the shard: call less \
+             often, or split it"
+        );
+        assert_eq!(error.stream(), Some("orders"));
+        assert!(error.is_throttled() && error.is_retryable());
+    }
+
+    #[test]
+    fn more_context_never_changes_the_error_it_was_cloned_from() {
+        let plain = service("InternalFailure", "");
+        let detailed = plain.clone().within(|context| context.attempts = 1);
+        assert_eq!(plain.to_string(), "InternalFailure");
+        assert_eq!(detailed.to_string(), "InternalFailure (1 attempt in 0.0 s)");
+    }
+
+    #[test]
+    fn a_setting_is_named_with_its_value_and_what_it_has_to_be() {
+        let region = "a region such as us-east-1";
+        for (value, message) in [
+            (
+                "",
+                "region is not set: it has to be a region such as us-east-1",
+            ),
+            (
+                "US East",
+                "region: \"US East\" is not a region such as us-east-1",
+            ),
+        ] {
+            assert_eq!(Error::config("region", value, region).to_string(), message);
+        }
+    }
+}

@@ -1,0 +1,82 @@
+use std::fmt;
+use std::io;
+use std::time::Duration;
+
+/// Why a request got no answer.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum TransportError {
+    /// No connection was made.
+    Connect(io::Error),
+    /// The endpoint's name has no address.
+    Dns(String),
+    /// The connection broke, or what came over it was not HTTP.
+    Io(io::Error),
+    /// No answer came in time.
+    Timeout(Duration),
+    /// The encrypted connection was not agreed on.
+    Tls(String),
+    /// The answer was longer than any the service gives.
+    TooLarge {
+        /// The longest answer taken, in bytes.
+        limit_bytes: usize,
+    },
+}
+
+impl TransportError {
+    /// Says whether the request may have reached the service, and been carried out there.
+    pub fn may_have_been_sent(&self) -> bool {
+        match self {
+            TransportError::Connect(_) | TransportError::Dns(_) | TransportError::Tls(_) => false,
+            TransportError::Io(_)
+            | TransportError::Timeout(_)
+            | TransportError::TooLarge { .. } => true,
+        }
+    }
+
+    pub(crate) fn code(&self) -> &'static str {
+        match self {
+            TransportError::Connect(_) => "ConnectError",
+            TransportError::Dns(_) => "DnsError",
+            TransportError::Io(_) => "IoError",
+            TransportError::Timeout(_) => "Timeout",
+            TransportError::Tls(_) => "TlsError",
+            TransportError::TooLarge { .. } => "TooLarge",
+        }
+    }
+
+    pub(crate) fn advice(&self) -> Option<&'static str> {
+        match self {
+            TransportError::Connect(_) | TransportError::Dns(_) => {
+                Some("check the endpoint and the region, and that this machine can reach it")
+            }
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for TransportError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            TransportError::Connect(error) => write!(f, "cannot connect: {error}"),
+            TransportError::Dns(host) => write!(f, "{host} has no address"),
+            TransportError::Io(error) => write!(f, "the connection failed: {error}"),
+            TransportError::Timeout(after) => {
+                write!(f, "no answer within {:.1} s", after.as_secs_f64())
+            }
+            TransportError::Tls(reason) => write!(f, "TLS failed: {reason}"),
+            TransportError::TooLarge { limit_bytes } => {
+                write!(f, "the answer is longer than {limit_bytes} bytes")
+            }
+        }
+    }
+}
+
+impl std::error::Error for TransportError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            TransportError::Connect(error) | TransportError::Io(error) => Some(error),
+            _ => None,
+        }
+    }
+}

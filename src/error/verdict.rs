@@ -1,0 +1,130 @@
+use crate::error::{ErrorKind, TransportError};
+
+/// What to do about a failed call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// Nothing helps but a change on this side.
+    Fatal,
+    /// The shard iterator has lived out its five minutes: take a new one.
+    NewIterator,
+    /// The session token has run out: get new credentials, once.
+    RefreshCredentials,
+    /// The same call may succeed later.
+    Retry,
+    /// The service asks for fewer or smaller calls.
+    Throttled,
+}
+
+impl Verdict {
+    pub(crate) fn on(kind: &ErrorKind) -> Verdict {
+        match kind {
+            ErrorKind::Service { code, status, .. } => on_service(code, *status),
+            ErrorKind::Transport(error) => on_transport(error),
+            // A garbled answer to a call that went through is as good as a lost one.
+            ErrorKind::Malformed {
+                what: "response", ..
+            } => Verdict::Retry,
+            _ => Verdict::Fatal,
+        }
+    }
+}
+
+fn on_service(code: &str, status: u16) -> Verdict {
+    match code {
+        "ExpiredIteratorException" => Verdict::NewIterator,
+        "ExpiredToken" | "ExpiredTokenException" => Verdict::RefreshCredentials,
+        // Every name under which AWS services ask for patience; botocore retries the same list:
+        // https://docs.aws.amazon.com/general/latest/gr/api-retries.html
+        "KMSThrottlingException"
+        | "LimitExceededException"
+        | "ProvisionedThroughputExceededException"
+        | "RequestLimitExceeded"
+        | "SlowDown"
+        | "Throttling"
+        | "ThrottlingException"
+        | "TooManyRequestsException" => Verdict::Throttled,
+        "InternalFailure" | "InternalServerError" | "RequestTimeout" | "ServiceUnavailable" => {
+            Verdict::Retry
+        }
+        _ => on_status(status),
+    }
+}
+
+fn on_status(status: u16) -> Verdict {
+    match status {
+        429 => Verdict::Throttled,
+        // 408 is a time-out, and 5xx is the service's own trouble.
+        408 | 500..=599 => Verdict::Retry,
+        _ => Verdict::Fatal,
+    }
+}
+
+fn on_transport(error: &TransportError) -> Verdict {
+    match error {
+        TransportError::Connect(_)
+        | TransportError::Dns(_)
+        | TransportError::Io(_)
+        | TransportError::Timeout(_) => Verdict::Retry,
+        // A wrong certificate and an answer over the cap are the same the next time.
+        TransportError::Tls(_) | TransportError::TooLarge { .. } => Verdict::Fatal,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn each_failure_has_its_verdict() {
+        for (code, status, verdict) in [
+            ("AccessDeniedException", 400, Verdict::Fatal),
+            ("ExpiredIteratorException", 400, Verdict::NewIterator),
+            ("ExpiredTokenException", 400, Verdict::RefreshCredentials),
+            ("InternalFailure", 500, Verdict::Retry),
+            ("InternalFailure", 200, Verdict::Retry),
+            ("LimitExceededException", 400, Verdict::Throttled),
+            (
+                "ProvisionedThroughputExceededException",
+                400,
+                Verdict::Throttled,
+            ),
+            ("ResourceNotFoundException", 400, Verdict::Fatal),
+            ("ServiceUnavailable", 503, Verdict::Retry),
+            ("", 429, Verdict::Throttled),
+            ("", 408, Verdict::Retry),
+            ("", 502, Verdict::Retry),
+            ("", 403, Verdict::Fatal),
+        ] {
+            let kind = ErrorKind::Service {
+                code: code.to_owned(),
+                message: String::new(),
+                status,
+            };
+            assert_eq!(Verdict::on(&kind), verdict, "{code} {status}");
+        }
+    }
+
+    #[test]
+    fn what_the_network_does_is_retried_and_what_is_set_up_wrong_is_not() {
+        let io = || io::Error::from(io::ErrorKind::ConnectionReset);
+        for (error, verdict) in [
+            (TransportError::Connect(io()), Verdict::Retry),
+            (TransportError::Dns("host".to_owned()), Verdict::Retry),
+            (TransportError::Io(io()), Verdict::Retry),
+            (
+                TransportError::Timeout(Duration::from_secs(6)),
+                Verdict::Retry,
+            ),
+            (
+                TransportError::Tls("unknown issuer".to_owned()),
+                Verdict::Fatal,
+            ),
+            (TransportError::TooLarge { limit_bytes: 1 }, Verdict::Fatal),
+        ] {
+            assert_eq!(on_transport(&error), verdict, "{error}");
+        }
+    }
+}

@@ -1,0 +1,23 @@
+//! The one gate to the network.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use crate::error::TransportError;
+
+/// Everything this crate says to the network goes through here.
+///
+/// The client comes with one of its own, over `ureq`. Give it another to speak over something else,
+/// or to answer in a test.
+pub trait HttpTransport: Send + Sync {
+    /// Sends one request and blocks for the whole answer, of any status, until `timeout`.
+    ///
+    /// # Errors
+    /// No answer came. Redirects are answers, and are not followed.
+    fn round_trip(
+        &self,
+        request: http::Request<Bytes>,
+        timeout: Duration,
+    ) -> Result<http::Response<Bytes>, TransportError>;
+}

@@ -1,0 +1,47 @@
+//! The outside world, made exchangeable: time, chance, the environment and threads.
+
+pub(crate) mod clock;
+pub(crate) mod env;
+pub(crate) mod rng;
+pub(crate) mod stop;
+pub(crate) mod thread;
+
+use std::sync::Arc;
+
+use clock::{Clock, SystemClock};
+use env::{Env, SystemEnv};
+use rng::Rng;
+
+/// One cheap handle to everything outside the program's own values.
+#[derive(Clone)]
+pub(crate) struct Sys {
+    pub clock: Arc<dyn Clock>,
+    pub env: Arc<dyn Env>,
+    rng: Rng,
+}
+
+impl Sys {
+    /// The machine this runs on.
+    pub fn real() -> Sys {
+        Sys {
+            clock: Arc::new(SystemClock),
+            env: Arc::new(SystemEnv),
+            rng: Rng::from_entropy(),
+        }
+    }
+
+    /// The same world on another clock, with chance from a seed.
+    #[cfg(any(test, feature = "fake"))]
+    pub fn on_clock(clock: Arc<dyn Clock>, seed: u64) -> Sys {
+        Sys {
+            clock,
+            env: Arc::new(SystemEnv),
+            rng: Rng::from_seed(seed),
+        }
+    }
+
+    /// A generator for one thread, by its name: the order in which threads start changes nothing.
+    pub fn rng(&self, name: &str) -> Rng {
+        self.rng.fork(name)
+    }
+}
