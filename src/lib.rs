@@ -1,5 +1,6 @@
 #![forbid(unsafe_code)]
 
+pub mod aggregation;
 mod model;
 
 pub use model::*;
