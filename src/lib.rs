@@ -1,5 +1,6 @@
 #![forbid(unsafe_code)]
 
+pub mod aggregation;
 #[cfg(feature = "client")]
 mod client;
 #[cfg(feature = "client")]
