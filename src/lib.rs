@@ -7,6 +7,8 @@ mod client;
 pub mod credentials;
 #[cfg(feature = "client")]
 mod error;
+#[cfg(feature = "fake")]
+pub mod fake;
 #[cfg(feature = "client")]
 mod http;
 mod model;
