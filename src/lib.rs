@@ -11,6 +11,8 @@ mod consumer;
 pub mod credentials;
 #[cfg(feature = "client")]
 mod error;
+#[cfg(feature = "fake")]
+pub mod fake;
 #[cfg(feature = "client")]
 mod http;
 mod model;
