@@ -249,7 +249,7 @@ impl Source {
         });
         let mut found = Vec::new();
         for (line, path) in inline.chain(self.imports.iter().cloned()) {
-            found.extend(self.from_root(&path).map(|path| (line, path)));
+            found.extend(self.path_from_root(&path).map(|path| (line, path)));
         }
         found.sort();
         found.dedup();
@@ -257,7 +257,7 @@ impl Source {
     }
 
     /// `crate::http::X` is `http::X`; so is `super::http::X` in a file at the top of src/.
-    fn from_root(&self, path: &str) -> Option<String> {
+    fn path_from_root(&self, path: &str) -> Option<String> {
         if let Some(rest) = path.strip_prefix("crate::") {
             return Some(rest.to_owned());
         }
