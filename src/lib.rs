@@ -1,15 +1,35 @@
 #![forbid(unsafe_code)]
 
+pub mod aggregation;
+#[cfg(feature = "client")]
+mod client;
+#[cfg(feature = "client")]
+pub mod credentials;
 #[cfg(feature = "client")]
 mod error;
 #[cfg(feature = "client")]
 mod http;
 mod model;
 #[cfg(feature = "client")]
+mod retry;
+#[cfg(feature = "client")]
+mod sign;
+#[cfg(feature = "client")]
 mod sys;
 
+#[cfg(feature = "client")]
+pub use client::{
+    Client, ClientBuilder, EntryError, GetRecordsOutput, PutRecordOutput, PutRecordsEntry,
+    PutRecordsOutput, RawRecord, ShardIterator, StreamSummary,
+};
+#[cfg(feature = "client")]
+pub use credentials::CredentialsProvider;
 #[cfg(feature = "client")]
 pub use error::{Error, ErrorKind, Result, TransportError};
 #[cfg(feature = "client")]
 pub use http::HttpTransport;
 pub use model::*;
+#[cfg(feature = "client")]
+pub use retry::RetryPolicy;
+#[cfg(feature = "client")]
+pub use sign::Credentials;

@@ -40,6 +40,15 @@ impl Sys {
         }
     }
 
+    /// This machine, with an environment written down by a test.
+    #[cfg(test)]
+    pub fn with_env<const N: usize>(env: [(&'static str, &'static str); N]) -> Sys {
+        Sys {
+            env: Arc::new(std::collections::HashMap::from(env)),
+            ..Sys::real()
+        }
+    }
+
     /// A generator for one thread, by its name: the order in which threads start changes nothing.
     pub fn rng(&self, name: &str) -> Rng {
         self.rng.fork(name)

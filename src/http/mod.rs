@@ -1,10 +1,14 @@
 //! The one gate to the network.
 
+mod over_ureq;
+
 use std::time::Duration;
 
 use bytes::Bytes;
 
 use crate::error::TransportError;
+
+pub(crate) use over_ureq::UreqTransport;
 
 /// Everything this crate says to the network goes through here.
 ///

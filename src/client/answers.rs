@@ -1,0 +1,101 @@
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use crate::model::{HashKey, SequenceNumber, ShardId, ShardRef, Timestamp};
+
+/// A place in a shard from which records can be read, good for five minutes.
+#[derive(Clone, Debug)]
+pub struct ShardIterator {
+    pub(super) shard: ShardRef,
+    pub(super) token: String,
+}
+
+impl ShardIterator {
+    /// Returns the shard it reads.
+    pub fn shard(&self) -> &ShardRef {
+        &self.shard
+    }
+}
+
+/// What GetRecords answered.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct GetRecordsOutput {
+    /// The records, oldest first. May be empty although more are ahead.
+    pub records: Vec<RawRecord>,
+    /// Where to read on; `None` at the end of a closed shard.
+    pub next: Option<ShardIterator>,
+    /// How far behind the shard's newest record the answer ends, in milliseconds.
+    pub millis_behind_latest: Option<u64>,
+    /// The shards that take over at the end of a closed shard; empty where the endpoint says nothing.
+    pub child_shards: Vec<ShardId>,
+}
+
+/// A Kinesis record as it is stored: one user record, or an aggregate of many.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct RawRecord {
+    /// The payload: a slice of the whole answer's payloads.
+    pub data: Bytes,
+    /// The partition key it was put with.
+    pub partition_key: Arc<str>,
+    /// Its place in the shard.
+    pub sequence_number: SequenceNumber,
+    /// When the service took it in; the epoch where the endpoint says nothing.
+    pub approximate_arrival: Timestamp,
+}
+
+/// A Kinesis record to put.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PutRecordsEntry {
+    /// The payload.
+    pub data: Bytes,
+    /// Decides the shard by its MD5: 1 to 256 characters.
+    pub partition_key: Arc<str>,
+    /// Decides the shard in place of the partition key.
+    pub explicit_hash_key: Option<HashKey>,
+}
+
+/// Where a record was stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct PutRecordOutput {
+    /// The shard that took it.
+    pub shard_id: ShardId,
+    /// Its place in the shard.
+    pub sequence_number: SequenceNumber,
+}
+
+/// What PutRecords answered: a result for each entry, in the entries' order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct PutRecordsOutput {
+    /// Stored, or why not.
+    pub records: Vec<Result<PutRecordOutput, EntryError>>,
+}
+
+/// Why one entry of PutRecords was not stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct EntryError {
+    /// The error's name, such as `ProvisionedThroughputExceededException`.
+    pub code: String,
+    /// The service's own words.
+    pub message: String,
+}
+
+/// What DescribeStreamSummary answered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct StreamSummary {
+    /// The stream's Amazon resource name.
+    pub arn: String,
+    /// `CREATING`, `ACTIVE`, `UPDATING` or `DELETING`.
+    pub status: String,
+    /// How many shards take records.
+    pub open_shards: u32,
+    /// How long records are kept.
+    pub retention: Duration,
+}

@@ -1,0 +1,312 @@
+//! The way of every call: encode, sign, send, judge, and perhaps wait and send again.
+
+use std::sync::PoisonError;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderMap, Request, Response};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc2822;
+
+use crate::client::Client;
+use crate::client::wire::{self, Exchange};
+use crate::error::{Error, ErrorKind, Result, Verdict};
+use crate::sign::sign;
+
+impl Client {
+    /// Makes a call, again and again as far as its policy and the verdicts on its errors allow.
+    pub(super) fn call<E: Exchange>(&self, exchange: &E) -> Result<E::Answer> {
+        let (clock, policy) = (&self.shared.sys.clock, self.policy(E::OPERATION));
+        let (body, started) = (exchange.body(), clock.now());
+        let mut refreshed_credentials = false;
+        for retry in 0.. {
+            let error = match self.attempt(exchange, &body) {
+                Ok(answer) => return Ok(answer),
+                Err(error) => told(error, exchange, retry + 1, clock.now() - started),
+            };
+            let backoff = match error.verdict() {
+                // The provider is asked anew for the next attempt.
+                Verdict::RefreshCredentials if !refreshed_credentials => Duration::ZERO,
+                Verdict::Retry | Verdict::Throttled if policy.allows(retry) => policy.backoff(
+                    retry,
+                    &mut self
+                        .shared
+                        .jitter
+                        .lock()
+                        .unwrap_or_else(PoisonError::into_inner),
+                ),
+                _ => return Err(error),
+            };
+            refreshed_credentials |= error.verdict() == Verdict::RefreshCredentials;
+            log::debug!("{error}; again in {} ms", backoff.as_millis());
+            if !clock.wait_until(clock.now() + backoff, &self.stop) {
+                return Err(error);
+            }
+        }
+        Err(Error::new(ErrorKind::Closed))
+    }
+
+    fn attempt<E: Exchange>(&self, exchange: &E, body: &Bytes) -> Result<E::Answer> {
+        let request = self.signed(exchange, body.clone())?;
+        let response = self
+            .shared
+            .transport
+            .round_trip(request, self.shared.request_timeout)?;
+        self.read_clock(response.headers());
+        log::trace!(
+            "{}: {} in {} bytes",
+            E::OPERATION,
+            response.status(),
+            response.body().len()
+        );
+        let request_id = request_id(response.headers());
+        judged(exchange, response)
+            .map_err(|error| error.within(|context| context.request_id = request_id))
+    }
+
+    fn signed<E: Exchange>(&self, _: &E, body: Bytes) -> Result<Request<Bytes>> {
+        let shared = &*self.shared;
+        let host = shared
+            .endpoint
+            .authority()
+            .map_or("", |authority| authority.as_str());
+        let mut request = Request::post(&shared.endpoint)
+            .header("host", host)
+            .header("content-type", "application/x-amz-json-1.1")
+            .header("x-amz-target", format!("Kinesis_20131202.{}", E::OPERATION))
+            .body(body)
+            .map_err(|error| Error::malformed("request", error))?;
+        let credentials = shared.credentials.credentials()?;
+        sign(
+            &mut request,
+            &credentials,
+            &shared.region,
+            "kinesis",
+            shared.sys.clock.wall(),
+        )?;
+        Ok(request)
+    }
+
+    /// Notes how far this machine's clock is from the service's. To the second, and never ahead of it.
+    fn read_clock(&self, headers: &HeaderMap) {
+        let date = headers.get("date").and_then(|date| date.to_str().ok());
+        if let Some(date) = date.and_then(|date| OffsetDateTime::parse(date, &Rfc2822).ok()) {
+            let server = date.unix_timestamp().saturating_mul(1_000);
+            let offset = server.saturating_sub(self.shared.sys.clock.wall().as_millis());
+            self.shared.clock_offset.store(offset, Ordering::Relaxed);
+        }
+    }
+}
+
+/// The error, told with what was being done.
+fn told<E: Exchange>(error: Error, exchange: &E, attempts: u32, elapsed: Duration) -> Error {
+    error.within(|context| {
+        (context.operation, context.attempts, context.elapsed) =
+            (Some(E::OPERATION), attempts, elapsed);
+        exchange.subject(context);
+    })
+}
+
+fn judged<E: Exchange>(exchange: &E, response: Response<Bytes>) -> Result<E::Answer> {
+    if response.status().is_success() {
+        return exchange.answer(response.into_body());
+    }
+    Err(wire::service_error(&response))
+}
+
+fn request_id(headers: &HeaderMap) -> Option<String> {
+    let names = ["x-amzn-requestid", "x-amz-request-id"];
+    let value = names.iter().find_map(|name| headers.get(*name))?;
+    // Short and plain, or it is not one.
+    value
+        .to_str()
+        .ok()
+        .filter(|id| id.len() <= 128)
+        .map(str::to_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::VecDeque;
+    use std::io;
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+    use crate::credentials::CredentialsProvider;
+    use crate::error::TransportError;
+    use crate::http::HttpTransport;
+    use crate::model::{Operation, Timestamp};
+    use crate::retry::RetryPolicy;
+    use crate::sign::Credentials;
+
+    type Answer = Result<Response<Bytes>, TransportError>;
+
+    /// Answers from a list, and counts what it was asked.
+    #[derive(Clone, Default)]
+    struct Canned(Arc<Mutex<(VecDeque<Answer>, u32)>>);
+
+    impl HttpTransport for Canned {
+        fn round_trip(&self, request: Request<Bytes>, _: Duration) -> Answer {
+            assert_eq!(
+                request.headers()["x-amz-target"],
+                "Kinesis_20131202.ListShards"
+            );
+            assert!(request.headers().contains_key("authorization"));
+            let mut canned = self.0.lock().expect("not poisoned");
+            canned.1 += 1;
+            canned.0.pop_front().expect("an answer for each call")
+        }
+    }
+
+    fn answer(status: u16, body: &'static str) -> Answer {
+        let response = Response::builder()
+            .status(status)
+            .header("x-amzn-requestid", "7c1f");
+        let response = response.header("date", "Sun, 06 Nov 1994 08:49:37 GMT");
+        Ok(response
+            .body(Bytes::from_static(body.as_bytes()))
+            .expect("a response"))
+    }
+
+    /// Lists shards with two retries and no waits; gives the outcome, the calls made and the client.
+    fn list(answers: impl IntoIterator<Item = Answer>) -> (Result<usize>, u32, Client) {
+        let canned = Canned::default();
+        canned.0.lock().expect("not poisoned").0.extend(answers);
+        let policy = RetryPolicy {
+            max_retries: Some(2),
+            backoff_base: Duration::ZERO,
+            ..RetryPolicy::default_for(Operation::ListShards)
+        };
+        let client = Client::builder()
+            .region("us-east-1")
+            .credentials(Credentials::new("AKID", "secret"))
+            .transport(canned.clone())
+            .retry(Operation::ListShards, policy)
+            .build()
+            .expect("a client");
+        let outcome = client.list_shards("orders").map(|shards| shards.len());
+        let calls = canned.0.lock().expect("not poisoned").1;
+        (outcome, calls, client)
+    }
+
+    const NONE: &str = r#"{"Shards":[]}"#;
+    const THROTTLED: &str = r#"{"__type":"LimitExceededException","message":"Rate exceeded"}"#;
+    const EXPIRED: &str = r#"{"__type":"ExpiredTokenException"}"#;
+
+    fn reset() -> Answer {
+        Err(TransportError::Io(io::ErrorKind::ConnectionReset.into()))
+    }
+
+    #[test]
+    fn what_may_pass_is_tried_again_and_the_rest_is_not() {
+        let missing = r#"{"__type":"ResourceNotFoundException","message":"no"}"#;
+        for (what, answers, calls, succeeds) in [
+            ("at once", vec![answer(200, NONE)], 1, true),
+            (
+                "after trouble",
+                vec![reset(), answer(500, "oops"), answer(200, NONE)],
+                3,
+                true,
+            ),
+            (
+                "garbled",
+                vec![answer(200, "<html>"), answer(200, NONE)],
+                2,
+                true,
+            ),
+            (
+                "too often",
+                vec![answer(400, THROTTLED), reset(), answer(400, THROTTLED)],
+                3,
+                false,
+            ),
+            ("for good", vec![answer(400, missing)], 1, false),
+            (
+                "one new token",
+                vec![answer(400, EXPIRED), answer(200, NONE)],
+                2,
+                true,
+            ),
+            (
+                "no new token",
+                vec![answer(400, EXPIRED), answer(400, EXPIRED)],
+                2,
+                false,
+            ),
+        ] {
+            let (outcome, made, _) = list(answers);
+            assert_eq!(
+                (made, outcome.is_ok()),
+                (calls, succeeds),
+                "{what}: {outcome:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_last_error_tells_the_whole_story() {
+        let (outcome, _, _) = list([answer(400, THROTTLED), reset(), answer(400, THROTTLED)]);
+        let error = outcome.expect_err("throttled to the end");
+        assert_eq!(
+            error.to_string(),
+            "ListShards on stream orders: LimitExceededException: Rate exceeded (3 attempts in 0.0 s, request 7c1f)"
+        );
+        assert_eq!((error.attempts(), error.request_id()), (3, Some("7c1f")));
+    }
+
+    #[test]
+    fn the_services_time_of_day_is_learnt_from_its_answers() {
+        let (_, _, client) = list([answer(200, NONE)]);
+        let apart = client
+            .server_time()
+            .saturating_since(Timestamp::from_millis(784_111_777_000));
+        assert!(apart < Duration::from_secs(60), "{apart:?}");
+    }
+
+    #[test]
+    fn a_wait_ends_when_told_to_stop() {
+        let stopped = crate::sys::stop::StopSource::new().stop();
+        let patient = RetryPolicy {
+            max_retries: None,
+            ..RetryPolicy::default_for(Operation::ListShards)
+        };
+        let canned = Canned::default();
+        canned.0.lock().expect("not poisoned").0.push_back(reset());
+        let client = Client::builder()
+            .region("us-east-1")
+            .credentials(Credentials::new("AKID", "secret"))
+            .transport(canned)
+            .build()
+            .expect("a client")
+            .with_retry(Operation::ListShards, patient)
+            .with_stop(stopped);
+        drop(client.list_shards("orders").expect_err("stopped"));
+    }
+
+    #[test]
+    fn without_credentials_nothing_is_sent() {
+        struct Nowhere;
+        impl CredentialsProvider for Nowhere {
+            fn credentials(&self) -> Result<Credentials> {
+                Err(Error::new(ErrorKind::Credentials {
+                    tried: vec![("here".to_owned(), "nothing".to_owned())],
+                }))
+            }
+        }
+        let client = Client::builder()
+            .region("us-east-1")
+            .credentials(Nowhere)
+            .transport(Canned::default());
+        let error = client
+            .build()
+            .expect("a client")
+            .list_shards("orders")
+            .expect_err("no credentials");
+        assert_eq!(
+            error.to_string(),
+            "ListShards on stream orders: no credentials: here: nothing (1 attempt in 0.0 s); set one of them, or \
+             give the client a provider of your own"
+        );
+    }
+}

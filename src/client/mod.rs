@@ -1,0 +1,232 @@
+//! The typed service: one method an operation, one way for all of them.
+
+mod answers;
+mod builder;
+mod call;
+mod endpoint;
+mod wire;
+
+use std::fmt;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use http::Uri;
+
+use crate::credentials::CredentialsProvider;
+use crate::error::{Error, Result};
+use crate::http::HttpTransport;
+use crate::model::{HashKey, Operation, Shard, ShardId, ShardPosition, ShardRef, Timestamp};
+use crate::retry::RetryPolicy;
+use crate::sys::Sys;
+use crate::sys::rng::Rng;
+use crate::sys::stop::Stop;
+
+pub use answers::{
+    EntryError, GetRecordsOutput, PutRecordOutput, PutRecordsEntry, PutRecordsOutput, RawRecord,
+    ShardIterator, StreamSummary,
+};
+pub use builder::ClientBuilder;
+
+/// A Kinesis endpoint and the right to use it.
+///
+/// Clones share connections. Every call blocks until it is answered, or until its
+/// [retries](RetryPolicy) and time-outs are used up.
+///
+/// ```
+/// # fn main() -> kinesis_blocking::Result<()> {
+/// use kinesis_blocking::fake::FakeKinesis;
+///
+/// // Against AWS: `Client::builder().region("us-east-1").build()?`
+/// let client = FakeKinesis::new().with_stream("orders", 2).client();
+/// assert_eq!(client.list_shards("orders")?.len(), 2);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct Client {
+    shared: Arc<Shared>,
+    policies: Arc<[RetryPolicy; Operation::ALL.len()]>,
+    stop: Stop,
+}
+
+/// What every clone of a client uses.
+struct Shared {
+    transport: Box<dyn HttpTransport>,
+    credentials: Box<dyn CredentialsProvider>,
+    endpoint: Uri,
+    region: String,
+    request_timeout: Duration,
+    /// The service's time of day less this machine's, in milliseconds.
+    clock_offset: AtomicI64,
+    jitter: Mutex<Rng>,
+    sys: Sys,
+}
+
+impl Client {
+    /// Starts the description of a client.
+    pub fn builder() -> ClientBuilder {
+        ClientBuilder::new(Sys::real())
+    }
+
+    /// The same client, with another patience for one operation.
+    pub fn with_retry(&self, operation: Operation, policy: RetryPolicy) -> Client {
+        let mut policies = (*self.policies).clone();
+        policies[operation as usize] = policy;
+        Client {
+            policies: policies.into(),
+            ..self.clone()
+        }
+    }
+
+    /// The same client, whose waits end when told to stop.
+    pub(crate) fn with_stop(&self, stop: Stop) -> Client {
+        Client {
+            stop,
+            ..self.clone()
+        }
+    }
+
+    pub(crate) fn sys(&self) -> &Sys {
+        &self.shared.sys
+    }
+
+    pub(crate) fn policy(&self, operation: Operation) -> &RetryPolicy {
+        &self.policies[operation as usize]
+    }
+
+    /// The service's time of day, as its last answer told it.
+    pub(crate) fn server_time(&self) -> Timestamp {
+        let offset = self.shared.clock_offset.load(Ordering::Relaxed);
+        Timestamp::from_millis(
+            self.shared
+                .sys
+                .clock
+                .wall()
+                .as_millis()
+                .saturating_add(offset),
+        )
+    }
+
+    /// Lists all shards of a stream, open and closed, in the service's order.
+    ///
+    /// <https://docs.aws.amazon.com/kinesis/latest/APIReference/API_ListShards.html>
+    ///
+    /// # Errors
+    /// `Service`: the stream does not exist, or its state or the credentials forbid it.
+    /// `Transport`: the service was not reached.
+    pub fn list_shards(&self, stream: &str) -> Result<Vec<Shard>> {
+        let mut shards = Vec::new();
+        let mut page = wire::ListShards::first(stream);
+        loop {
+            let answer = self.call(&page)?;
+            shards.extend(answer.shards);
+            match answer.next_token {
+                Some(token) if shards.len() < SHARDS_MAX => {
+                    page = wire::ListShards::after(stream, token)
+                }
+                Some(_) => return Err(Error::malformed("response", "ListShards has no end")),
+                None => return Ok(shards),
+            }
+        }
+    }
+
+    /// Turns a position in a shard into an iterator, which lives for five minutes.
+    ///
+    /// Inside an aggregate it starts at the aggregate, so that the rest of it can be read again.
+    /// `None` means that nothing can follow: the shard is closed and the position is its end.
+    ///
+    /// <https://docs.aws.amazon.com/kinesis/latest/APIReference/API_GetShardIterator.html>
+    ///
+    /// # Errors
+    /// `Service`, `Transport`; `Config` for [`ShardPosition::ShardEnd`], which nothing follows.
+    pub fn get_shard_iterator(
+        &self,
+        shard: &ShardRef,
+        position: &ShardPosition,
+    ) -> Result<Option<ShardIterator>> {
+        self.call(&wire::GetShardIterator::new(shard, position)?)
+    }
+
+    /// Reads up to `limit` records (1 to 10,000) behind an iterator, at most 10 MiB.
+    ///
+    /// <https://docs.aws.amazon.com/kinesis/latest/APIReference/API_GetRecords.html>
+    ///
+    /// # Errors
+    /// `Service`, with `ExpiredIteratorException` after five minutes; `Transport`.
+    pub fn get_records(&self, iterator: &ShardIterator, limit: u32) -> Result<GetRecordsOutput> {
+        self.call(&wire::GetRecords { iterator, limit })
+    }
+
+    /// Puts up to 500 records in one call, which is not repeated.
+    ///
+    /// `Ok` says that the call was answered; each entry still has its own result.
+    ///
+    /// <https://docs.aws.amazon.com/kinesis/latest/APIReference/API_PutRecords.html>
+    ///
+    /// # Errors
+    /// `Service`: no entry was stored. `Transport`: entries may have been stored all the same.
+    pub fn put_records(
+        &self,
+        stream: &str,
+        entries: &[PutRecordsEntry],
+    ) -> Result<PutRecordsOutput> {
+        self.call(&wire::PutRecords { stream, entries })
+    }
+
+    /// Says what state a stream is in.
+    ///
+    /// <https://docs.aws.amazon.com/kinesis/latest/APIReference/API_DescribeStreamSummary.html>
+    ///
+    /// # Errors
+    /// `Service`, `Transport`.
+    pub fn describe_stream_summary(&self, stream: &str) -> Result<StreamSummary> {
+        self.call(&wire::DescribeStreamSummary { stream })
+    }
+
+    /// Makes a stream; it takes records once its status is `ACTIVE`.
+    ///
+    /// <https://docs.aws.amazon.com/kinesis/latest/APIReference/API_CreateStream.html>
+    ///
+    /// # Errors
+    /// `Service`, `Transport`.
+    pub fn create_stream(&self, stream: &str, shards: u32) -> Result<()> {
+        self.call(&wire::CreateStream { stream, shards })
+    }
+
+    /// Closes a shard and opens two in its place, the upper of which starts at `at`.
+    ///
+    /// <https://docs.aws.amazon.com/kinesis/latest/APIReference/API_SplitShard.html>
+    ///
+    /// # Errors
+    /// `Service`, `Transport`.
+    pub fn split_shard(&self, shard: &ShardRef, at: HashKey) -> Result<()> {
+        self.call(&wire::SplitShard { shard, at })
+    }
+
+    /// Closes two neighbouring shards and opens one in their place.
+    ///
+    /// <https://docs.aws.amazon.com/kinesis/latest/APIReference/API_MergeShards.html>
+    ///
+    /// # Errors
+    /// `Service`, `Transport`.
+    pub fn merge_shards(&self, shard: &ShardRef, adjacent: &ShardId) -> Result<()> {
+        self.call(&wire::MergeShards { shard, adjacent })
+    }
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Shared {
+            endpoint, region, ..
+        } = &*self.shared;
+        f.debug_struct("Client")
+            .field("endpoint", endpoint)
+            .field("region", region)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Ten times the largest quota that AWS states; a listing beyond it goes in circles.
+/// Source: <https://docs.aws.amazon.com/streams/latest/dev/service-sizes-and-limits.html>
+const SHARDS_MAX: usize = 200_000;

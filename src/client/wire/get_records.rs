@@ -1,0 +1,211 @@
+use std::borrow::Cow;
+use std::sync::LazyLock;
+
+use base64::Engine;
+use base64::engine::Simd;
+use base64::engine::general_purpose::PAD;
+use bytes::{Bytes, BytesMut};
+use serde::Deserialize;
+use serde_json::json;
+
+use crate::client::answers::{GetRecordsOutput, RawRecord, ShardIterator};
+use crate::client::wire::{Exchange, json, malformed, parsed};
+use crate::error::{Context, Result};
+use crate::model::{Operation, Timestamp};
+
+pub(in crate::client) struct GetRecords<'a> {
+    pub iterator: &'a ShardIterator,
+    pub limit: u32,
+}
+
+impl Exchange for GetRecords<'_> {
+    const OPERATION: Operation = Operation::GetRecords;
+    type Answer = GetRecordsOutput;
+
+    fn body(&self) -> Bytes {
+        json(&json!({ "ShardIterator": self.iterator.token, "Limit": self.limit }))
+    }
+
+    fn answer(&self, body: Bytes) -> Result<GetRecordsOutput> {
+        let answer: Answer = parsed(&body)?;
+        let shard = &self.iterator.shard;
+        let next = answer.next_shard_iterator.map(|token| ShardIterator {
+            shard: shard.clone(),
+            token,
+        });
+        let children = answer.child_shards.unwrap_or_default();
+        Ok(GetRecordsOutput {
+            records: records(answer.records)?,
+            next,
+            millis_behind_latest: answer.millis_behind_latest,
+            child_shards: children
+                .into_iter()
+                .map(|child| child.shard_id.into())
+                .collect(),
+        })
+    }
+
+    fn subject(&self, context: &mut Context) {
+        context.shard = Some(self.iterator.shard.clone());
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Answer<'a> {
+    #[serde(borrow)]
+    records: Vec<Record<'a>>,
+    next_shard_iterator: Option<String>,
+    millis_behind_latest: Option<u64>,
+    child_shards: Option<Vec<ChildShard>>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Record<'a> {
+    /// Borrowed unless the endpoint escapes characters of base64, `\/` say.
+    #[serde(borrow)]
+    data: Cow<'a, str>,
+    #[serde(borrow)]
+    partition_key: Cow<'a, str>,
+    #[serde(borrow)]
+    sequence_number: Cow<'a, str>,
+    approximate_arrival_timestamp: Option<f64>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct ChildShard {
+    shard_id: String,
+}
+
+/// Decodes all payloads into one buffer, of which the records are slices.
+fn records(records: Vec<Record>) -> Result<Vec<RawRecord>> {
+    let bytes = records
+        .iter()
+        .map(|record| base64::decoded_len_estimate(record.data.len()))
+        .sum();
+    let mut payloads = BytesMut::zeroed(bytes);
+    let mut raw = Vec::with_capacity(records.len());
+    for record in records {
+        let length = BASE64
+            .decode_slice(record.data.as_bytes(), &mut payloads)
+            .map_err(malformed)?;
+        raw.push(RawRecord {
+            data: payloads.split_to(length).freeze(),
+            partition_key: record.partition_key.into(),
+            sequence_number: record.sequence_number.parse().map_err(malformed)?,
+            approximate_arrival: arrival(record.approximate_arrival_timestamp),
+        });
+    }
+    Ok(raw)
+}
+
+/// Seconds since the epoch, with a fraction, to milliseconds.
+fn arrival(seconds: Option<f64>) -> Timestamp {
+    // A float becomes the nearest integer there is; no number becomes zero.
+    Timestamp::from_millis((seconds.unwrap_or(0.0) * 1_000.0).round() as i64)
+}
+
+/// The engine that uses vector instructions where the machine has them; `STANDARD` does not.
+pub(super) static BASE64: LazyLock<Simd> = LazyLock::new(|| Simd::standard(PAD));
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{ShardId, ShardRef};
+
+    fn answer(body: &str) -> Result<GetRecordsOutput> {
+        let iterator = ShardIterator {
+            shard: ShardRef::new("orders", "shardId-0"),
+            token: "token".to_owned(),
+        };
+        GetRecords {
+            iterator: &iterator,
+            limit: 10_000,
+        }
+        .answer(Bytes::copy_from_slice(body.as_bytes()))
+    }
+
+    #[test]
+    fn an_answer_is_read_as_aws_documents_it() {
+        let output = answer(
+            r#"{"MillisBehindLatest":2100,"NextShardIterator":"AAAB","Records":[
+                {"ApproximateArrivalTimestamp":1.441215410867E9,"Data":"XzxkYXRhPl8w","PartitionKey":"part\"itionKey",
+                 "SequenceNumber":"21269319989652663814458848515492872193","EncryptionType":"NONE"},
+                {"Data":"","PartitionKey":"é","SequenceNumber":"9"}]}"#,
+        )
+        .expect("an answer");
+        let record = |data: &'static str, key: &str, number: &str, millis| RawRecord {
+            data: Bytes::from_static(data.as_bytes()),
+            partition_key: key.into(),
+            sequence_number: number.parse().expect("a number"),
+            approximate_arrival: Timestamp::from_millis(millis),
+        };
+        assert_eq!(
+            output.records,
+            [
+                record(
+                    "_<data>_0",
+                    "part\"itionKey",
+                    "21269319989652663814458848515492872193",
+                    1_441_215_410_867
+                ),
+                record("", "é", "9", 0),
+            ]
+        );
+        assert_eq!(output.millis_behind_latest, Some(2100));
+        assert_eq!(output.next.expect("an iterator").token, "AAAB");
+    }
+
+    #[test]
+    fn the_end_of_a_shard_is_no_iterator_or_a_null_one() {
+        for (iterator, children) in [
+            ("", 0),
+            (r#","NextShardIterator":null,"ChildShards":null"#, 0),
+        ] {
+            let output = answer(&format!(r#"{{"Records":[]{iterator}}}"#)).expect("an answer");
+            assert!(output.next.is_none());
+            assert_eq!(output.child_shards.len(), children);
+        }
+        let output = answer(
+            r#"{"Records":[],"ChildShards":[{"ShardId":"shardId-1","ParentShards":["shardId-0"],
+                "HashKeyRange":{"StartingHashKey":"0","EndingHashKey":"1"}}]}"#,
+        );
+        assert_eq!(
+            output.expect("an answer").child_shards,
+            [ShardId::from("shardId-1")]
+        );
+    }
+
+    #[test]
+    fn payloads_share_one_buffer() {
+        let record =
+            |data| format!(r#"{{"Data":"{data}","PartitionKey":"k","SequenceNumber":"1"}}"#);
+        let body = format!(
+            r#"{{"Records":[{},{}]}}"#,
+            record("YWJj"),
+            record("ZGVmZw==")
+        );
+        let records = answer(&body).expect("an answer").records;
+        assert_eq!(
+            (&records[0].data[..], &records[1].data[..]),
+            (&b"abc"[..], &b"defg"[..])
+        );
+        assert_eq!(
+            records[0].data.as_ptr().wrapping_add(3),
+            records[1].data.as_ptr()
+        );
+    }
+
+    #[test]
+    fn anything_else_is_malformed_and_not_quoted() {
+        let secret =
+            r#"{"Records":[{"Data":"c2VjcmV0!","PartitionKey":"k","SequenceNumber":"1"}]}"#;
+        for body in ["", "<html>", "{}", r#"{"Records":[{}]}"#, secret] {
+            let message = answer(body).expect_err("malformed").to_string();
+            assert!(message.starts_with("response is malformed: "), "{message}");
+            assert!(!message.contains("c2VjcmV0"), "{message}");
+        }
+    }
+}

@@ -1,0 +1,218 @@
+use base64::Engine;
+use bytes::Bytes;
+use serde::Deserialize;
+
+use crate::client::answers::{EntryError, PutRecordOutput, PutRecordsEntry, PutRecordsOutput};
+use crate::client::wire::get_records::BASE64;
+use crate::client::wire::{Exchange, malformed, parsed};
+use crate::error::{Context, Error, Result};
+use crate::model::Operation;
+
+pub(in crate::client) struct PutRecords<'a> {
+    pub stream: &'a str,
+    pub entries: &'a [PutRecordsEntry],
+}
+
+impl Exchange for PutRecords<'_> {
+    const OPERATION: Operation = Operation::PutRecords;
+    type Answer = PutRecordsOutput;
+
+    /// Written by hand and once: base64 goes straight into its place.
+    fn body(&self) -> Bytes {
+        let mut body = Vec::with_capacity(self.body_bytes());
+        body.extend_from_slice(b"{\"StreamName\":");
+        push_json_string(&mut body, self.stream);
+        body.extend_from_slice(b",\"Records\":[");
+        for (i, entry) in self.entries.iter().enumerate() {
+            body.extend_from_slice(if i == 0 { b"" } else { b"," });
+            push_entry(&mut body, entry);
+        }
+        body.extend_from_slice(b"]}");
+        body.into()
+    }
+
+    fn answer(&self, body: Bytes) -> Result<PutRecordsOutput> {
+        let answer: Answer = parsed(&body)?;
+        let (sent, received) = (self.entries.len(), answer.records.len());
+        if sent != received {
+            return Err(Error::malformed(
+                "PutRecords' answer",
+                format_args!("{sent} entries sent, {received} answered"),
+            ));
+        }
+        let records = answer
+            .records
+            .into_iter()
+            .map(result)
+            .collect::<Result<_>>()?;
+        Ok(PutRecordsOutput { records })
+    }
+
+    fn subject(&self, context: &mut Context) {
+        context.stream = Some(self.stream.into());
+    }
+}
+
+impl PutRecords<'_> {
+    /// Enough for the body unless keys have to be escaped.
+    fn body_bytes(&self) -> usize {
+        let entry = |entry: &PutRecordsEntry| {
+            entry.data.len().div_ceil(3) * 4 + entry.partition_key.len() + ENTRY_BYTES
+        };
+        self.entries.iter().map(entry).sum::<usize>() + self.stream.len() + ENTRY_BYTES
+    }
+}
+
+fn push_entry(body: &mut Vec<u8>, entry: &PutRecordsEntry) {
+    body.extend_from_slice(b"{\"Data\":\"");
+    push_base64(body, &entry.data);
+    body.extend_from_slice(b"\",\"PartitionKey\":");
+    push_json_string(body, &entry.partition_key);
+    if let Some(key) = entry.explicit_hash_key {
+        body.extend_from_slice(format!(",\"ExplicitHashKey\":\"{key}\"").as_bytes());
+    }
+    body.push(b'}');
+}
+
+fn push_base64(body: &mut Vec<u8>, data: &[u8]) {
+    let start = body.len();
+    body.resize(start + data.len().div_ceil(3) * 4, 0);
+    let written = BASE64.encode_slice(data, &mut body[start..]);
+    debug_assert_eq!(written.ok(), Some(body.len() - start));
+}
+
+fn push_json_string(body: &mut Vec<u8>, text: &str) {
+    let plain = |byte: u8| byte >= 0x20 && byte != b'"' && byte != b'\\';
+    if text.bytes().all(plain) {
+        body.push(b'"');
+        body.extend_from_slice(text.as_bytes());
+        body.push(b'"');
+    } else {
+        body.extend_from_slice(serde_json::Value::from(text).to_string().as_bytes());
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Answer {
+    records: Vec<Entry>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Entry {
+    sequence_number: Option<String>,
+    shard_id: Option<String>,
+    error_code: Option<String>,
+    error_message: Option<String>,
+}
+
+/// As in the KPL, an entry was stored if it has a sequence number.
+fn result(entry: Entry) -> Result<Result<PutRecordOutput, EntryError>> {
+    match (entry.sequence_number, entry.shard_id) {
+        (Some(number), Some(shard_id)) => {
+            let sequence_number = number.parse().map_err(malformed)?;
+            Ok(Ok(PutRecordOutput {
+                shard_id: shard_id.into(),
+                sequence_number,
+            }))
+        }
+        _ => Ok(Err(EntryError {
+            code: entry
+                .error_code
+                .unwrap_or_else(|| "InternalFailure".to_owned()),
+            message: entry.error_message.unwrap_or_default(),
+        })),
+    }
+}
+
+/// Names, quotes, commas and the longest explicit hash key.
+const ENTRY_BYTES: usize = 100;
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn entry(
+        data: &'static [u8],
+        partition_key: &str,
+        explicit_hash_key: Option<u128>,
+    ) -> PutRecordsEntry {
+        let (data, partition_key) = (Bytes::from_static(data), partition_key.into());
+        PutRecordsEntry {
+            data,
+            partition_key,
+            explicit_hash_key: explicit_hash_key.map(Into::into),
+        }
+    }
+
+    fn answer(body: &str) -> Result<PutRecordsOutput> {
+        let entries = [entry(b"a", "k", None), entry(b"b", "k", None)];
+        PutRecords {
+            stream: "orders",
+            entries: &entries,
+        }
+        .answer(Bytes::copy_from_slice(body.as_bytes()))
+    }
+
+    #[test]
+    fn a_body_is_json_whatever_the_keys_hold() {
+        let entries = [
+            entry(b"\x00\xff\xfe", "k", None),
+            entry(b"", "\"\\\n\u{1}é", Some(u128::MAX)),
+        ];
+        let request = PutRecords {
+            stream: "orders",
+            entries: &entries,
+        };
+        let body: Value = serde_json::from_slice(&request.body()).expect("json");
+        let expected = json!({"StreamName": "orders", "Records": [
+            {"Data": "AP/+", "PartitionKey": "k"},
+            {"Data": "", "PartitionKey": "\"\\\n\u{1}é", "ExplicitHashKey": u128::MAX.to_string()}]});
+        assert_eq!(body, expected);
+    }
+
+    #[test]
+    fn plain_entries_fit_the_buffer_they_were_promised() {
+        let entries = vec![entry(&[7; 1000], "partition key", Some(u128::MAX)); 500];
+        let request = PutRecords {
+            stream: "orders",
+            entries: &entries,
+        };
+        assert!(request.body().len() <= request.body_bytes());
+    }
+
+    #[test]
+    fn each_entry_has_its_own_result() {
+        let output = answer(
+            r#"{"FailedRecordCount":1,"Records":[
+                {"SequenceNumber":"21269319989653637946712965403778482177","ShardId":"shardId-000000000001"},
+                {"ErrorCode":"ProvisionedThroughputExceededException","ErrorMessage":"Rate exceeded","ShardId":null}]}"#,
+        );
+        let stored = PutRecordOutput {
+            shard_id: "shardId-000000000001".into(),
+            sequence_number: "21269319989653637946712965403778482177"
+                .parse()
+                .expect("a number"),
+        };
+        let failed = EntryError {
+            code: "ProvisionedThroughputExceededException".to_owned(),
+            message: "Rate exceeded".to_owned(),
+        };
+        assert_eq!(
+            output.expect("an answer").records,
+            [Ok(stored), Err(failed)]
+        );
+    }
+
+    #[test]
+    fn an_answer_for_other_entries_is_refused() {
+        let one = r#"{"Records":[{"SequenceNumber":"1","ShardId":"s"}]}"#;
+        assert_eq!(
+            answer(one).expect_err("one short").to_string(),
+            "PutRecords' answer is malformed: 2 entries sent, 1 answered"
+        );
+    }
+}

@@ -1,0 +1,165 @@
+use std::time::Duration;
+
+use bytes::Bytes;
+use serde::Deserialize;
+use serde_json::json;
+
+use crate::client::answers::StreamSummary;
+use crate::client::wire::{Exchange, json, parsed};
+use crate::error::{Context, Result};
+use crate::model::{HashKey, Operation, ShardId, ShardRef};
+
+pub(in crate::client) struct CreateStream<'a> {
+    pub stream: &'a str,
+    pub shards: u32,
+}
+
+impl Exchange for CreateStream<'_> {
+    const OPERATION: Operation = Operation::CreateStream;
+    type Answer = ();
+
+    fn body(&self) -> Bytes {
+        json(&json!({ "StreamName": self.stream, "ShardCount": self.shards }))
+    }
+
+    fn answer(&self, _: Bytes) -> Result<()> {
+        Ok(())
+    }
+
+    fn subject(&self, context: &mut Context) {
+        context.stream = Some(self.stream.into());
+    }
+}
+
+pub(in crate::client) struct SplitShard<'a> {
+    pub shard: &'a ShardRef,
+    pub at: HashKey,
+}
+
+impl Exchange for SplitShard<'_> {
+    const OPERATION: Operation = Operation::SplitShard;
+    type Answer = ();
+
+    fn body(&self) -> Bytes {
+        let (stream, shard) = (&*self.shard.stream, self.shard.shard_id.as_str());
+        json(
+            &json!({ "StreamName": stream, "ShardToSplit": shard, "NewStartingHashKey": self.at.to_string() }),
+        )
+    }
+
+    fn answer(&self, _: Bytes) -> Result<()> {
+        Ok(())
+    }
+
+    fn subject(&self, context: &mut Context) {
+        context.shard = Some(self.shard.clone());
+    }
+}
+
+pub(in crate::client) struct MergeShards<'a> {
+    pub shard: &'a ShardRef,
+    pub adjacent: &'a ShardId,
+}
+
+impl Exchange for MergeShards<'_> {
+    const OPERATION: Operation = Operation::MergeShards;
+    type Answer = ();
+
+    fn body(&self) -> Bytes {
+        let (stream, shard) = (&*self.shard.stream, self.shard.shard_id.as_str());
+        let adjacent = self.adjacent.as_str();
+        json(
+            &json!({ "StreamName": stream, "ShardToMerge": shard, "AdjacentShardToMerge": adjacent }),
+        )
+    }
+
+    fn answer(&self, _: Bytes) -> Result<()> {
+        Ok(())
+    }
+
+    fn subject(&self, context: &mut Context) {
+        context.shard = Some(self.shard.clone());
+    }
+}
+
+pub(in crate::client) struct DescribeStreamSummary<'a> {
+    pub stream: &'a str,
+}
+
+impl Exchange for DescribeStreamSummary<'_> {
+    const OPERATION: Operation = Operation::DescribeStreamSummary;
+    type Answer = StreamSummary;
+
+    fn body(&self) -> Bytes {
+        json(&json!({ "StreamName": self.stream }))
+    }
+
+    fn answer(&self, body: Bytes) -> Result<StreamSummary> {
+        #[derive(Deserialize)]
+        #[serde(rename_all = "PascalCase")]
+        struct Answer {
+            stream_description_summary: Summary,
+        }
+        #[derive(Deserialize)]
+        #[serde(rename_all = "PascalCase")]
+        struct Summary {
+            #[serde(rename = "StreamARN")]
+            stream_arn: String,
+            stream_status: String,
+            open_shard_count: u32,
+            retention_period_hours: u64,
+        }
+        let summary = parsed::<Answer>(&body)?.stream_description_summary;
+        Ok(StreamSummary {
+            arn: summary.stream_arn,
+            status: summary.stream_status,
+            open_shards: summary.open_shard_count,
+            retention: Duration::from_secs(summary.retention_period_hours.saturating_mul(3_600)),
+        })
+    }
+
+    fn subject(&self, context: &mut Context) {
+        context.stream = Some(self.stream.into());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_summary_is_read_as_aws_documents_it() {
+        let body = br#"{"StreamDescriptionSummary":{"ConsumerCount":0,"EncryptionType":"NONE","EnhancedMonitoring":[],
+            "OpenShardCount":3,"RetentionPeriodHours":24,"StreamARN":"arn:aws:kinesis:us-west-2:123456789012:stream/orders",
+            "StreamCreationTimestamp":1.572297168E9,"StreamName":"orders","StreamStatus":"ACTIVE"}}"#;
+        let summary = DescribeStreamSummary { stream: "orders" }.answer(Bytes::from_static(body));
+        let expected = StreamSummary {
+            arn: "arn:aws:kinesis:us-west-2:123456789012:stream/orders".to_owned(),
+            status: "ACTIVE".to_owned(),
+            open_shards: 3,
+            retention: Duration::from_secs(86_400),
+        };
+        assert_eq!(summary.expect("a summary"), expected);
+    }
+
+    #[test]
+    fn resharding_names_its_shards() {
+        let shard = ShardRef::new("orders", "shardId-0");
+        let split = SplitShard {
+            shard: &shard,
+            at: HashKey::from(7),
+        };
+        assert_eq!(
+            split.body(),
+            r#"{"NewStartingHashKey":"7","ShardToSplit":"shardId-0","StreamName":"orders"}"#
+        );
+        let merge = MergeShards {
+            shard: &shard,
+            adjacent: &"shardId-1".into(),
+        };
+        assert_eq!(
+            merge.body(),
+            r#"{"AdjacentShardToMerge":"shardId-1","ShardToMerge":"shardId-0","StreamName":"orders"}"#
+        );
+    }
+}

@@ -1,0 +1,274 @@
+//! HTTP over `ureq`, set up for many threads that poll one host.
+//!
+//! Three of its defaults would hurt here: a pool of 3 idle connections a host reconnects for nearly
+//! every poll of a thousand shards; a global time-out resolves the host on a thread of its own for
+//! every request; and a body over 10 MiB is refused, which a full GetRecords answer is.
+
+use std::collections::HashMap;
+use std::io::{self, Read};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use ureq::config::Config;
+use ureq::tls::TlsConfig;
+use ureq::unversioned::resolver::{DefaultResolver, ResolvedSocketAddrs, Resolver};
+use ureq::unversioned::transport::{DefaultConnector, NextTimeout};
+use ureq::{Agent, Timeout};
+
+use crate::error::TransportError;
+use crate::http::HttpTransport;
+use crate::sys::clock::Clock;
+
+/// A client's connections, shared by all its threads.
+pub(crate) struct UreqTransport {
+    agent: Agent,
+    clock: Arc<dyn Clock>,
+}
+
+impl UreqTransport {
+    pub fn new(
+        clock: Arc<dyn Clock>,
+        connect_timeout: Duration,
+        request_timeout: Duration,
+    ) -> UreqTransport {
+        let config = Agent::config_builder()
+            .http_status_as_error(false)
+            // A signed request is good for one address only.
+            .max_redirects(0)
+            .max_redirects_will_error(false)
+            .user_agent(concat!("kinesis-blocking/", env!("CARGO_PKG_VERSION")))
+            .tls_config(TlsConfig::default())
+            .timeout_connect(Some(connect_timeout))
+            .timeout_per_read(Some(request_timeout))
+            .timeout_per_write(Some(request_timeout))
+            .input_buffer_size(INPUT_BUFFER_BYTES)
+            .output_buffer_size(OUTPUT_BUFFER_BYTES)
+            .max_idle_connections(IDLE_CONNECTIONS_MAX)
+            .max_idle_connections_per_host(IDLE_CONNECTIONS_MAX)
+            .max_idle_age(IDLE_AGE_MAX)
+            .build();
+        let resolver = CachingResolver {
+            clock: clock.clone(),
+            known: Mutex::default(),
+        };
+        UreqTransport {
+            agent: Agent::with_parts(config, DefaultConnector::default(), resolver),
+            clock,
+        }
+    }
+}
+
+impl HttpTransport for UreqTransport {
+    fn round_trip(
+        &self,
+        request: http::Request<Bytes>,
+        timeout: Duration,
+    ) -> Result<http::Response<Bytes>, TransportError> {
+        let deadline = self.clock.now() + timeout;
+        let (parts, body) = request.into_parts();
+        let request = http::Request::from_parts(parts, &body[..]);
+        let answer = self
+            .agent
+            .run(request)
+            .map_err(|error| transport_error(error, timeout))?;
+        let (parts, mut body) = answer.into_parts();
+        let expected_bytes = body.content_length();
+        let in_time = || self.clock.now() < deadline;
+        let body = read_body(&mut body.as_reader(), expected_bytes, in_time, timeout)?;
+        Ok(http::Response::from_parts(parts, body))
+    }
+}
+
+/// Reads to the end: a body left unread costs its connection.
+fn read_body(
+    reader: &mut impl Read,
+    expected_bytes: Option<u64>,
+    in_time: impl Fn() -> bool,
+    timeout: Duration,
+) -> Result<Bytes, TransportError> {
+    let expected_bytes = usize::try_from(expected_bytes.unwrap_or(0)).unwrap_or(usize::MAX);
+    let mut body = Vec::with_capacity(expected_bytes.min(RESPONSE_BYTES_MAX) + 1);
+    // Parts, so that a peer who sends a byte now and then cannot hold the thread for ever.
+    while in_time() {
+        let read = reader.by_ref().take(READ_BYTES_MAX).read_to_end(&mut body);
+        match read.map_err(|error| io_error(error, timeout))? {
+            _ if body.len() > RESPONSE_BYTES_MAX => {
+                return Err(TransportError::TooLarge {
+                    limit_bytes: RESPONSE_BYTES_MAX,
+                });
+            }
+            0 => return Ok(body.into()),
+            _ => {}
+        }
+    }
+    Err(TransportError::Timeout(timeout))
+}
+
+fn transport_error(error: ureq::Error, timeout: Duration) -> TransportError {
+    match error {
+        ureq::Error::ConnectProxyFailed(reason) => {
+            TransportError::Connect(io::Error::other(reason))
+        }
+        ureq::Error::ConnectionFailed => {
+            TransportError::Connect(io::Error::other("no address answered"))
+        }
+        ureq::Error::HostNotFound => TransportError::Dns("the endpoint's host".to_owned()),
+        ureq::Error::Io(error) => io_error(error, timeout),
+        ureq::Error::Timeout(Timeout::Connect) => {
+            TransportError::Connect(io::ErrorKind::TimedOut.into())
+        }
+        ureq::Error::Timeout(_) => TransportError::Timeout(timeout),
+        ureq::Error::TlsRequired => TransportError::Tls(
+            "this build speaks http only; turn on the cargo feature \"tls\" for https endpoints"
+                .to_owned(),
+        ),
+        ureq::Error::Tls(reason) => TransportError::Tls(reason.to_owned()),
+        #[cfg(feature = "tls")]
+        ureq::Error::Rustls(error) => TransportError::Tls(error.to_string()),
+        other => TransportError::Io(io::Error::other(other.to_string())),
+    }
+}
+
+/// Sorts an I/O error by what it says about the request: never left, or maybe arrived.
+fn io_error(error: io::Error, timeout: Duration) -> TransportError {
+    match error.kind() {
+        io::ErrorKind::ConnectionRefused
+        | io::ErrorKind::HostUnreachable
+        | io::ErrorKind::NetworkUnreachable
+        | io::ErrorKind::AddrNotAvailable => TransportError::Connect(error),
+        io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock => TransportError::Timeout(timeout),
+        // The standard library has no stable kind for a failed look-up, only this text.
+        _ if error.to_string().starts_with("failed to lookup address") => {
+            TransportError::Dns(error.to_string())
+        }
+        _ => match error.downcast::<ureq::Error>() {
+            Ok(inner) => transport_error(inner, timeout),
+            Err(error) => TransportError::Io(error),
+        },
+    }
+}
+
+/// Remembers addresses for a while, instead of asking for them at every request.
+struct CachingResolver {
+    clock: Arc<dyn Clock>,
+    known: Mutex<HashMap<String, (Instant, ResolvedSocketAddrs)>>,
+}
+
+impl std::fmt::Debug for CachingResolver {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("CachingResolver")
+    }
+}
+
+impl Resolver for CachingResolver {
+    fn resolve(
+        &self,
+        uri: &http::Uri,
+        config: &Config,
+        timeout: NextTimeout,
+    ) -> Result<ResolvedSocketAddrs, ureq::Error> {
+        let (host, now) = (
+            format!("{:?}/{:?}", uri.scheme(), uri.authority()),
+            self.clock.now(),
+        );
+        let known = || self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, addresses)) = known().get(&host).filter(|(until, _)| now < *until) {
+            return Ok(addresses.clone());
+        }
+        // Not under the lock: a slow name server must not hold up threads that know their address.
+        let addresses = DefaultResolver::default().resolve(uri, config, timeout)?;
+        let mut known = known();
+        if known.len() >= HOSTS_MAX {
+            known.clear();
+        }
+        known.insert(host, (now + RESOLVED_FOR, addresses.clone()));
+        Ok(addresses)
+    }
+}
+
+/// 10 MiB of records are 14 MB in base64; 10,000 records with the longest keys add 14 MB more.
+/// Source: <https://docs.aws.amazon.com/kinesis/latest/APIReference/API_GetRecords.html>
+const RESPONSE_BYTES_MAX: usize = 32 << 20;
+
+/// How much is read between two looks at the clock.
+const READ_BYTES_MAX: u64 = 1 << 20;
+
+/// A poll's answer mostly fits; a full one is read past the buffer.
+const INPUT_BUFFER_BYTES: usize = 16 << 10;
+
+/// Big enough for the headers and a poll's whole request.
+const OUTPUT_BUFFER_BYTES: usize = 16 << 10;
+
+/// One for every shard of the largest stream that one process reads.
+const IDLE_CONNECTIONS_MAX: usize = 10_000;
+
+/// Longer than the discovery interval, shorter than load balancers keep idle connections.
+const IDLE_AGE_MAX: Duration = Duration::from_secs(30);
+
+/// The service's addresses change; its DNS answers live for about as long.
+const RESOLVED_FOR: Duration = Duration::from_secs(30);
+
+/// A client speaks to the service, STS and a metadata server.
+const HOSTS_MAX: usize = 16;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Dripping(usize);
+
+    impl Read for Dripping {
+        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+            let n = self.0.min(buffer.len());
+            self.0 -= n;
+            Ok(n)
+        }
+    }
+
+    const TIMEOUT: Duration = Duration::from_secs(6);
+
+    #[test]
+    fn a_body_is_read_whole_up_to_the_cap() {
+        for bytes in [0, 1, READ_BYTES_MAX as usize + 1, RESPONSE_BYTES_MAX] {
+            let body = read_body(&mut Dripping(bytes), Some(bytes as u64), || true, TIMEOUT);
+            assert_eq!(body.expect("a body").len(), bytes);
+        }
+        let error = read_body(
+            &mut Dripping(RESPONSE_BYTES_MAX + 1),
+            None,
+            || true,
+            TIMEOUT,
+        )
+        .expect_err("over the cap");
+        assert_eq!(
+            error.to_string(),
+            "the answer is longer than 33554432 bytes"
+        );
+    }
+
+    #[test]
+    fn a_body_that_never_ends_is_given_up_in_time() {
+        let looks = std::cell::Cell::new(3);
+        let in_time = || looks.replace(looks.get() - 1) > 0;
+        let error = read_body(&mut Dripping(RESPONSE_BYTES_MAX), None, in_time, TIMEOUT)
+            .expect_err("too slow");
+        assert_eq!(error.to_string(), "no answer within 6.0 s");
+    }
+
+    #[test]
+    fn an_io_error_says_whether_the_request_left() {
+        for (kind, may_have_been_sent) in [
+            (io::ErrorKind::ConnectionRefused, false),
+            (io::ErrorKind::ConnectionReset, true),
+            (io::ErrorKind::TimedOut, true),
+            (io::ErrorKind::UnexpectedEof, true),
+        ] {
+            assert_eq!(
+                io_error(kind.into(), TIMEOUT).may_have_been_sent(),
+                may_have_been_sent,
+                "{kind}"
+            );
+        }
+    }
+}
