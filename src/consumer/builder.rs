@@ -165,11 +165,10 @@ impl ConsumerBuilder {
     ) -> Result<Consumer> {
         let clock = workers.client.sys().clock.clone();
         let news = Arc::new(Shelf::new(workers.bell.clone()));
-        news.put(first_news);
         let (ended_bell, ended_heard) = Bell::new();
         let ended = Arc::new(Shelf::new(ended_bell));
         let childless = discovery.childless();
-        let consumer = Consumer {
+        let mut consumer = Consumer {
             emitter: Emitter::new(childless.clone()),
             events: Default::default(),
             news: news.clone(),
@@ -182,6 +181,10 @@ impl ConsumerBuilder {
             commits: Commits::new(self.store, self.commit_interval, clock.now()),
             clock,
         };
+        // Before `start` returns, so that a checkpoint taken at once is whole.
+        first_news
+            .into_iter()
+            .try_for_each(|news| consumer.learn(news))?;
         let (streams, interval) = (self.streams, self.config.shard_discovery_interval);
         let ended_bell = ended_heard;
         DiscoveryThread {

@@ -158,18 +158,21 @@ impl Consumer {
     fn take_news(&mut self) -> Result<bool> {
         let news = self.news.take();
         let any = !news.is_empty();
-        for news in news {
-            match news {
-                News::Known(shard, position) => self.emitter.know(shard, position),
-                News::Started(shard, position, queue) => {
-                    self.events.push_back(Event::ShardStarted(shard.clone()));
-                    self.emitter.start(shard, position, queue);
-                }
-                News::Settled(shard) => self.emitter.settle(&shard),
-                News::Failed(error) => return self.fail(error),
-            }
-        }
+        news.into_iter().try_for_each(|news| self.learn(news))?;
         Ok(any)
+    }
+
+    fn learn(&mut self, news: News) -> Result<()> {
+        match news {
+            News::Known(shard, position) => self.emitter.know(shard, position),
+            News::Started(shard, position, queue) => {
+                self.events.push_back(Event::ShardStarted(shard.clone()));
+                self.emitter.start(shard, position, queue);
+            }
+            News::Settled(shard) => self.emitter.settle(&shard),
+            News::Failed(error) => return self.fail(error),
+        }
+        Ok(())
     }
 
     fn fail<T>(&mut self, error: crate::error::Error) -> Result<T> {
