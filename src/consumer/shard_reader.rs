@@ -47,6 +47,16 @@ impl Settings {
             started,
         }
     }
+
+    /// What a checkpoint says for `Latest`: the instant that it meant, so that it never means another.
+    pub fn fixed(&self, position: ShardPosition) -> ShardPosition {
+        match position {
+            ShardPosition::Start(StartPosition::Latest) => {
+                ShardPosition::Start(StartPosition::AtTimestamp(self.started))
+            }
+            other => other,
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -113,10 +123,8 @@ impl ShardReader {
     /// Takes an iterator; there is none behind the end of a closed shard.
     pub fn on_iterator(&mut self, iterator: Option<ShardIterator>) {
         self.state = iterator.map_or(State::Done(End::ShardEnd), State::Reading);
-        // The iterator holds the place for five minutes; after that, the instant has to.
-        if self.position == ShardPosition::Start(StartPosition::Latest) {
-            self.position = ShardPosition::Start(StartPosition::AtTimestamp(self.settings.started));
-        }
+        // The iterator holds the place of `Latest` for five minutes; after that, an instant has to.
+        self.position = self.settings.fixed(self.position.clone());
     }
 
     /// The iterator lived out its five minutes: read on with a new one, a pause later.

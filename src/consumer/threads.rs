@@ -35,7 +35,8 @@ impl Workers {
     /// Starts a shard's thread, which says by `ready` that its first iterator is taken.
     pub fn start(&self, start: Start, ready: Option<Sender<()>>) -> Result<News> {
         let (sender, receiver) = queue(self.bell.clone());
-        let (shard, position) = (start.shard.clone(), start.position.clone());
+        let shard = start.shard.clone();
+        let position = self.settings.fixed(start.position.clone());
         let name = shard_thread_name(&shard.shard_id);
         let (workers, name_of_thread) = (self.clone(), name.clone());
         log::info!("{shard}: reading starts at {position:?}");
