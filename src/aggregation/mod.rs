@@ -5,6 +5,7 @@ mod digest;
 mod encode;
 mod error;
 mod key_table;
+pub mod message;
 mod wire;
 
 use std::fmt;
@@ -18,6 +19,7 @@ pub use decode::{
     AggregateRef, DecodeLimits, Decoded, SubRecordRef, SubRecords, decode, decode_all,
     decode_readable,
 };
+pub use digest::hash_keys;
 pub use encode::{Aggregate, Unsealed, encode, seal_all};
 pub use error::DecodeError;
 
