@@ -6,6 +6,7 @@ mod encode;
 mod error;
 mod key_table;
 pub mod message;
+mod misplaced;
 mod wire;
 
 use std::fmt;
@@ -22,6 +23,7 @@ pub use decode::{
 pub use digest::hash_keys;
 pub use encode::{Aggregate, Unsealed, encode, seal_all};
 pub use error::DecodeError;
+pub use misplaced::{Misplaced, Placement, Verdict};
 
 /// A user record inside an aggregate.
 #[derive(Clone, PartialEq, Eq)]
