@@ -21,6 +21,7 @@ SUITE = [
         ("aiokpl", functools.partial(scenarios.foreign_producer, count=2_000)),
         ("split and SIGKILL", functools.partial(scenarios.split_and_killed, count=20_000)),
         ("bad input", scenarios.bad_input),
+        ("AWS SDK for Rust", scenarios.sdk_check),
     ]),
     ("kinesis-mock", emulators.kinesis_mock, [
         ("round trip", functools.partial(scenarios.round_trip, count=20_000)),
@@ -28,6 +29,17 @@ SUITE = [
         ("aggregates of Python", functools.partial(scenarios.foreign_aggregates, count=1_000)),
         ("aiokpl", functools.partial(scenarios.foreign_producer, count=1_000)),
         ("split and SIGKILL", functools.partial(scenarios.split_and_killed, count=20_000)),
+        ("AWS SDK for Rust", scenarios.sdk_check),
+    ]),
+    ("ferrokinesis", emulators.ferrokinesis, [
+        ("round trip", functools.partial(scenarios.round_trip, count=20_000)),
+        ("aggregates of Python", functools.partial(scenarios.foreign_aggregates, count=3_000)),
+        ("split and SIGKILL", functools.partial(scenarios.split_and_killed, count=20_000)),
+        ("AWS SDK for Rust", scenarios.sdk_check),
+    ]),
+    # The only one here that throttles: 1,000 records and 1 MiB a second for each shard.
+    ("ferrokinesis with limits", functools.partial(emulators.ferrokinesis, "--enforce-limits"), [
+        ("throttled", functools.partial(scenarios.throttled, count=6_000)),
     ]),
     # Its shards do not split as Kinesis's do, and it counts sequence numbers 1, 2, 3.
     ("moto", emulators.moto, [
