@@ -4,9 +4,15 @@ pub mod aggregation;
 #[cfg(feature = "client")]
 mod client;
 #[cfg(feature = "client")]
+mod config;
+#[cfg(feature = "client")]
+mod consumer;
+#[cfg(feature = "client")]
 pub mod credentials;
 #[cfg(feature = "client")]
 mod error;
+#[cfg(feature = "fake")]
+pub mod fake;
 #[cfg(feature = "client")]
 mod http;
 mod model;
@@ -21,6 +27,13 @@ mod sys;
 pub use client::{
     Client, ClientBuilder, EntryError, GetRecordsOutput, PutRecordOutput, PutRecordsEntry,
     PutRecordsOutput, RawRecord, ShardIterator, StreamSummary,
+};
+#[cfg(feature = "client")]
+pub use config::{ConsumerConfig, ConsumerConfigBuilder, Misplaced};
+#[cfg(feature = "client")]
+pub use consumer::{
+    Checkpoint, CheckpointStore, Consumer, ConsumerBuilder, Event, FileCheckpointStore, Record,
+    StopHandle,
 };
 #[cfg(feature = "client")]
 pub use credentials::CredentialsProvider;
