@@ -80,16 +80,23 @@ def moto():
         yield url
 
 
-@contextlib.contextmanager
 def ferrokinesis(*options):
-    """It chooses its port itself, and says it."""
-    program = [PEERS / "ferrokinesis", *options]
-    log = log_of("ferrokinesis")
-    process = spawn(program, {}, log)
+    return peer("ferrokinesis", *options)
+
+
+def fake():
+    return peer("fake")
+
+
+@contextlib.contextmanager
+def peer(name, *options):
+    """A program of tests/peers: it takes a free port and prints its address when it listens."""
+    log = log_of(name)
+    process = spawn([PEERS / name, *options], {}, log)
     try:
         url = wait_for_line(process, log)
-        if not url or not wait_ready(process, url + "/_health/ready", 200):
-            raise NotReady(f"ferrokinesis was not ready within {READY_SECONDS} s:\n{end_of(log)}")
+        if url is None:
+            raise NotReady(f"{name} was not ready within {READY_SECONDS} s:\n{end_of(log)}")
         yield url
     finally:
         stop(process)

@@ -43,7 +43,7 @@ for tool in cargo node npm python3; do
 done
 install_npm
 install_python
-cargo build --quiet --locked --manifest-path "$root/tests/peers/Cargo.toml" \
+cargo build --quiet --manifest-path "$root/tests/peers/Cargo.toml" \
   --target-dir "$root/target/peers" || fail "tests/peers does not build"
 (cd "$root" && cargo build --quiet --release --examples) || fail "the examples do not build"
 
