@@ -78,8 +78,8 @@ fn shard_loop(workers: &Workers, start: Start, queue: &QueueSender, mut ready: O
             }
             Step::GetRecords(iterator) => client
                 .get_records(&iterator, workers.get_records_max)
-                .map(|output| {
-                    let records = reader.on_records(called, output);
+                .and_then(|output| reader.on_records(called, output))
+                .map(|records| {
                     if !records.is_empty() {
                         queue.send(Message::Records(records));
                     }
