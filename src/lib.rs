@@ -4,12 +4,16 @@ pub mod aggregation;
 #[cfg(feature = "client")]
 mod client;
 #[cfg(feature = "client")]
+mod config;
+#[cfg(feature = "client")]
 pub mod credentials;
 #[cfg(feature = "client")]
 mod error;
 #[cfg(feature = "client")]
 mod http;
 mod model;
+#[cfg(feature = "client")]
+mod producer;
 #[cfg(feature = "client")]
 mod retry;
 #[cfg(feature = "client")]
@@ -23,12 +27,19 @@ pub use client::{
     PutRecordsOutput, RawRecord, ShardIterator, StreamSummary,
 };
 #[cfg(feature = "client")]
+pub use config::{ProducerConfig, ProducerConfigBuilder, ThreadingModel};
+#[cfg(feature = "client")]
 pub use credentials::CredentialsProvider;
 #[cfg(feature = "client")]
 pub use error::{Error, ErrorKind, Result, TransportError};
 #[cfg(feature = "client")]
 pub use http::HttpTransport;
 pub use model::*;
+#[cfg(feature = "client")]
+pub use producer::{
+    Attempt, Delivered, Delivery, Producer, ProducerBuilder, PutError, RecordResult, Stored,
+    Undelivered, UserRecord,
+};
 #[cfg(feature = "client")]
 pub use retry::RetryPolicy;
 #[cfg(feature = "client")]
