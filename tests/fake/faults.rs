@@ -127,7 +127,7 @@ fn entries_fail_by_number_and_by_shard() {
             .fail_next(1, fault(3))
             .shard("shardId-000000000001")
             .fail_next(1, fault(1));
-        let mut failed = || {
+        let failed = || {
             let output = client.put_records("orders", &entries(10));
             let results = output.expect("answered").records;
             let failed = |(n, result): (usize, &Result<_, _>)| result.is_err().then_some(n);
