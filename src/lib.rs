@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 pub mod aggregation;
+<<<<<<< HEAD
 #[cfg(feature = "client")]
 mod client;
 #[cfg(feature = "client")]
@@ -20,6 +21,10 @@ mod error;
 pub mod fake;
 #[cfg(feature = "client")]
 mod http;
+=======
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
+>>>>>>> codec
 mod model;
 #[cfg(feature = "client")]
 mod producer;
