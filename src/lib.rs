@@ -23,13 +23,14 @@ mod sign;
 #[cfg(feature = "client")]
 mod sys;
 
+pub use aggregation::Misplaced;
 #[cfg(feature = "client")]
 pub use client::{
     Client, ClientBuilder, EntryError, GetRecordsOutput, PutRecordOutput, PutRecordsEntry,
     PutRecordsOutput, RawRecord, ShardIterator, StreamSummary,
 };
 #[cfg(feature = "client")]
-pub use config::{ConsumerConfig, ConsumerConfigBuilder, Misplaced};
+pub use config::{ConsumerConfig, ConsumerConfigBuilder};
 #[cfg(feature = "client")]
 pub use consumer::{
     Checkpoint, CheckpointStore, Consumer, ConsumerBuilder, Event, FileCheckpointStore, Record,

@@ -2,4 +2,4 @@
 
 mod consumer;
 
-pub use consumer::{ConsumerConfig, ConsumerConfigBuilder, Misplaced};
+pub use consumer::{ConsumerConfig, ConsumerConfigBuilder};

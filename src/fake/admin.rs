@@ -14,10 +14,10 @@ use serde::Deserialize;
 use serde_json::json;
 
 use crate::fake::ACCOUNT;
+use crate::fake::call::{Call, lock};
 use crate::fake::check;
 use crate::fake::list::in_use;
 use crate::fake::refusal::Refusal;
-use crate::fake::service::Service;
 use crate::fake::shard::Shard;
 use crate::fake::stream::{Change, Status, Stream};
 use crate::model::HashKey;
@@ -74,8 +74,8 @@ struct UpdateShardCount {
     scaling_type: Option<String>,
 }
 
-pub(super) fn create_stream(service: &Service, body: &[u8]) -> Result<Vec<u8>, Refusal> {
-    let request: CreateStream = check::parse(body)?;
+pub(super) fn create_stream(call: &mut Call<'_>) -> Result<Vec<u8>, Refusal> {
+    let request: CreateStream = call.parse()?;
     let name = check::required(request.stream_name, "streamName")?;
     let name = check::stream_name(Some(name), None)?;
     let mode = request.stream_mode_details;
@@ -94,8 +94,9 @@ pub(super) fn create_stream(service: &Service, body: &[u8]) -> Result<Vec<u8>, R
             SHARDS_MAX,
         )?,
     };
-    let now = service.now();
-    if service.stream(&name, now).is_ok() {
+    let (service, now) = (call.service, call.now);
+    call.stream = Some(name.clone());
+    if call.stream(&name).is_ok() {
         return Err(Refusal::new(
             "ResourceInUseException",
             format!("Stream {name} under account {ACCOUNT} already exists."),
@@ -108,22 +109,23 @@ pub(super) fn create_stream(service: &Service, body: &[u8]) -> Result<Vec<u8>, R
     Ok(Vec::new())
 }
 
-pub(super) fn delete_stream(service: &Service, body: &[u8]) -> Result<Vec<u8>, Refusal> {
-    let request: DeleteStream = check::parse(body)?;
-    let name = check::stream_name(request.stream_name, request.stream_arn)?;
-    let now = service.now();
-    let stream = service.stream(&name, now)?;
-    service.begin(&mut service.lock(&stream), Change::Delete, now);
+pub(super) fn delete_stream(call: &mut Call<'_>) -> Result<Vec<u8>, Refusal> {
+    let request: DeleteStream = call.parse()?;
+    let name = call.name(request.stream_name, request.stream_arn)?;
+    let stream = call.stream(&name)?;
+    call.service
+        .begin(&mut lock(&stream), Change::Delete, call.now);
     Ok(Vec::new())
 }
 
-pub(super) fn split_shard(service: &Service, body: &[u8]) -> Result<Vec<u8>, Refusal> {
-    let request: SplitShard = check::parse(body)?;
-    let name = check::stream_name(request.stream_name, request.stream_arn)?;
+pub(super) fn split_shard(call: &mut Call<'_>) -> Result<Vec<u8>, Refusal> {
+    let request: SplitShard = call.parse()?;
+    let name = call.name(request.stream_name, request.stream_arn)?;
     let id = check::required(request.shard_to_split, "shardToSplit")?;
     let at = check::required(request.new_starting_hash_key, "newStartingHashKey")?;
     let at = check::hash_key(&at, "newStartingHashKey")?;
-    change(service, &name, |stream| {
+    call.shard = Some(id.clone());
+    change(call, &name, |stream| {
         let shard = open_shard(stream, &id)?;
         check_split(stream, shard, at)?;
         Ok(Change::Split {
@@ -134,12 +136,13 @@ pub(super) fn split_shard(service: &Service, body: &[u8]) -> Result<Vec<u8>, Ref
     Ok(Vec::new())
 }
 
-pub(super) fn merge_shards(service: &Service, body: &[u8]) -> Result<Vec<u8>, Refusal> {
-    let request: MergeShards = check::parse(body)?;
-    let name = check::stream_name(request.stream_name, request.stream_arn)?;
+pub(super) fn merge_shards(call: &mut Call<'_>) -> Result<Vec<u8>, Refusal> {
+    let request: MergeShards = call.parse()?;
+    let name = call.name(request.stream_name, request.stream_arn)?;
     let id = check::required(request.shard_to_merge, "shardToMerge")?;
     let adjacent = check::required(request.adjacent_shard_to_merge, "adjacentShardToMerge")?;
-    change(service, &name, |stream| {
+    call.shard = Some(id.clone());
+    change(call, &name, |stream| {
         let pair = (open_shard(stream, &id)?, open_shard(stream, &adjacent)?);
         let (lower, upper) = in_order(pair).ok_or_else(|| {
             Refusal::invalid(format!(
@@ -157,9 +160,9 @@ pub(super) fn merge_shards(service: &Service, body: &[u8]) -> Result<Vec<u8>, Re
     Ok(Vec::new())
 }
 
-pub(super) fn update_shard_count(service: &Service, body: &[u8]) -> Result<Vec<u8>, Refusal> {
-    let request: UpdateShardCount = check::parse(body)?;
-    let name = check::stream_name(request.stream_name, request.stream_arn)?;
+pub(super) fn update_shard_count(call: &mut Call<'_>) -> Result<Vec<u8>, Refusal> {
+    let request: UpdateShardCount = call.parse()?;
+    let name = call.name(request.stream_name, request.stream_arn)?;
     let target = check::required(request.target_shard_count, "targetShardCount")?;
     let target = check::range(target, "targetShardCount", 1, SHARDS_MAX)?;
     let target = usize::try_from(target).unwrap_or(1);
@@ -171,7 +174,7 @@ pub(super) fn update_shard_count(service: &Service, body: &[u8]) -> Result<Vec<u
         }
     }
     let mut current = 0;
-    let arn = change(service, &name, |stream| {
+    let arn = change(call, &name, |stream| {
         current = stream.open_shards().count();
         check_scaling(current, target)?;
         Ok(Change::UpdateShardCount(target))
@@ -187,18 +190,17 @@ pub(super) fn update_shard_count(service: &Service, body: &[u8]) -> Result<Vec<u
 
 /// Lets a change to an ACTIVE stream begin; returns the stream's ARN.
 fn change(
-    service: &Service,
+    call: &Call<'_>,
     name: &str,
     decide: impl FnOnce(&Stream) -> Result<Change, Refusal>,
 ) -> Result<String, Refusal> {
-    let now = service.now();
-    let stream = service.stream(name, now)?;
-    let mut stream = service.lock(&stream);
+    let stream = call.stream(name)?;
+    let mut stream = lock(&stream);
     if stream.status() != Status::Active {
         return Err(in_use(&stream, "ACTIVE"));
     }
     let change = decide(&stream)?;
-    service.begin(&mut stream, change, now);
+    call.service.begin(&mut stream, change, call.now);
     Ok(stream.arn())
 }
 

@@ -47,13 +47,31 @@ impl<S: Read + Write> Connection<S> {
 
     /// Sends an answer, with its length.
     pub fn write_response(&mut self, response: &Response<Bytes>) -> io::Result<()> {
-        let (head, body) = (head_of(response), response.body());
+        let body = response.body();
+        self.write_part(response, body)
+    }
+
+    /// Sends an answer's head and the beginning of its body.
+    pub fn write_part(&mut self, response: &Response<Bytes>, body: &[u8]) -> io::Result<()> {
+        let head = head_of(response);
         // A small answer leaves in one packet; a large one is not copied.
         if body.len() <= SMALL_BYTES {
-            return self.stream.write_all(&[&head, &body[..]].concat());
+            return self.stream.write_all(&[&head, body].concat());
         }
         self.stream.write_all(&head)?;
         self.stream.write_all(body)
+    }
+
+    /// Sends more of a body.
+    pub fn write_more(&mut self, body: &[u8]) -> io::Result<()> {
+        self.stream.write_all(body)
+    }
+
+    /// Blocks until the other side hangs up; what it sends meanwhile is thrown away.
+    pub fn await_end(&mut self) -> io::Result<()> {
+        let mut nowhere = [0; 1024];
+        while self.stream.read(&mut nowhere)? > 0 {}
+        Ok(())
     }
 
     fn read_head(&mut self) -> Result<Request<Bytes>, Unread> {
@@ -229,19 +247,23 @@ mod tests {
 
     use super::*;
 
-    /// A connection on which `bytes` arrive a few at a time.
-    struct Trickle(Cursor<Vec<u8>>, Vec<u8>);
+    /// A connection on which bytes arrive a few at a time, and which keeps what is sent.
+    struct Trickle {
+        arriving: Cursor<Vec<u8>>,
+        at_a_time: usize,
+        sent: Vec<u8>,
+    }
 
     impl Read for Trickle {
         fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-            let few = buffer.len().min(7);
-            self.0.read(&mut buffer[..few])
+            let few = buffer.len().min(self.at_a_time);
+            self.arriving.read(&mut buffer[..few])
         }
     }
 
     impl Write for Trickle {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            self.1.write(bytes)
+            self.sent.write(bytes)
         }
 
         fn flush(&mut self) -> io::Result<()> {
@@ -250,7 +272,12 @@ mod tests {
     }
 
     fn connection(bytes: &[u8]) -> Connection<Trickle> {
-        Connection::new(Trickle(Cursor::new(bytes.to_vec()), Vec::new()))
+        Connection::new(Trickle {
+            arriving: Cursor::new(bytes.to_vec()),
+            // A long head is read again with every part of it that comes.
+            at_a_time: 7.max(bytes.len() / 20),
+            sent: Vec::new(),
+        })
     }
 
     #[test]
@@ -279,7 +306,7 @@ mod tests {
         let mut connection =
             connection(b"POST / HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\nok");
         assert_eq!(connection.read_request().expect("a request").body(), "ok");
-        assert_eq!(connection.stream.1, b"HTTP/1.1 100 Continue\r\n\r\n");
+        assert_eq!(connection.stream.sent, b"HTTP/1.1 100 Continue\r\n\r\n");
     }
 
     #[test]
@@ -322,7 +349,7 @@ mod tests {
             .expect("a response");
         connection.write_response(&response).expect("written");
         assert_eq!(
-            String::from_utf8_lossy(&connection.stream.1),
+            String::from_utf8_lossy(&connection.stream.sent),
             "HTTP/1.1 400 Bad Request\r\nx-amzn-requestid: 7c1f\r\ncontent-length: 2\r\n\r\n{}"
         );
     }

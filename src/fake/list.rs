@@ -8,13 +8,16 @@
 //! - Gaps: StreamCreationTimestamp is not looked at in requests. Nothing of consumers, encryption,
 //!   tags or enhanced monitoring is there; descriptions say so.
 
+use std::collections::BTreeSet;
+
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::fake::ACCOUNT;
+use crate::fake::call::{Call, lock};
 use crate::fake::check;
+use crate::fake::fault::Fault;
 use crate::fake::refusal::Refusal;
-use crate::fake::service::Service;
 use crate::fake::shard::{Shard, shard_index, shard_name};
 use crate::fake::stream::{Status, Stream};
 use crate::fake::token::{self, Page};
@@ -58,29 +61,69 @@ struct ListStreams {
     limit: Option<i64>,
 }
 
-pub(super) fn list_shards(service: &Service, body: &[u8]) -> Result<Vec<u8>, Refusal> {
-    let now = service.now();
-    let mut page = first_or_next_page(check::parse(body)?, now)?;
-    let stream = service.stream(&page.stream, now)?;
-    let stream = service.lock(&stream);
+pub(super) fn list_shards(call: &mut Call<'_>) -> Result<Vec<u8>, Refusal> {
+    let now = call.now;
+    let mut page = first_or_next_page(call.parse()?, now)?;
+    call.stream = Some(page.stream.clone());
+    let stream = call.stream(&page.stream)?;
+    let stream = lock(&stream);
     if !matches!(stream.status(), Status::Active | Status::Updating) {
         return Err(in_use(&stream, "ACTIVE or UPDATING"));
     }
-    let filter = Filter::read(page.filter.as_ref(), stream.made.max(stream.horizon(now)))?;
+    let filter = Filter::read(page.filter.as_ref(), stream.horizon(now))?;
+    let view = View::of(&stream, call.fault);
     let from = page.after.map_or(0, |after| after.saturating_add(1));
     let mut rest = stream
         .shards
         .range(from..)
         .map(|(_, shard)| shard)
-        .filter(|shard| filter.lets_through(shard));
+        .filter(|shard| view.shows(shard) && filter.lets_through(shard, view.is_open(shard)));
     let shards: Vec<_> = rest.by_ref().take(page.max_results).collect();
-    let mut answer =
-        json!({ "Shards": shards.iter().map(|shard| describe(shard)).collect::<Vec<_>>() });
+    let mut answer = json!({ "Shards": shards.iter().map(|shard| describe(shard, view.is_open(shard))).collect::<Vec<_>>() });
     if rest.next().is_some() {
         page.after = shards.last().map(|shard| shard.index);
         answer["NextToken"] = token::seal(&page).into();
     }
     Ok(answer.to_string().into_bytes())
+}
+
+/// What of a stream a listing shows: the truth, unless the service is still making up its mind.
+struct View {
+    shows_newest: bool,
+    /// Closed shards that look open, because what followed them did so only just now.
+    look_open: BTreeSet<u32>,
+}
+
+impl View {
+    fn of(stream: &Stream, fault: Option<&Fault>) -> View {
+        let newest = || {
+            stream
+                .open_shards()
+                .flat_map(|shard| shard.parent.into_iter().chain(shard.adjacent_parent))
+        };
+        match fault {
+            Some(Fault::ChildrenLate) => View {
+                shows_newest: false,
+                look_open: newest().collect(),
+            },
+            Some(Fault::ParentsOpen) => View {
+                shows_newest: true,
+                look_open: newest().collect(),
+            },
+            _ => View {
+                shows_newest: true,
+                look_open: BTreeSet::new(),
+            },
+        }
+    }
+
+    fn shows(&self, shard: &Shard) -> bool {
+        self.shows_newest || !shard.is_open() || shard.parent.is_none()
+    }
+
+    fn is_open(&self, shard: &Shard) -> bool {
+        shard.is_open() || self.look_open.contains(&shard.index)
+    }
 }
 
 fn first_or_next_page(request: ListShards, now: Timestamp) -> Result<Page, Refusal> {
@@ -168,31 +211,30 @@ impl Filter {
         })
     }
 
-    fn lets_through(&self, shard: &Shard) -> bool {
+    fn lets_through(&self, shard: &Shard, is_open: bool) -> bool {
         match self {
             Filter::All => true,
-            Filter::AtLatest => shard.is_open(),
+            Filter::AtLatest => is_open,
             Filter::OpenAt(time) => shard.was_open_at(*time),
             Filter::OpenSince(time) => shard.closed.is_none_or(|closed| closed > *time),
         }
     }
 }
 
-pub(super) fn describe_stream(service: &Service, body: &[u8]) -> Result<Vec<u8>, Refusal> {
-    let request: DescribeStream = check::parse(body)?;
-    let name = check::stream_name(request.stream_name, request.stream_arn)?;
+pub(super) fn describe_stream(call: &mut Call<'_>) -> Result<Vec<u8>, Refusal> {
+    let request: DescribeStream = call.parse()?;
+    let name = call.name(request.stream_name, request.stream_arn)?;
     let limit = check::range(request.limit.unwrap_or(100), "limit", 1, 10_000)?;
     let after = request
         .exclusive_start_shard_id
         .map(|id| known_index(&id, "exclusiveStartShardId"))
         .transpose()?;
-    let now = service.now();
-    let stream = service.stream(&name, now)?;
-    let stream = service.lock(&stream);
+    let stream = call.stream(&name)?;
+    let stream = lock(&stream);
     let mut rest = stream
         .shards
         .range(after.map_or(0, |after| after.saturating_add(1))..)
-        .map(|(_, shard)| describe(shard));
+        .map(|(_, shard)| describe(shard, shard.is_open()));
     // Before it is ACTIVE a stream shows no shards.
     let shown = match stream.status() {
         Status::Creating => 0,
@@ -207,11 +249,11 @@ pub(super) fn describe_stream(service: &Service, body: &[u8]) -> Result<Vec<u8>,
         .into_bytes())
 }
 
-pub(super) fn describe_stream_summary(service: &Service, body: &[u8]) -> Result<Vec<u8>, Refusal> {
-    let request: DescribeStream = check::parse(body)?;
-    let name = check::stream_name(request.stream_name, request.stream_arn)?;
-    let stream = service.stream(&name, service.now())?;
-    let stream = service.lock(&stream);
+pub(super) fn describe_stream_summary(call: &mut Call<'_>) -> Result<Vec<u8>, Refusal> {
+    let request: DescribeStream = call.parse()?;
+    let name = call.name(request.stream_name, request.stream_arn)?;
+    let stream = call.stream(&name)?;
+    let stream = lock(&stream);
     let mut description = description(&stream);
     description["OpenShardCount"] = stream.open_shards().count().into();
     description["ConsumerCount"] = 0.into();
@@ -221,16 +263,16 @@ pub(super) fn describe_stream_summary(service: &Service, body: &[u8]) -> Result<
         .into_bytes())
 }
 
-pub(super) fn list_streams(service: &Service, body: &[u8]) -> Result<Vec<u8>, Refusal> {
-    let request: ListStreams = check::parse(body)?;
+pub(super) fn list_streams(call: &mut Call<'_>) -> Result<Vec<u8>, Refusal> {
+    let request: ListStreams = call.parse()?;
     let limit = check::range(request.limit.unwrap_or(100), "limit", 1, 10_000)?;
     let after = request.next_token.or(request.exclusive_start_stream_name);
-    let now = service.now();
-    let mut rest = service
+    let mut rest = call
+        .service
         .stream_names()
         .into_iter()
         .filter(|name| after.as_ref().is_none_or(|after| name > after))
-        .filter(|name| service.stream(name, now).is_ok());
+        .filter(|name| call.stream(name).is_ok());
     let shown: Vec<_> = rest
         .by_ref()
         .take(usize::try_from(limit).unwrap_or(1))
@@ -260,11 +302,11 @@ fn description(stream: &Stream) -> Value {
     })
 }
 
-fn describe(shard: &Shard) -> Value {
+fn describe(shard: &Shard, is_open: bool) -> Value {
     let mut sequence_numbers = json!({
         "StartingSequenceNumber": shard.start_number().to_string(),
     });
-    if let Some(end) = shard.end_number() {
+    if let (Some(end), false) = (shard.end_number(), is_open) {
         sequence_numbers["EndingSequenceNumber"] = end.to_string().into();
     }
     let mut description = json!({

@@ -27,20 +27,28 @@
 
 mod admin;
 mod base64;
+mod call;
 mod check;
 mod clock;
 mod date;
+mod fault;
 mod http1;
+mod limits;
 mod list;
+mod log;
 mod number;
 mod read;
 mod refusal;
+mod reply;
+mod script;
 mod server;
 mod service;
+mod set;
 mod shard;
 mod stream;
 mod token;
 mod transport;
+mod verify;
 mod write;
 
 use std::fmt;
@@ -51,6 +59,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::client::{Client, ClientBuilder};
+use crate::fake::call::lock;
 use crate::fake::service::Service;
 use crate::fake::stream::Stream;
 use crate::fake::transport::InMemory;
@@ -60,6 +69,9 @@ use crate::sys::Sys;
 use crate::sys::clock::{Clock, SystemClock};
 
 pub use clock::VirtualClock;
+pub use fault::Fault;
+pub use log::LoggedRequest;
+pub use script::Script;
 pub use server::FakeServer;
 
 /// Kinesis in this process. Cheap to clone; clones are doors to the same streams.
@@ -89,17 +101,17 @@ pub struct StoredRecord {
 impl FakeKinesis {
     /// Makes a Kinesis without streams, on this machine's clock.
     pub fn new() -> FakeKinesis {
-        FakeKinesis::on(Arc::new(SystemClock))
+        FakeKinesis::timed(Arc::new(SystemClock))
     }
 
     /// Makes a Kinesis without streams, on a clock that moves only when told to.
     ///
     /// Clients of this fake wait on the same clock.
     pub fn on_clock(clock: VirtualClock) -> FakeKinesis {
-        FakeKinesis::on(Arc::new(clock))
+        FakeKinesis::timed(Arc::new(clock))
     }
 
-    fn on(clock: Arc<dyn Clock>) -> FakeKinesis {
+    fn timed(clock: Arc<dyn Clock>) -> FakeKinesis {
         let service = Arc::new(Service::new(clock));
         FakeKinesis { service }
     }
@@ -120,6 +132,45 @@ impl FakeKinesis {
         self
     }
 
+    /// Keeps the service's limits on rates. Default: sizes are limited and rates are not.
+    ///
+    /// A test seldom wants to wait for what a shard takes in a second. With limits a shard takes
+    /// 1,000 records and 1 MiB a second and gives 5 answers and 2 MiB, and an account has so many
+    /// calls of the other operations; over them is `ProvisionedThroughputExceededException` or
+    /// `LimitExceededException`.
+    pub fn with_service_limits(self) -> FakeKinesis {
+        self.service
+            .change_settings(|settings| settings.service_limits = true);
+        self
+    }
+
+    /// Answers only what is signed with these credentials. Default: any signature will do.
+    ///
+    /// Wrong ones, old ones and a clock 15 minutes off get the service's answer. Clients made by
+    /// this fake from now on sign with them.
+    pub fn with_credentials(self, credentials: Credentials) -> FakeKinesis {
+        self.service
+            .change_settings(|settings| settings.credentials = Some(credentials));
+        self
+    }
+
+    /// Sets the service's clock ahead of its callers', or behind, in milliseconds. Default: 0.
+    pub fn with_clock_skew(self, millis: i64) -> FakeKinesis {
+        self.service
+            .change_settings(|settings| settings.clock_skew_ms = millis);
+        self
+    }
+
+    /// Scripts what is to happen to the calls of an operation.
+    pub fn on(&self, operation: Operation) -> Script<'_> {
+        Script::new(&self.service.rules, operation.as_str())
+    }
+
+    /// Forgets everything that was scripted.
+    pub fn calm_down(&self) {
+        self.service.rules.clear();
+    }
+
     /// Makes a client that talks to this fake in memory, on its clock.
     pub fn client(&self) -> Client {
         let client = self.client_builder().build();
@@ -131,7 +182,7 @@ impl FakeKinesis {
         ClientBuilder::new(sys(&self.service))
             .region(REGION)
             .endpoint("http://kinesis.fake")
-            .credentials(client_credentials())
+            .credentials(credentials_of(&self.service))
             .transport(InMemory(self.service.clone()))
     }
 
@@ -148,8 +199,13 @@ impl FakeKinesis {
         let Ok(stream) = self.service.stream(stream, self.service.now()) else {
             return Vec::new();
         };
-        let stream = self.service.lock(&stream);
+        let stream = lock(&stream);
         stream.shards.values().flat_map(stored).collect()
+    }
+
+    /// Returns the newest requests, up to 10,000, in the order they were answered.
+    pub fn requests(&self) -> Vec<LoggedRequest> {
+        self.service.requests()
     }
 
     /// Counts the calls of an operation so far, refused ones too.
@@ -192,8 +248,10 @@ fn sys(service: &Service) -> Sys {
     Sys::on_clock(service.clock.clone(), CLIENT_SEED)
 }
 
-fn client_credentials() -> Credentials {
-    Credentials::new("AKIAFAKEFAKEFAKEFAKE", "fake-secret-access-key")
+/// What a client of the fake signs with: what the fake asks for, or anything.
+fn credentials_of(service: &Service) -> Credentials {
+    let asked_for = service.settings().credentials;
+    asked_for.unwrap_or_else(|| Credentials::new("AKIAFAKEFAKEFAKEFAKE", "fake-secret"))
 }
 
 /// The account every stream belongs to.

@@ -3,8 +3,8 @@
 //!
 //! - Limits: 1 to 10,000 records and 10 MiB a call, but always one record if there is one; a shard
 //!   iterator lives for 300 seconds.
-//! - Errors: ExpiredIteratorException, InvalidArgumentException, ResourceNotFoundException,
-//!   ValidationException.
+//! - Errors: ExpiredIteratorException, InvalidArgumentException,
+//!   ProvisionedThroughputExceededException, ResourceNotFoundException, ValidationException.
 //! - The end of a closed shard comes with its last records: NextShardIterator is null and
 //!   ChildShards names what the shard became. MillisBehindLatest is 0 at the tip, and at least 1
 //!   with records ahead.
@@ -17,11 +17,13 @@ use serde_json::json;
 
 use crate::fake::ACCOUNT;
 use crate::fake::base64;
+use crate::fake::call::{Call, lock};
 use crate::fake::check;
+use crate::fake::fault::Fault;
+use crate::fake::limits;
 use crate::fake::list::hash_key_range;
 use crate::fake::number::Number;
 use crate::fake::refusal::Refusal;
-use crate::fake::service::Service;
 use crate::fake::shard::{Entry, Shard, shard_name};
 use crate::fake::stream::Stream;
 use crate::fake::token::{self, Iterator};
@@ -46,13 +48,17 @@ struct GetRecords {
     limit: Option<i64>,
 }
 
-pub(super) fn get_shard_iterator(service: &Service, body: &[u8]) -> Result<Vec<u8>, Refusal> {
-    let mut request: GetShardIterator = check::parse(body)?;
+pub(super) fn get_shard_iterator(call: &mut Call<'_>) -> Result<Vec<u8>, Refusal> {
+    let mut request: GetShardIterator = call.parse()?;
     let name = check::stream_name(request.stream_name.take(), request.stream_arn.take())?;
     let shard_id = check::required(request.shard_id.take(), "shardId")?;
-    let now = service.now();
-    let stream = service.live_stream(&name, now)?;
-    let stream = service.lock(&stream);
+    call.shard = Some(shard_id.clone());
+    let now = call.now;
+    let stream = call.live_stream(&name)?;
+    let mut stream = lock(&stream);
+    check_rate(call, &mut stream, &shard_id, |shard| {
+        shard.iterators.open(now, limits::ITERATORS)
+    })?;
     let shard = stream.shard(&shard_id)?;
     let iterator = Iterator {
         stream: name,
@@ -139,9 +145,9 @@ fn numbered(request: &GetShardIterator, stream: &Stream, shard: &Shard) -> Resul
     Ok(number)
 }
 
-pub(super) fn get_records(service: &Service, body: &[u8]) -> Result<Vec<u8>, Refusal> {
-    let request: GetRecords = check::parse(body)?;
-    let now = service.now();
+pub(super) fn get_records(call: &mut Call<'_>) -> Result<Vec<u8>, Refusal> {
+    let request: GetRecords = call.parse()?;
+    let now = call.now;
     let text = check::required(request.shard_iterator, "shardIterator")?;
     let limit = check::range(
         request.limit.unwrap_or(RECORDS_MAX),
@@ -150,9 +156,49 @@ pub(super) fn get_records(service: &Service, body: &[u8]) -> Result<Vec<u8>, Ref
         RECORDS_MAX,
     )?;
     let iterator = Iterator::open(&text, now)?;
-    let stream = service.live_stream(&iterator.stream, now)?;
-    let batch = take(&service.lock(&stream), iterator, limit, now)?;
+    let shard_id = shard_name(iterator.shard);
+    (call.stream, call.shard) = (Some(iterator.stream.clone()), Some(shard_id.clone()));
+    let stream = call.live_stream(&iterator.stream)?;
+    let mut stream = lock(&stream);
+    check_rate(call, &mut stream, &shard_id, |shard| {
+        shard.reads.open(now, limits::READS)
+    })?;
+    let most = match call.fault {
+        Some(Fault::EmptyBatch) => Most {
+            records: 0,
+            bytes: 0,
+        },
+        _ => Most {
+            records: usize::try_from(limit).unwrap_or(1),
+            bytes: BYTES_MAX,
+        },
+    };
+    let batch = take(&stream, iterator, most, now)?;
+    stream
+        .shard_mut(&shard_id)?
+        .reads
+        .charge(batch.bytes() as u64, limits::READS);
+    drop(stream);
     Ok(batch.into_json())
+}
+
+/// Uses up some of a shard's rate, if limits are kept.
+fn check_rate(
+    call: &Call<'_>,
+    stream: &mut Stream,
+    shard_id: &str,
+    take: impl FnOnce(&mut Shard) -> bool,
+) -> Result<(), Refusal> {
+    if !call.service.settings().service_limits || take(stream.shard_mut(shard_id)?) {
+        return Ok(());
+    }
+    Err(Refusal::shard_throttled(&stream.name, shard_id))
+}
+
+/// What one call may read.
+struct Most {
+    records: usize,
+    bytes: usize,
 }
 
 /// What one call reads, taken out of the stream so that it is written down without the lock.
@@ -166,7 +212,7 @@ struct Batch {
 fn take(
     stream: &Stream,
     mut iterator: Iterator,
-    limit: i64,
+    most: Most,
     now: Timestamp,
 ) -> Result<Batch, Refusal> {
     let name = shard_name(iterator.shard);
@@ -174,21 +220,20 @@ fn take(
         return Err(Refusal::no_shard(&stream.name, &name));
     }
     let shard = stream.shard(&name)?;
-    let limit = usize::try_from(limit).unwrap_or(1);
     let (start, entries) = shard.from(iterator.position);
     let mut bytes = 0;
     let records: Vec<_> = entries
-        .take(limit)
+        .take(most.records)
         .zip(start..)
         .take_while(|(entry, position)| {
             bytes += entry.data.len() + entry.partition_key.len();
-            bytes <= BYTES_MAX || *position == start
+            bytes <= most.bytes || *position == start
         })
         .map(|(entry, position)| (shard.number_of(position, entry), entry.clone()))
         .collect();
     iterator.position = start + records.len() as u64;
     iterator.issued = now.as_millis();
-    let ended = !shard.is_open() && iterator.position >= shard.end();
+    let ended = !shard.is_open() && iterator.position >= shard.end() && most.records > 0;
     Ok(Batch {
         millis_behind_latest: millis_behind_latest(shard, iterator.position, now),
         children: ended.then(|| children(stream, shard)),
@@ -218,6 +263,11 @@ fn children(stream: &Stream, shard: &Shard) -> serde_json::Value {
 }
 
 impl Batch {
+    fn bytes(&self) -> usize {
+        let bytes = |entry: &Entry| entry.data.len() + entry.partition_key.len();
+        self.records.iter().map(|(_, entry)| bytes(entry)).sum()
+    }
+
     /// Written by hand into one buffer: data is by far the most of it.
     fn into_json(self) -> Vec<u8> {
         let data: usize = self

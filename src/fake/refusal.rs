@@ -1,3 +1,4 @@
+use std::borrow::Cow;
 use std::fmt::Display;
 
 use crate::fake::ACCOUNT;
@@ -6,7 +7,7 @@ use crate::fake::ACCOUNT;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Refusal {
     pub status: u16,
-    pub code: &'static str,
+    pub code: Cow<'static, str>,
     pub message: String,
 }
 
@@ -14,13 +15,20 @@ impl Refusal {
     pub fn new(code: &'static str, message: impl Into<String>) -> Refusal {
         Refusal {
             status: 400,
-            code,
+            code: code.into(),
             message: message.into(),
         }
     }
 
     pub fn invalid(message: impl Into<String>) -> Refusal {
         Refusal::new("InvalidArgumentException", message)
+    }
+
+    pub fn internal() -> Refusal {
+        Refusal {
+            status: 500,
+            ..Refusal::new("InternalFailure", "Internal service failure.")
+        }
     }
 
     /// One member of the request breaks one rule.
@@ -44,6 +52,14 @@ impl Refusal {
         Refusal::new(
             "ResourceNotFoundException",
             format!("Stream {stream} under account {ACCOUNT} not found."),
+        )
+    }
+
+    /// A limit on a shard's rate is used up.
+    pub fn shard_throttled(stream: &str, shard: &str) -> Refusal {
+        Refusal::new(
+            "ProvisionedThroughputExceededException",
+            format!("Rate exceeded for shard {shard} in stream {stream} under account {ACCOUNT}."),
         )
     }
 

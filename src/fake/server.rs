@@ -15,9 +15,11 @@ use http::Response;
 
 use crate::client::{Client, ClientBuilder};
 use crate::error::Error;
+use crate::fake::fault::Delivery;
 use crate::fake::http1::{self, Connection, Unread};
+use crate::fake::reply::Reply;
 use crate::fake::service::Service;
-use crate::fake::{REGION, client_credentials, sys};
+use crate::fake::{REGION, credentials_of, sys};
 use crate::sys::stop::{Stop, StopSource};
 use crate::sys::thread::{self, Handle};
 
@@ -88,7 +90,7 @@ impl FakeServer {
         ClientBuilder::new(sys(&self.shared.service))
             .region(REGION)
             .endpoint(&self.endpoint)
-            .credentials(client_credentials())
+            .credentials(credentials_of(&self.shared.service))
     }
 
     /// Makes a client that calls this server over HTTP.
@@ -179,12 +181,51 @@ fn serve(socket: &TcpStream, service: &Service, stop: &Stop) -> io::Result<()> {
             Err(Unread::TooLarge) => return connection.write_response(&too_large()),
             Err(Unread::Closed | Unread::Broken) => break,
         };
-        connection.write_response(&service.answer(&request))?;
-        if http1::is_last(&request) {
+        let goes_on = deliver(&mut connection, service.answer(&request), service, stop)?;
+        if !goes_on || http1::is_last(&request) {
             break;
         }
     }
     Ok(())
+}
+
+/// Lets an answer reach the caller as scripted; `false` if the connection ends with it.
+fn deliver(
+    connection: &mut Connection<&TcpStream>,
+    reply: Reply,
+    service: &Service,
+    stop: &Stop,
+) -> io::Result<bool> {
+    let pause = |time: Duration| {
+        let clock = &service.clock;
+        time.is_zero() || clock.wait_until(clock.now() + time, stop)
+    };
+    if !pause(reply.delay) {
+        return Ok(false);
+    }
+    let body = reply.response.body();
+    match reply.delivery {
+        Delivery::Whole => connection.write_response(&reply.response)?,
+        Delivery::Broken => return Ok(false),
+        Delivery::Cut => {
+            connection.write_part(&reply.response, &body[..body.len() / 2])?;
+            return Ok(false);
+        }
+        Delivery::Never => {
+            connection.await_end()?;
+            return Ok(false);
+        }
+        Delivery::Slow(time) => {
+            connection.write_part(&reply.response, &[])?;
+            for part in body.chunks(body.len().div_ceil(SLOW_PARTS).max(1)) {
+                if !pause(time / SLOW_PARTS as u32) {
+                    return Ok(false);
+                }
+                connection.write_more(part)?;
+            }
+        }
+    }
+    Ok(true)
 }
 
 fn too_large() -> Response<Bytes> {
@@ -201,4 +242,6 @@ fn io_error(error: Error) -> io::Error {
 const CONNECTIONS_MAX: usize = 1_024;
 /// JSON is read on the stack, but never deep.
 const STACK_BYTES: usize = 256 * 1024;
+/// A slow body comes in so many parts.
+const SLOW_PARTS: usize = 8;
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);

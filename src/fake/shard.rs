@@ -3,6 +3,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use crate::fake::limits::Window;
 use crate::fake::number::Number;
 use crate::model::{HashKey, HashKeyRange, Timestamp};
 
@@ -16,6 +17,9 @@ pub(super) struct Shard {
     pub closed: Option<Timestamp>,
     pub parent: Option<u32>,
     pub adjacent_parent: Option<u32>,
+    pub writes: Window,
+    pub reads: Window,
+    pub iterators: Window,
     records: VecDeque<Entry>,
     /// Records that are gone; the first kept one lies at this position.
     trimmed: u64,
@@ -39,6 +43,9 @@ impl Shard {
             closed: None,
             parent: None,
             adjacent_parent: None,
+            writes: Window::default(),
+            reads: Window::default(),
+            iterators: Window::default(),
             records: VecDeque::new(),
             trimmed: 0,
         }

@@ -2,9 +2,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::fake::ACCOUNT;
-use crate::fake::number::Number;
 use crate::fake::refusal::Refusal;
-use crate::fake::shard::{Entry, Shard, shard_index};
+use crate::fake::shard::{Shard, shard_index};
 use crate::model::{HashKey, HashKeyRange, Timestamp};
 
 /// One stream: its shards, living and closed, and the change it is going through.
@@ -119,17 +118,35 @@ impl Stream {
             .filter_map(|(_, index)| self.shards.get(index))
     }
 
-    /// Stores a record in the shard its hash key belongs to.
-    pub fn append(&mut self, key: HashKey, entry: Entry) -> Option<Number> {
-        let at = self.open.partition_point(|(end, _)| *end < key);
-        let (_, index) = self.open.get(at)?;
-        Some(self.shards.get_mut(index)?.append(entry))
+    /// Finds the open shard a hash key belongs to.
+    pub fn shard_of(&mut self, key: HashKey) -> Option<&mut Shard> {
+        self.nth_open(self.place_of(key))
+    }
+
+    /// Finds an open shard a hash key does not belong to, if there is one.
+    pub fn wrong_shard_of(&mut self, key: HashKey) -> Option<&mut Shard> {
+        self.nth_open((self.place_of(key) + 1) % self.open.len().max(1))
+    }
+
+    fn place_of(&self, key: HashKey) -> usize {
+        self.open.partition_point(|(end, _)| *end < key)
+    }
+
+    fn nth_open(&mut self, n: usize) -> Option<&mut Shard> {
+        let (_, index) = self.open.get(n)?;
+        self.shards.get_mut(index)
     }
 
     /// Finds a shard by its name.
     pub fn shard(&self, name: &str) -> Result<&Shard, Refusal> {
         shard_index(name)
             .and_then(|index| self.shards.get(&index))
+            .ok_or_else(|| Refusal::no_shard(&self.name, name))
+    }
+
+    pub fn shard_mut(&mut self, name: &str) -> Result<&mut Shard, Refusal> {
+        shard_index(name)
+            .and_then(|index| self.shards.get_mut(&index))
             .ok_or_else(|| Refusal::no_shard(&self.name, name))
     }
 
@@ -258,6 +275,7 @@ const RECORD_BYTES_MAX: usize = 1024 * 1024;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fake::shard::Entry;
 
     const NOW: Timestamp = Timestamp::from_millis(1_700_000_000_000);
 
@@ -385,7 +403,8 @@ mod tests {
             explicit_hash_key: None,
             arrival,
         };
-        stream.append(HashKey::MIN, entry(NOW));
+        let shard = stream.shard_of(HashKey::MIN).expect("an open shard");
+        shard.append(entry(NOW));
         let hour = Duration::from_secs(3_600);
         let split = NOW.saturating_add(hour);
         stream.begin(Change::UpdateShardCount(2), split, split);

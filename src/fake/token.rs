@@ -68,6 +68,15 @@ impl Page {
     }
 }
 
+/// What an iterator is about, however old it is.
+pub(super) fn peek(text: &str) -> Option<Iterator> {
+    unseal(text)
+}
+
+pub(super) fn peek_page(text: &str) -> Option<Page> {
+    unseal(text)
+}
+
 fn unseal<T: DeserializeOwned>(text: &str) -> Option<T> {
     serde_json::from_slice(&base64::decode(text)?).ok()
 }
@@ -102,7 +111,7 @@ mod tests {
             (300_001, Some("ExpiredIteratorException")),
         ] {
             let opened = Iterator::open(&sealed, Timestamp::from_millis(1_700_000_000_000 + age));
-            assert_eq!(opened.as_ref().err().map(|no| no.code), code, "{age}");
+            assert_eq!(opened.as_ref().err().map(|no| &*no.code), code, "{age}");
             assert_eq!(opened.ok(), code.is_none().then(iterator), "{age}");
         }
     }

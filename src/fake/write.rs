@@ -2,19 +2,22 @@
 //!
 //! - Limits: 1 to 500 records a call, 10 MiB a call with partition keys, 1 MiB a record unless the
 //!   stream is set otherwise, partition keys of 1 to 256 characters, hash keys below 2^128.
-//! - Errors: ResourceNotFoundException, InvalidArgumentException, ValidationException,
-//!   SerializationException.
+//! - Errors: InvalidArgumentException, ProvisionedThroughputExceededException,
+//!   ResourceNotFoundException, SerializationException, ValidationException. A shard without room
+//!   fails its entries one by one in an answer of status 200.
 //! - Gaps: SequenceNumberForOrdering is taken and changes nothing, as numbers always rise.
 //!   Encryption is not there, and every answer says NONE.
 
 use bytes::Bytes;
 use serde::Deserialize;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::fake::base64;
+use crate::fake::call::{Call, lock};
 use crate::fake::check;
+use crate::fake::fault::Fault;
+use crate::fake::limits;
 use crate::fake::refusal::Refusal;
-use crate::fake::service::Service;
 use crate::fake::shard::{Entry, shard_name};
 use crate::fake::stream::Stream;
 use crate::model::{HashKey, Timestamp};
@@ -52,21 +55,21 @@ struct Valid {
     entry: Entry,
 }
 
-pub(super) fn put_records(service: &Service, body: &[u8]) -> Result<Vec<u8>, Refusal> {
-    let request: PutRecords = check::parse(body)?;
-    let name = check::stream_name(request.stream_name, request.stream_arn)?;
+pub(super) fn put_records(call: &mut Call<'_>) -> Result<Vec<u8>, Refusal> {
+    let request: PutRecords = call.parse()?;
+    let name = call.name(request.stream_name, request.stream_arn)?;
     let records = check::required(request.records, "records")?;
     check_count(records.len())?;
-    let now = service.now();
-    let valid = valid_records(records, now)?;
-    let stream = service.live_stream(&name, now)?;
-    let mut stream = service.lock(&stream);
+    let valid = valid_records(records, call.now)?;
+    let stream = call.live_stream(&name)?;
+    let mut stream = lock(&stream);
     for (n, record) in valid.iter().enumerate() {
         check_size(record, &stream, &format!("records.{}.member.", n + 1))?;
     }
+    let mut placing = Placing::of(call);
     let results: Vec<_> = valid
         .into_iter()
-        .map(|record| store(&mut stream, record))
+        .map(|record| placing.store(&mut stream, record))
         .collect();
     drop(stream);
     let failed = results.iter().filter(|result| result.is_err()).count();
@@ -79,30 +82,87 @@ pub(super) fn put_records(service: &Service, body: &[u8]) -> Result<Vec<u8>, Ref
     Ok(answer.to_string().into_bytes())
 }
 
-pub(super) fn put_record(service: &Service, body: &[u8]) -> Result<Vec<u8>, Refusal> {
-    let request: PutRecord = check::parse(body)?;
-    let name = check::stream_name(request.stream_name, request.stream_arn)?;
-    let now = service.now();
-    let record = valid_record(request.record, "", now)?;
-    let stream = service.live_stream(&name, now)?;
-    let mut stream = service.lock(&stream);
+pub(super) fn put_record(call: &mut Call<'_>) -> Result<Vec<u8>, Refusal> {
+    let request: PutRecord = call.parse()?;
+    let name = call.name(request.stream_name, request.stream_arn)?;
+    let record = valid_record(request.record, "", call.now)?;
+    let stream = call.live_stream(&name)?;
+    let mut stream = lock(&stream);
     check_size(&record, &stream, "")?;
-    let mut answer = store(&mut stream, record)?;
+    let mut answer = Placing::of(call).store(&mut stream, record)?;
     answer["EncryptionType"] = "NONE".into();
     Ok(answer.to_string().into_bytes())
 }
 
-fn store(stream: &mut Stream, record: Valid) -> Result<serde_json::Value, Refusal> {
-    match stream.append(record.key, record.entry) {
-        Some(number) => Ok(json!({
+/// How the entries of one call find their shards, or fail to.
+struct Placing<'a> {
+    fault: Option<&'a Fault>,
+    /// The shard whose entries alone the fault is for.
+    fault_shard: Option<&'a str>,
+    /// Entries the fault was for so far.
+    met: usize,
+    limited: bool,
+}
+
+impl<'a> Placing<'a> {
+    fn of(call: &Call<'a>) -> Placing<'a> {
+        Placing {
+            fault: call.fault,
+            fault_shard: call.fault_shard,
+            met: 0,
+            limited: call.service.settings().service_limits,
+        }
+    }
+
+    fn store(&mut self, stream: &mut Stream, record: Valid) -> Result<Value, Refusal> {
+        let name = stream.name.clone();
+        let right = stream.shard_of(record.key).map(|shard| shard.id());
+        let right = right.ok_or_else(Refusal::internal)?;
+        let fault = self.fault_for(&right);
+        if let Some(Fault::FailEntries { code, .. }) = fault {
+            return Err(entry_refusal(code, &name, &right));
+        }
+        let shard = match fault {
+            Some(Fault::WrongShard) => stream.wrong_shard_of(record.key),
+            _ => stream.shard_of(record.key),
+        };
+        let shard = shard.ok_or_else(Refusal::internal)?;
+        let (now, bytes) = (record.entry.arrival, record.bytes() as u64);
+        if self.limited && !shard.writes.admit(now, bytes, limits::WRITES) {
+            return Err(Refusal::shard_throttled(&name, &shard.id()));
+        }
+        let number = shard.append(record.entry);
+        Ok(json!({
             "ShardId": shard_name(number.shard),
             "SequenceNumber": number.to_string(),
-        })),
-        None => Err(Refusal::new("InternalFailure", "Internal service failure.")),
+        }))
+    }
+
+    /// The fault, if this entry is one that it is for.
+    fn fault_for(&mut self, shard: &str) -> Option<&'a Fault> {
+        let fault = self.fault?;
+        if self.fault_shard.is_some_and(|only| only != shard) {
+            return None;
+        }
+        self.met += 1;
+        match fault {
+            Fault::FailEntries { every, .. } if !self.met.is_multiple_of((*every).max(1)) => None,
+            fault => Some(fault),
+        }
     }
 }
 
-fn entry_answer(result: Result<serde_json::Value, Refusal>) -> serde_json::Value {
+fn entry_refusal(code: &str, stream: &str, shard: &str) -> Refusal {
+    match code {
+        "ProvisionedThroughputExceededException" => Refusal::shard_throttled(stream, shard),
+        code => Refusal {
+            code: code.to_owned().into(),
+            ..Refusal::internal()
+        },
+    }
+}
+
+fn entry_answer(result: Result<Value, Refusal>) -> Value {
     result.unwrap_or_else(|refusal| {
         json!({
             "ErrorCode": refusal.code,
