@@ -56,8 +56,8 @@ pub use http::HttpTransport;
 pub use model::*;
 #[cfg(feature = "client")]
 pub use producer::{
-    Attempt, Delivered, Delivery, Producer, ProducerBuilder, PutError, RecordResult, Stored,
-    Undelivered, UserRecord,
+    Attempt, Delivered, Delivery, Producer, ProducerBuilder, ProducerMetrics, PutError,
+    RecordResult, Stored, Undelivered, UserRecord,
 };
 #[cfg(feature = "client")]
 pub use retry::RetryPolicy;
