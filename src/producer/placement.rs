@@ -308,7 +308,7 @@ mod tests {
             seen,
             [
                 (Some("left"), text(&[10, 20, 30]), vec![0..1, 3..5], 10),
-                (Some("right"), text(&[60, 70]), vec![1..3], 60)
+                (Some("right"), text(&[60, 70]), Vec::from([1..3]), 60)
             ]
         );
         assert!(
