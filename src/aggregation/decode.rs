@@ -91,11 +91,9 @@ pub struct DecodeLimits {
 impl Default for DecodeLimits {
     fn default() -> DecodeLimits {
         DecodeLimits {
-            // 10 MiB a record, its partition key included: API_PutRecord.html.
-            max_bytes: 10 * 1024 * 1024,
-            // AggregationMaxSize ends at 1 MiB, the shortest record takes 6 bytes.
-            max_records: 1 << 20,
-            max_table_entries: 1 << 20,
+            max_bytes: MAX_BYTES,
+            max_records: MAX_RECORDS,
+            max_table_entries: MAX_TABLE_ENTRIES,
         }
     }
 }
@@ -374,7 +372,9 @@ struct Survey {
     partition_keys: usize,
     explicit_hash_keys: usize,
     records: usize,
+    /// Where the first user record begins.
     records_start: usize,
+    /// Where the last table entry ends.
     tables_end: usize,
 }
 
@@ -382,18 +382,18 @@ impl Survey {
     fn of(body: &[u8], limits: &DecodeLimits) -> Result<Survey, DecodeError> {
         let mut survey = Survey::default();
         let mut fields = Fields::new(body, 0);
-        let mut start = 0;
-        while let Some(field) = fields.next() {
+        loop {
+            let start = body.len() - fields.rest().len();
+            let Some(field) = fields.next() else {
+                break;
+            };
             let end = body.len() - fields.rest().len();
-            survey
-                .count(field, start, end)
-                .map_err(|problem| DecodeError::Malformed {
-                    start: MAGIC.len() + start,
-                    problem,
-                })?;
-            survey.check(limits)?;
-            start = end;
+            if let Err(problem) = survey.count(field, start, end) {
+                let start = MAGIC.len() + start;
+                return Err(DecodeError::Malformed { start, problem });
+            }
         }
+        survey.check(limits)?;
         Ok(survey)
     }
 
@@ -426,15 +426,13 @@ impl Survey {
         Ok(())
     }
 
-    #[inline(always)]
     fn check(&self, limits: &DecodeLimits) -> Result<(), DecodeError> {
-        let entries = self.partition_keys.max(self.explicit_hash_keys);
-        if self.records > limits.max_records {
-            let max_records = limits.max_records;
+        let max_records = limits.max_records;
+        if self.records > max_records {
             return Err(DecodeError::TooManyRecords { max_records });
         }
-        if entries > limits.max_table_entries {
-            let max_table_entries = limits.max_table_entries;
+        let max_table_entries = limits.max_table_entries;
+        if self.partition_keys.max(self.explicit_hash_keys) > max_table_entries {
             return Err(DecodeError::TooManyTableEntries { max_table_entries });
         }
         Ok(())
@@ -558,6 +556,16 @@ fn parse_hash_key(text: &[u8]) -> Option<HashKey> {
     let number: u128 = std::str::from_utf8(text).ok()?.parse().ok()?;
     Some(HashKey::from(number))
 }
+
+/// 10 MiB, the longest record the service takes, its partition key included:
+/// <https://docs.aws.amazon.com/kinesis/latest/APIReference/API_PutRecord.html>.
+const MAX_BYTES: usize = 10 * 1024 * 1024;
+
+/// Six times what the KPL can make: its `AggregationMaxSize` ends at 1 MiB, a record takes 6 bytes.
+const MAX_RECORDS: usize = 1 << 20;
+
+/// As many as there may be user records.
+const MAX_TABLE_ENTRIES: usize = MAX_RECORDS;
 
 // The field numbers of the schema, as in `message.rs`.
 const PARTITION_KEY_TABLE: u64 = 1;
