@@ -71,6 +71,7 @@
 //! Source of the format:
 //! <https://github.com/awslabs/amazon-kinesis-producer/blob/master/aggregation-format.md>.
 
+mod aggregate_ref;
 mod decode;
 mod digest;
 mod encode;
@@ -78,6 +79,7 @@ mod error;
 mod key_table;
 pub mod message;
 mod misplaced;
+mod survey;
 mod wire;
 
 use std::fmt;
@@ -87,10 +89,8 @@ use bytes::Bytes;
 
 use crate::model::HashKey;
 
-pub use decode::{
-    AggregateRef, DecodeLimits, Decoded, SubRecordRef, SubRecords, decode, decode_all,
-    decode_readable,
-};
+pub use aggregate_ref::{AggregateRef, SubRecordRef, SubRecords};
+pub use decode::{DecodeLimits, Decoded, decode, decode_all, decode_readable};
 pub use digest::hash_keys;
 pub use encode::{Aggregate, Unsealed, encode, seal_all};
 pub use error::DecodeError;
