@@ -6,9 +6,13 @@ mod client;
 #[cfg(feature = "client")]
 mod config;
 #[cfg(feature = "client")]
+mod consumer;
+#[cfg(feature = "client")]
 pub mod credentials;
 #[cfg(feature = "client")]
 mod error;
+#[cfg(feature = "fake")]
+pub mod fake;
 #[cfg(feature = "client")]
 mod http;
 mod model;
@@ -27,7 +31,15 @@ pub use client::{
     PutRecordsOutput, RawRecord, ShardIterator, StreamSummary,
 };
 #[cfg(feature = "client")]
-pub use config::{ProducerConfig, ProducerConfigBuilder, ThreadingModel};
+pub use config::{
+    ConsumerConfig, ConsumerConfigBuilder, Misplaced, ProducerConfig, ProducerConfigBuilder,
+    ThreadingModel,
+};
+#[cfg(feature = "client")]
+pub use consumer::{
+    Checkpoint, CheckpointStore, Consumer, ConsumerBuilder, Event, FileCheckpointStore, Record,
+    StopHandle,
+};
 #[cfg(feature = "client")]
 pub use credentials::CredentialsProvider;
 #[cfg(feature = "client")]

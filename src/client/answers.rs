@@ -17,6 +17,14 @@ impl ShardIterator {
     pub fn shard(&self) -> &ShardRef {
         &self.shard
     }
+
+    #[cfg(test)]
+    pub(crate) fn for_tests(shard: ShardRef) -> ShardIterator {
+        ShardIterator {
+            shard,
+            token: String::new(),
+        }
+    }
 }
 
 /// What GetRecords answered.

@@ -1,5 +1,7 @@
-//! What can be set: plain data. A setting that exists is valid.
+//! What can be set, as plain data. A configuration that exists is valid.
 
+mod consumer;
 mod producer;
 
+pub use consumer::{ConsumerConfig, ConsumerConfigBuilder, Misplaced};
 pub use producer::{ProducerConfig, ProducerConfigBuilder, ThreadingModel};

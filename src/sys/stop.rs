@@ -1,25 +1,33 @@
 use std::convert::Infallible;
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
-use crossbeam::channel::{self, Receiver, Sender, TryRecvError};
+use crossbeam::channel::{self, Receiver, Sender};
 
 /// Told to stop, or not yet. Every wait of a thread waits for this as well.
 #[derive(Clone, Debug)]
-pub(crate) struct Stop(Receiver<Infallible>);
+pub(crate) struct Stop {
+    closes: Receiver<Infallible>,
+    /// The same, where asking for it has to be cheap.
+    stopped: Arc<AtomicBool>,
+}
 
 impl Stop {
     /// Closes when it is time to stop; for a `select!`.
     pub fn channel(&self) -> &Receiver<Infallible> {
-        &self.0
+        &self.closes
     }
 
     pub fn is_stopped(&self) -> bool {
-        self.0.try_recv() == Err(TryRecvError::Disconnected)
+        self.stopped.load(Ordering::Acquire)
     }
 
     /// A signal that never comes.
     pub fn never() -> Stop {
-        Stop(channel::never())
+        Stop {
+            closes: channel::never(),
+            stopped: Arc::default(),
+        }
     }
 }
 
@@ -35,11 +43,15 @@ impl StopSource {
         let (sender, receiver) = channel::bounded(0);
         StopSource {
             open: Mutex::new(Some(sender)),
-            stop: Stop(receiver),
+            stop: Stop {
+                closes: receiver,
+                stopped: Arc::default(),
+            },
         }
     }
 
     pub fn signal(&self) {
+        self.stop.stopped.store(true, Ordering::Release);
         self.open
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -48,6 +60,16 @@ impl StopSource {
 
     pub fn stop(&self) -> Stop {
         self.stop.clone()
+    }
+
+    pub fn stop_ref(&self) -> &Stop {
+        &self.stop
+    }
+}
+
+impl Drop for StopSource {
+    fn drop(&mut self) {
+        self.signal();
     }
 }
 

@@ -1,4 +1,5 @@
 use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::thread::{Builder, JoinHandle};
 
 use crate::error::{Error, ErrorKind, Result};
@@ -50,8 +51,17 @@ impl Handle {
     }
 }
 
+/// Runs a thread's work; a panic becomes an error that says where.
+pub(crate) fn caught<T>(name: &str, work: impl FnOnce() -> T) -> Result<T> {
+    // Nothing of what the work used is looked at again.
+    catch_unwind(AssertUnwindSafe(work)).map_err(|panic| {
+        let (name, message) = (name.to_owned(), panic_message(&*panic));
+        Error::new(ErrorKind::Thread { name, message })
+    })
+}
+
 /// What a panic said.
-pub(crate) fn panic_message(panic: &(dyn Any + Send)) -> String {
+fn panic_message(panic: &(dyn Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
     text.or_else(|| panic.downcast_ref::<String>().cloned())
         .unwrap_or_else(|| "panicked".to_owned())

@@ -27,7 +27,7 @@ impl Exchange for GetRecords<'_> {
     }
 
     fn answer(&self, body: Bytes) -> Result<GetRecordsOutput> {
-        let answer: Answer = parsed(&body)?;
+        let answer: Answer<'_> = parsed(&body)?;
         let shard = &self.iterator.shard;
         let next = answer.next_shard_iterator.map(|token| ShardIterator {
             shard: shard.clone(),
@@ -80,7 +80,7 @@ struct ChildShard {
 }
 
 /// Decodes all payloads into one buffer, of which the records are slices.
-fn records(records: Vec<Record>) -> Result<Vec<RawRecord>> {
+fn records(records: Vec<Record<'_>>) -> Result<Vec<RawRecord>> {
     let bytes = records
         .iter()
         .map(|record| base64::decoded_len_estimate(record.data.len()))

@@ -1,0 +1,352 @@
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::vec;
+
+use crate::consumer::checkpoint::Checkpoint;
+use crate::consumer::queue::{Look, Message, QueueReceiver};
+use crate::consumer::record::{Origin, Record};
+use crate::consumer::shard_reader::End;
+use crate::error::{Error, ErrorKind};
+use crate::model::{ShardPosition, ShardRef};
+
+/// Chooses which record comes next and owns all positions. Lives in the caller's thread, so that a
+/// checkpoint needs no lock and cannot catch a record half-way.
+#[derive(Debug, Default)]
+pub(super) struct Emitter {
+    slots: Vec<Slot>,
+    turn: usize,
+    /// Positions of the shards that are not being read: waiting for parents, caught up or ended.
+    resting: BTreeMap<ShardRef, ShardPosition>,
+    /// Ended shards whose children nobody has listed yet.
+    childless: BTreeSet<ShardRef>,
+}
+
+/// What a shard's reading has come to.
+#[derive(Debug)]
+struct Slot {
+    shard: ShardRef,
+    queue: QueueReceiver,
+    records: vec::IntoIter<Record>,
+    started: ShardPosition,
+    /// The last record handed out, once there is one.
+    last: Option<(Arc<Origin>, Option<u64>)>,
+}
+
+/// News from the discovery thread.
+#[derive(Debug)]
+pub(super) enum News {
+    /// A shard that was not known before, and where it is to be read from.
+    Known(ShardRef, ShardPosition),
+    /// A shard whose thread has been started.
+    Started(ShardRef, ShardPosition, QueueReceiver),
+    /// The children of an ended shard are known, or there will never be any.
+    Settled(ShardRef),
+    /// Discovery cannot go on.
+    Failed(Error),
+}
+
+/// What comes next.
+#[derive(Debug)]
+pub(super) enum Next {
+    Record(Record),
+    Ended(ShardRef),
+    Failed(Error),
+    /// Nothing at the moment.
+    Nothing,
+    /// Nothing any more.
+    Done,
+}
+
+impl Emitter {
+    /// `childless` are shards that ended in an earlier run, and whose children are not listed yet.
+    pub fn new(childless: Vec<ShardRef>) -> Emitter {
+        Emitter {
+            childless: childless.into_iter().collect(),
+            ..Emitter::default()
+        }
+    }
+
+    pub fn start(&mut self, shard: ShardRef, position: ShardPosition, queue: QueueReceiver) {
+        self.resting.remove(&shard);
+        self.slots.push(Slot {
+            shard,
+            queue,
+            records: Vec::new().into_iter(),
+            started: position,
+            last: None,
+        });
+    }
+
+    pub fn know(&mut self, shard: ShardRef, position: ShardPosition) {
+        self.resting.insert(shard, position);
+    }
+
+    /// The children of an ended shard are known.
+    pub fn settle(&mut self, shard: &ShardRef) {
+        self.childless.remove(shard);
+    }
+
+    /// Takes the next thing from the shard whose turn it is, or from the next that has one.
+    ///
+    /// A turn is an answer: the shards take them in circles, so none is left behind.
+    pub fn next(&mut self) -> Next {
+        if let Some(record) = self.slots.get_mut(self.turn).and_then(Slot::next_record) {
+            return Next::Record(record);
+        }
+        for _ in 0..self.slots.len() {
+            self.turn = (self.turn + 1) % self.slots.len().max(1);
+            match self.look() {
+                Next::Nothing => {}
+                next => return next,
+            }
+        }
+        if self.is_done() {
+            Next::Done
+        } else {
+            Next::Nothing
+        }
+    }
+
+    /// Looks into the queue of the shard whose turn it is.
+    fn look(&mut self) -> Next {
+        let Some(slot) = self.slots.get_mut(self.turn) else {
+            return Next::Nothing;
+        };
+        match slot.queue.look() {
+            Look::Message(Message::Records(records)) => {
+                slot.records = records.into_iter();
+                slot.next_record().map_or(Next::Nothing, Next::Record)
+            }
+            Look::Message(Message::End(end)) => self.end_turn(end),
+            Look::Message(Message::Failed(error)) => Next::Failed(error),
+            Look::Abandoned => Next::Failed(slot.abandoned()),
+            Look::Empty => Next::Nothing,
+        }
+    }
+
+    /// Every position as of the last record handed out.
+    pub fn checkpoint(&self) -> Checkpoint {
+        let reading = self
+            .slots
+            .iter()
+            .map(|slot| (slot.shard.clone(), slot.position()));
+        let resting = self
+            .resting
+            .iter()
+            .map(|(shard, position)| (shard.clone(), position.clone()));
+        Checkpoint {
+            shards: reading.chain(resting).collect(),
+        }
+    }
+
+    /// Takes the shard whose turn it is out of the circle.
+    fn end_turn(&mut self, end: End) -> Next {
+        let slot = self.slots.swap_remove(self.turn);
+        match end {
+            End::CaughtUp => {
+                let position = slot.position();
+                self.resting.insert(slot.shard, position);
+                Next::Nothing
+            }
+            End::ShardEnd => {
+                self.resting
+                    .insert(slot.shard.clone(), ShardPosition::ShardEnd);
+                self.childless.insert(slot.shard.clone());
+                Next::Ended(slot.shard)
+            }
+        }
+    }
+
+    /// A shard waiting for its parents cannot be left: its parents are being read, or their end
+    /// is on its way to discovery.
+    fn is_done(&self) -> bool {
+        self.slots.is_empty() && self.childless.is_empty()
+    }
+}
+
+impl Slot {
+    fn next_record(&mut self) -> Option<Record> {
+        let record = self.records.next()?;
+        match &mut self.last {
+            Some((origin, sub)) if Arc::ptr_eq(origin, &record.origin) => {
+                *sub = record.sub_sequence_number
+            }
+            last => *last = Some((record.origin.clone(), record.sub_sequence_number)),
+        }
+        Some(record)
+    }
+
+    fn position(&self) -> ShardPosition {
+        let Some((origin, sub_sequence_number)) = &self.last else {
+            return self.started.clone();
+        };
+        let sequence_number = origin.sequence_number.clone();
+        ShardPosition::After {
+            sequence_number,
+            sub_sequence_number: *sub_sequence_number,
+        }
+    }
+
+    fn abandoned(&self) -> Error {
+        let (name, message) = (
+            format!("of {}", self.shard),
+            "it ended without a word".to_owned(),
+        );
+        Error::new(ErrorKind::Thread { name, message })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::consumer::queue::{QueueSender, queue};
+    use crate::consumer::shelf::Bell;
+    use crate::model::{StartPosition, Timestamp};
+
+    fn shard(name: &str) -> ShardRef {
+        ShardRef::new("orders", name)
+    }
+
+    /// Records `name`-`number` of one Kinesis record, as many as `subs` says; a plain one for 0.
+    fn records(name: &str, number: u64, subs: u64) -> Vec<Record> {
+        let sequence_number = number.to_string().parse().expect("a number");
+        let origin = Origin {
+            shard: shard(name),
+            sequence_number,
+            approximate_arrival: Timestamp::default(),
+        };
+        let origin = Arc::new(origin);
+        let record = |sub_sequence_number| Record {
+            data: format!("{name}-{number}").into(),
+            partition_key: "key".into(),
+            explicit_hash_key: None,
+            sub_sequence_number,
+            origin: origin.clone(),
+        };
+        if subs == 0 {
+            vec![record(None)]
+        } else {
+            (0..subs).map(|sub| record(Some(sub))).collect()
+        }
+    }
+
+    const START: ShardPosition = ShardPosition::Start(StartPosition::TrimHorizon);
+
+    fn emitter(names: &[&str]) -> (Emitter, Vec<QueueSender>) {
+        let mut emitter = Emitter::new(Vec::new());
+        let mut senders = Vec::new();
+        for name in names {
+            let (sender, receiver) = queue(Bell::new().0);
+            emitter.know(shard(name), START);
+            emitter.start(shard(name), START, receiver);
+            senders.push(sender);
+        }
+        (emitter, senders)
+    }
+
+    fn said(next: Next) -> String {
+        match next {
+            Next::Record(record) => String::from_utf8_lossy(record.data()).into_owned(),
+            Next::Ended(shard) => format!("end of {}", shard.shard_id),
+            Next::Failed(error) => error.to_string(),
+            Next::Nothing => "nothing".to_owned(),
+            Next::Done => "done".to_owned(),
+        }
+    }
+
+    fn at(name: &str, emitter: &Emitter) -> ShardPosition {
+        emitter
+            .checkpoint()
+            .position(&shard(name))
+            .expect("a position")
+            .clone()
+    }
+
+    fn after(number: u64, sub_sequence_number: Option<u64>) -> ShardPosition {
+        ShardPosition::After {
+            sequence_number: number.to_string().parse().expect("a number"),
+            sub_sequence_number,
+        }
+    }
+
+    #[test]
+    fn shards_take_turns_by_answers_and_keep_their_order() {
+        let (mut emitter, queues) = emitter(&["a", "b"]);
+        queues[0].send(Message::Records(
+            [records("a", 1, 0), records("a", 2, 0)].concat(),
+        ));
+        queues[1].send(Message::Records(records("b", 1, 0)));
+        let mut order: Vec<String> = (0..3).map(|_| said(emitter.next())).collect();
+        let a: Vec<_> = order.iter().filter(|name| name.starts_with('a')).collect();
+        assert_eq!(a, ["a-1", "a-2"]);
+        order.sort();
+        assert_eq!(order, ["a-1", "a-2", "b-1"]);
+        assert_eq!(said(emitter.next()), "nothing");
+    }
+
+    #[test]
+    fn a_checkpoint_covers_what_was_handed_out_and_no_more() {
+        let (mut emitter, queues) = emitter(&["a"]);
+        queues[0].send(Message::Records(
+            [records("a", 7, 2), records("a", 8, 0)].concat(),
+        ));
+        assert_eq!(at("a", &emitter), START);
+        for position in [after(7, Some(0)), after(7, Some(1)), after(8, None)] {
+            assert!(matches!(emitter.next(), Next::Record(_)));
+            assert_eq!(at("a", &emitter), position);
+        }
+    }
+
+    #[test]
+    fn the_end_of_a_shard_counts_once_its_last_record_is_handed_out() {
+        let (mut emitter, queues) = emitter(&["a"]);
+        queues[0].send(Message::Records(records("a", 1, 0)));
+        assert_eq!(said(emitter.next()), "a-1");
+        queues[0].send(Message::End(End::ShardEnd));
+        assert_eq!(at("a", &emitter), after(1, None));
+        assert_eq!(said(emitter.next()), "end of a");
+        assert_eq!(at("a", &emitter), ShardPosition::ShardEnd);
+        assert_eq!(
+            said(emitter.next()),
+            "nothing",
+            "its children are not known yet"
+        );
+        emitter.settle(&shard("a"));
+        assert_eq!(said(emitter.next()), "done");
+    }
+
+    #[test]
+    fn a_shard_that_caught_up_keeps_its_position() {
+        let (mut emitter, queues) = emitter(&["a", "b"]);
+        queues[0].send(Message::Records(records("a", 1, 0)));
+        assert_eq!(said(emitter.next()), "a-1");
+        for queue in &queues {
+            queue.send(Message::End(End::CaughtUp));
+        }
+        assert_eq!(said(emitter.next()), "done");
+        assert_eq!(
+            (at("a", &emitter), at("b", &emitter)),
+            (after(1, None), START)
+        );
+    }
+
+    #[test]
+    fn a_thread_that_vanishes_is_no_end_of_its_shard() {
+        let (mut emitter, queues) = emitter(&["a"]);
+        queues[0].send(Message::Records(records("a", 1, 0)));
+        drop(queues);
+        assert_eq!(said(emitter.next()), "a-1");
+        assert_eq!(
+            said(emitter.next()),
+            "thread of stream orders, shard a died: it ended without a word"
+        );
+    }
+
+    #[test]
+    fn an_empty_answer_leaves_the_turn_to_the_others() {
+        let (mut emitter, queues) = emitter(&["a", "b"]);
+        queues[0].send(Message::Records(Vec::new()));
+        queues[1].send(Message::Records(records("b", 1, 0)));
+        assert_eq!(said(emitter.next()), "b-1");
+    }
+}

@@ -1,0 +1,275 @@
+//! Reading: one thread a shard, one loop for the caller.
+
+mod builder;
+mod checkpoint;
+mod discovery;
+mod emitter;
+mod queue;
+mod record;
+mod shard_reader;
+mod shelf;
+mod store;
+mod threads;
+
+use std::collections::VecDeque;
+use std::convert::Infallible;
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crossbeam::channel::{Receiver, select};
+
+use crate::client::Client;
+use crate::error::Result;
+use crate::model::ShardRef;
+use crate::sys::clock::Clock;
+use crate::sys::stop::StopSource;
+use emitter::{Emitter, News, Next};
+use shelf::Shelf;
+
+pub use builder::ConsumerBuilder;
+pub use checkpoint::Checkpoint;
+pub use record::{Event, Record};
+pub use store::{CheckpointStore, FileCheckpointStore};
+
+/// Reads the shards of one or more streams, one thread each, into the caller's loop.
+///
+/// An iterator over [`Record`]s, which blocks for the next one. It ends once the consumer was
+/// [stopped](StopHandle), once all is read that [was to be](crate::ConsumerConfigBuilder::until_caught_up),
+/// or after an error, of which there is at most one: what can be tried again is, without a word
+/// but in the log. Records of one shard come in its order, and those of a split or merged shard
+/// before its children's.
+///
+/// Dropping it stops the threads and returns at once; it commits nothing.
+///
+/// ```
+/// # fn main() -> kinesis_blocking::Result<()> {
+/// use kinesis_blocking::fake::FakeKinesis;
+/// use kinesis_blocking::{Consumer, ConsumerConfig, StartPosition};
+///
+/// let config = ConsumerConfig::builder().start_position(StartPosition::TrimHorizon).until_caught_up(true);
+/// let client = FakeKinesis::new().with_stream("orders", 2).client();
+/// let mut consumer = Consumer::builder(client).stream("orders").config(config.build()?).start()?;
+/// for record in &mut consumer {
+///     let record = record?;
+///     println!("{}: {} bytes", record.partition_key(), record.data().len());
+/// }
+/// let checkpoint = consumer.close()?;
+/// assert_eq!(checkpoint.iter().count(), 2);
+/// # Ok(())
+/// # }
+/// ```
+pub struct Consumer {
+    emitter: Emitter,
+    events: VecDeque<Event>,
+    news: Arc<Shelf<News>>,
+    ended: Arc<Shelf<ShardRef>>,
+    heard: Receiver<()>,
+    all_ended: Receiver<Infallible>,
+    stop: Arc<StopSource>,
+    over: bool,
+    until_caught_up: bool,
+    commits: Commits,
+    clock: Arc<dyn Clock>,
+}
+
+impl Consumer {
+    /// Starts the description of a consumer.
+    pub fn builder(client: Client) -> ConsumerBuilder {
+        ConsumerBuilder::new(client)
+    }
+
+    /// Blocks for the next record or shard change, but not longer than `timeout`.
+    ///
+    /// # Errors
+    /// What went wrong for good: a shard's, discovery's or, with a commit interval, the store's
+    /// error. Nothing follows it, and [`checkpoint`](Consumer::checkpoint) is still right.
+    pub fn next_event(&mut self, timeout: Duration) -> Result<Event> {
+        self.next_until(self.clock.now().checked_add(timeout))
+    }
+
+    /// Returns where to go on from: it covers every record returned so far, and no other.
+    pub fn checkpoint(&self) -> Checkpoint {
+        self.emitter.checkpoint()
+    }
+
+    /// Saves [`checkpoint`](Consumer::checkpoint) to the store, if there is one, before it returns.
+    ///
+    /// # Errors
+    /// The store's.
+    pub fn commit(&mut self) -> Result<()> {
+        self.commits.save(&self.emitter, self.clock.now())
+    }
+
+    /// Makes a handle that stops this consumer from any thread.
+    pub fn stop_handle(&self) -> StopHandle {
+        StopHandle(self.stop.clone())
+    }
+
+    /// Stops every thread, waits for them for up to 2 s, and commits if there is a store.
+    ///
+    /// A thread that waits for an answer longer than that is left to its time-out.
+    ///
+    /// # Errors
+    /// The store's.
+    pub fn close(mut self) -> Result<Checkpoint> {
+        self.stop.signal();
+        let committed = self.commit();
+        let checkpoint = self.checkpoint();
+        // Threads blocked on full queues end when these are gone.
+        self.emitter = Emitter::default();
+        self.news.take();
+        let timer = self.clock.at(self.clock.now() + CLOSE_WAIT_MAX);
+        select! {
+            recv(self.all_ended) -> _ => {}
+            recv(timer.channel()) -> _ => log::warn!("closed while threads wait for answers; they end by themselves"),
+        }
+        committed.map(|()| checkpoint)
+    }
+
+    fn next_until(&mut self, deadline: Option<Instant>) -> Result<Event> {
+        self.commits.save_if_due(&self.emitter, &*self.clock)?;
+        loop {
+            if self.over || self.stop.stop_ref().is_stopped() {
+                return Ok(Event::Ended);
+            }
+            if let Some(event) = self.events.pop_front() {
+                return Ok(event);
+            }
+            match self.emitter.next() {
+                Next::Record(record) => return Ok(Event::Record(record)),
+                Next::Ended(shard) => {
+                    self.ended.put([shard.clone()]);
+                    return Ok(Event::ShardEnded(shard));
+                }
+                Next::Failed(error) => return self.fail(error),
+                Next::Nothing | Next::Done if self.take_news()? => {}
+                Next::Done if self.until_caught_up => self.over = true,
+                Next::Nothing | Next::Done => {
+                    if !self.wait(deadline) {
+                        return Ok(Event::Timeout);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Takes in what discovery has found; `false` if that is nothing.
+    fn take_news(&mut self) -> Result<bool> {
+        let news = self.news.take();
+        let any = !news.is_empty();
+        news.into_iter().try_for_each(|news| self.learn(news))?;
+        Ok(any)
+    }
+
+    fn learn(&mut self, news: News) -> Result<()> {
+        match news {
+            News::Known(shard, position) => self.emitter.know(shard, position),
+            News::Started(shard, position, queue) => {
+                self.events.push_back(Event::ShardStarted(shard.clone()));
+                self.emitter.start(shard, position, queue);
+            }
+            News::Settled(shard) => self.emitter.settle(&shard),
+            News::Failed(error) => return self.fail(error),
+        }
+        Ok(())
+    }
+
+    fn fail<T>(&mut self, error: crate::error::Error) -> Result<T> {
+        self.over = true;
+        self.stop.signal();
+        Err(error)
+    }
+
+    /// Waits for something to look at; `false` when the time is up.
+    fn wait(&self, deadline: Option<Instant>) -> bool {
+        let wake = [deadline, self.commits.due()].into_iter().flatten().min();
+        let timer = wake.map(|wake| self.clock.at(wake));
+        let never = crossbeam::channel::never();
+        let fires = timer.as_ref().map_or(&never, |timer| timer.channel());
+        select! {
+            recv(self.heard) -> _ => true,
+            recv(self.stop.stop_ref().channel()) -> _ => true,
+            recv(fires) -> _ => false,
+        }
+    }
+}
+
+/// Blocks for the next record; `None` at the end, of which [`Consumer`] tells.
+impl Iterator for Consumer {
+    type Item = Result<Record>;
+
+    fn next(&mut self) -> Option<Result<Record>> {
+        loop {
+            match self.next_until(None) {
+                Ok(Event::Record(record)) => return Some(Ok(record)),
+                Ok(Event::Ended) => return None,
+                // A time-out comes from the commit interval here, and is one more reason to come back.
+                Ok(Event::ShardEnded(_) | Event::ShardStarted(_) | Event::Timeout) => {}
+                Err(error) => return Some(Err(error)),
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Consumer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Consumer")
+            .field("checkpoint", &self.checkpoint())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Asks a consumer to stop, from any thread.
+#[derive(Clone, Debug)]
+pub struct StopHandle(Arc<StopSource>);
+
+impl StopHandle {
+    /// Makes the consumer's iterator end, also while it blocks. Returns at once.
+    pub fn stop(&self) {
+        self.0.signal();
+    }
+}
+
+/// When, and where, checkpoints are saved.
+struct Commits {
+    store: Option<Box<dyn CheckpointStore>>,
+    interval: Option<Duration>,
+    next: Option<Instant>,
+}
+
+impl Commits {
+    fn new(
+        store: Option<Box<dyn CheckpointStore>>,
+        interval: Option<Duration>,
+        now: Instant,
+    ) -> Commits {
+        let interval = interval.filter(|_| store.is_some());
+        Commits {
+            store,
+            interval,
+            next: interval.and_then(|interval| now.checked_add(interval)),
+        }
+    }
+
+    fn due(&self) -> Option<Instant> {
+        self.next
+    }
+
+    fn save_if_due(&mut self, emitter: &Emitter, clock: &dyn Clock) -> Result<()> {
+        match self.next {
+            Some(next) if clock.now() >= next => self.save(emitter, clock.now()),
+            _ => Ok(()),
+        }
+    }
+
+    fn save(&mut self, emitter: &Emitter, now: Instant) -> Result<()> {
+        self.next = self.interval.and_then(|interval| now.checked_add(interval));
+        self.store
+            .as_mut()
+            .map_or(Ok(()), |store| store.save(&emitter.checkpoint()))
+    }
+}
+
+/// How long `close` waits for threads: none should take longer that is not in a call.
+const CLOSE_WAIT_MAX: Duration = Duration::from_secs(2);

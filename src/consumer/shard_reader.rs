@@ -1,0 +1,539 @@
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+
+use crate::aggregation::{self, SubRecord};
+use crate::client::{GetRecordsOutput, RawRecord, ShardIterator};
+use crate::config::{ConsumerConfig, Misplaced};
+use crate::consumer::discovery::Start;
+use crate::consumer::record::{Origin, Record};
+use crate::model::{
+    HashKeyRange, SequenceNumber, ShardPosition, ShardRef, StartPosition, Timestamp,
+};
+
+/// One shard's life: get an iterator, read, pause, read on, refresh, end. Pure: `now` is told.
+#[derive(Debug)]
+pub(super) struct ShardReader {
+    shard: ShardRef,
+    range: HashKeyRange,
+    /// Closed before the consumer started: read to its end, as its children wait for that.
+    closed: bool,
+    settings: Settings,
+    /// Where an iterator taken now has to start: behind what was read, not behind what was handed out.
+    position: ShardPosition,
+    /// What a restored position inside an aggregate covers: leave out up to this sub-record.
+    covered: Option<(SequenceNumber, u64)>,
+    state: State,
+    next_read: Instant,
+}
+
+/// What all readers of a consumer are told.
+#[derive(Clone, Debug)]
+pub(super) struct Settings {
+    pub get_records_interval: Duration,
+    pub misplaced: Misplaced,
+    pub until_caught_up: bool,
+    /// The service's time when the consumer started, and not later: LATEST from then on means this.
+    pub started: Timestamp,
+}
+
+impl Settings {
+    pub fn new(config: &ConsumerConfig, started: Timestamp) -> Settings {
+        Settings {
+            get_records_interval: config.get_records_interval,
+            misplaced: config.misplaced,
+            until_caught_up: config.until_caught_up,
+            started,
+        }
+    }
+}
+
+#[derive(Debug)]
+enum State {
+    NoIterator,
+    Reading(ShardIterator),
+    Done(End),
+}
+
+/// How a reader's work ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum End {
+    /// Everything that arrived before the consumer started has been read.
+    CaughtUp,
+    /// The shard was closed, and is read to its end.
+    ShardEnd,
+}
+
+/// What to do next.
+#[derive(Clone, Debug)]
+pub(super) enum Step {
+    GetIterator(ShardPosition),
+    GetRecords(ShardIterator),
+    WaitUntil(Instant),
+    Done(End),
+}
+
+impl ShardReader {
+    pub fn new(start: Start, settings: Settings, now: Instant) -> ShardReader {
+        let covered = match &start.position {
+            ShardPosition::After {
+                sequence_number,
+                sub_sequence_number: Some(sub),
+            } => Some((sequence_number.clone(), *sub)),
+            _ => None,
+        };
+        let Start {
+            shard,
+            range,
+            closed,
+            position,
+        } = start;
+        ShardReader {
+            shard,
+            range,
+            closed,
+            settings,
+            position,
+            covered,
+            state: State::NoIterator,
+            next_read: now,
+        }
+    }
+
+    pub fn next_step(&self, now: Instant) -> Step {
+        match &self.state {
+            State::Done(end) => Step::Done(*end),
+            _ if now < self.next_read => Step::WaitUntil(self.next_read),
+            State::NoIterator => Step::GetIterator(self.position.clone()),
+            State::Reading(iterator) => Step::GetRecords(iterator.clone()),
+        }
+    }
+
+    /// Takes an iterator; there is none behind the end of a closed shard.
+    pub fn on_iterator(&mut self, iterator: Option<ShardIterator>) {
+        self.state = iterator.map_or(State::Done(End::ShardEnd), State::Reading);
+        // The iterator holds the place for five minutes; after that, the instant has to.
+        if self.position == ShardPosition::Start(StartPosition::Latest) {
+            self.position = ShardPosition::Start(StartPosition::AtTimestamp(self.settings.started));
+        }
+    }
+
+    /// The iterator lived out its five minutes: read on with a new one, a pause later.
+    pub fn on_expired(&mut self, now: Instant) {
+        self.state = State::NoIterator;
+        self.next_read = now + self.settings.get_records_interval;
+    }
+
+    /// Takes an answer to a call that began at `called`, and gives the user records in it.
+    pub fn on_records(&mut self, called: Instant, output: GetRecordsOutput) -> Vec<Record> {
+        // The interval is a period: time spent handing over counts.
+        self.next_read = called + self.settings.get_records_interval;
+        let caught_up = self.settings.until_caught_up && self.is_caught_up(&output);
+        if let Some(last) = output.records.last() {
+            let (sequence_number, sub_sequence_number) = (last.sequence_number.clone(), None);
+            self.position = ShardPosition::After {
+                sequence_number,
+                sub_sequence_number,
+            };
+        }
+        self.state = match output.next {
+            None => State::Done(End::ShardEnd),
+            Some(_) if caught_up => State::Done(End::CaughtUp),
+            Some(iterator) => State::Reading(iterator),
+        };
+        let mut records = Vec::with_capacity(output.records.len());
+        for raw in output.records {
+            self.take_apart(raw, &mut records);
+        }
+        records
+    }
+
+    /// Says whether nothing that arrived before the start can still be ahead.
+    ///
+    /// Not by `MillisBehindLatest` alone: some endpoints always say 0. And not by an empty answer
+    /// alone: the service gives those in the middle of a shard too.
+    fn is_caught_up(&self, output: &GetRecordsOutput) -> bool {
+        let after_start = self.settings.started.saturating_add(CLOCK_PRECISION);
+        let new = |record: &RawRecord| record.approximate_arrival > after_start;
+        !self.closed
+            && output.millis_behind_latest.unwrap_or(0) == 0
+            && output.records.last().is_none_or(new)
+    }
+
+    fn take_apart(&mut self, raw: RawRecord, records: &mut Vec<Record>) {
+        let RawRecord {
+            data,
+            partition_key,
+            sequence_number,
+            approximate_arrival,
+            ..
+        } = raw;
+        let origin = Origin {
+            shard: self.shard.clone(),
+            sequence_number,
+            approximate_arrival,
+        };
+        let subs = self.decoded(&data, &origin);
+        let covered = self.covered_in(&origin);
+        let origin = Arc::new(origin);
+        let Some(subs) = subs else {
+            records.push(plain(data, partition_key, origin));
+            return;
+        };
+        let subs = (0..)
+            .zip(subs)
+            .skip_while(|(sub, _)| covered.is_some_and(|covered| *sub <= covered));
+        records.extend(subs.map(|(sub, record)| part(sub, record, origin.clone())));
+    }
+
+    /// The user records of an aggregate; `None` for anything else, which is handed on as it is.
+    fn decoded(&self, data: &Bytes, origin: &Origin) -> Option<Vec<SubRecord>> {
+        let number = &origin.sequence_number;
+        let subs = aggregation::decode(data).unwrap_or_else(|error| {
+            log::warn!(
+                "{}: the aggregate at {number} is handed on whole, as it cannot be read: {error}",
+                self.shard
+            );
+            None
+        })?;
+        if !subs
+            .iter()
+            .all(|record| self.range.contains(record.hash_key()))
+        {
+            let policy = self.settings.misplaced;
+            log::warn!(
+                "{}: the aggregate at {number} has records of another shard; policy {policy:?}",
+                self.shard
+            );
+            if policy == Misplaced::CompatKcl {
+                return Some(Vec::new());
+            }
+        }
+        Some(subs)
+    }
+
+    /// How much of this record the restored position covers. Asked once: no record comes again.
+    fn covered_in(&mut self, origin: &Origin) -> Option<u64> {
+        let covered = self
+            .covered
+            .take_if(|(number, _)| *number == origin.sequence_number);
+        covered.map(|(_, sub)| sub)
+    }
+}
+
+fn plain(data: Bytes, partition_key: Arc<str>, origin: Arc<Origin>) -> Record {
+    Record {
+        data,
+        partition_key,
+        explicit_hash_key: None,
+        sub_sequence_number: None,
+        origin,
+    }
+}
+
+fn part(sub: u64, record: SubRecord, origin: Arc<Origin>) -> Record {
+    let SubRecord {
+        data,
+        partition_key,
+        explicit_hash_key,
+    } = record;
+    Record {
+        data,
+        partition_key,
+        explicit_hash_key,
+        sub_sequence_number: Some(sub),
+        origin,
+    }
+}
+
+/// The service's time is known to the second, from the `Date` of its answers.
+const CLOCK_PRECISION: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const INTERVAL: Duration = Duration::from_millis(200);
+    const STARTED: Timestamp = Timestamp::from_millis(1_000_000);
+
+    fn settings() -> Settings {
+        Settings {
+            get_records_interval: INTERVAL,
+            misplaced: Misplaced::Deliver,
+            until_caught_up: false,
+            started: STARTED,
+        }
+    }
+
+    fn start(position: ShardPosition) -> Start {
+        Start {
+            shard: ShardRef::new("orders", "a"),
+            range: HashKeyRange::FULL,
+            closed: false,
+            position,
+        }
+    }
+
+    fn reader(position: ShardPosition, settings: Settings, now: Instant) -> ShardReader {
+        let mut reader = ShardReader::new(start(position), settings, now);
+        reader.on_iterator(Some(iterator()));
+        reader
+    }
+
+    fn iterator() -> ShardIterator {
+        ShardIterator::for_tests(ShardRef::new("orders", "a"))
+    }
+
+    fn raw(number: u64, data: Bytes) -> RawRecord {
+        RawRecord {
+            data,
+            partition_key: "key".into(),
+            sequence_number: number.to_string().parse().expect("a number"),
+            approximate_arrival: Timestamp::from_millis(0),
+        }
+    }
+
+    fn aggregate(keys: &[&str]) -> Bytes {
+        let records: Vec<_> = keys
+            .iter()
+            .map(|key| SubRecord::new(*key, key.to_string()))
+            .collect();
+        aggregation::encode(&records)
+    }
+
+    fn output(records: Vec<RawRecord>) -> GetRecordsOutput {
+        GetRecordsOutput {
+            records,
+            next: Some(iterator()),
+            millis_behind_latest: Some(0),
+            child_shards: Vec::new(),
+        }
+    }
+
+    fn after(number: u64, sub_sequence_number: Option<u64>) -> ShardPosition {
+        ShardPosition::After {
+            sequence_number: number.to_string().parse().expect("a number"),
+            sub_sequence_number,
+        }
+    }
+
+    fn places(records: &[Record]) -> Vec<(&str, Option<u64>)> {
+        records
+            .iter()
+            .map(|record| {
+                (
+                    record.sequence_number().as_str(),
+                    record.sub_sequence_number(),
+                )
+            })
+            .collect()
+    }
+
+    const TRIM_HORIZON: ShardPosition = ShardPosition::Start(StartPosition::TrimHorizon);
+
+    #[test]
+    fn the_interval_counts_from_the_start_of_a_call() {
+        let now = Instant::now();
+        let mut reader = reader(TRIM_HORIZON, settings(), now);
+        assert!(matches!(reader.next_step(now), Step::GetRecords(_)));
+        reader.on_records(now, output(Vec::new()));
+        let soon = now + INTERVAL - Duration::from_millis(1);
+        assert!(
+            matches!(reader.next_step(soon), Step::WaitUntil(until) if until == now + INTERVAL)
+        );
+        assert!(matches!(
+            reader.next_step(now + INTERVAL),
+            Step::GetRecords(_)
+        ));
+    }
+
+    #[test]
+    fn an_expired_iterator_is_replaced_behind_what_was_read() {
+        let now = Instant::now();
+        let mut reader = reader(TRIM_HORIZON, settings(), now);
+        reader.on_expired(now);
+        assert!(matches!(reader.next_step(now), Step::WaitUntil(_)));
+        let later = now + INTERVAL;
+        assert!(matches!(
+            reader.next_step(later),
+            Step::GetIterator(TRIM_HORIZON)
+        ));
+        reader.on_iterator(Some(iterator()));
+        reader.on_records(later, output(vec![raw(7, aggregate(&["x", "y"]))]));
+        reader.on_expired(later);
+        let Step::GetIterator(position) = reader.next_step(later + INTERVAL) else {
+            panic!("an iterator is due")
+        };
+        assert_eq!(position, after(7, None));
+    }
+
+    #[test]
+    fn latest_becomes_an_instant_once_its_iterator_is_taken() {
+        let now = Instant::now();
+        let latest = ShardPosition::Start(StartPosition::Latest);
+        let mut reader = ShardReader::new(start(latest.clone()), settings(), now);
+        assert!(matches!(reader.next_step(now), Step::GetIterator(position) if position == latest));
+        reader.on_iterator(Some(iterator()));
+        reader.on_records(now, output(Vec::new()));
+        reader.on_expired(now);
+        let Step::GetIterator(position) = reader.next_step(now + INTERVAL) else {
+            panic!("an iterator is due")
+        };
+        assert_eq!(
+            position,
+            ShardPosition::Start(StartPosition::AtTimestamp(STARTED))
+        );
+    }
+
+    #[test]
+    fn a_position_inside_an_aggregate_leaves_out_what_it_covers_and_nothing_else() {
+        let mut reader = reader(after(7, Some(1)), settings(), Instant::now());
+        let three = || aggregate(&["x", "y", "z"]);
+        let records = reader.on_records(
+            Instant::now(),
+            output(vec![raw(7, three()), raw(8, three())]),
+        );
+        let number = |n: u64| move |sub| (if n == 7 { "7" } else { "8" }, Some(sub));
+        let expected: Vec<_> = [2]
+            .map(number(7))
+            .into_iter()
+            .chain([0, 1, 2].map(number(8)))
+            .collect();
+        assert_eq!(places(&records), expected);
+    }
+
+    #[test]
+    fn what_is_no_aggregate_is_handed_on_as_it_is() {
+        let mut reader = reader(TRIM_HORIZON, settings(), Instant::now());
+        let mut cut = aggregate(&["x", "y"]).to_vec();
+        cut.pop();
+        let payloads = [Bytes::from_static(b"plain"), Bytes::new(), cut.into()];
+        let answer = payloads
+            .iter()
+            .enumerate()
+            .map(|(i, data)| raw(i as u64, data.clone()))
+            .collect();
+        let records = reader.on_records(Instant::now(), output(answer));
+        let data: Vec<_> = records.iter().map(|record| record.data().clone()).collect();
+        assert_eq!(data, payloads);
+        assert_eq!(places(&records), [("0", None), ("1", None), ("2", None)]);
+    }
+
+    #[test]
+    fn a_misplaced_aggregate_comes_whole_or_not_at_all_by_policy() {
+        let middle = crate::model::HashKey::from(1 << 127);
+        for (misplaced, delivered) in [(Misplaced::Deliver, 2), (Misplaced::CompatKcl, 0)] {
+            let lower = HashKeyRange {
+                end: middle,
+                ..HashKeyRange::FULL
+            };
+            let start = Start {
+                range: lower,
+                ..start(TRIM_HORIZON)
+            };
+            let mut reader = ShardReader::new(
+                start,
+                Settings {
+                    misplaced,
+                    ..settings()
+                },
+                Instant::now(),
+            );
+            reader.on_iterator(Some(iterator()));
+            // The hash of "a" lies in the lower half, that of "abcd" in the upper.
+            let answer = vec![
+                raw(1, aggregate(&["a", "abcd"])),
+                raw(2, aggregate(&["a", "a"])),
+            ];
+            let records = reader.on_records(Instant::now(), output(answer));
+            assert_eq!(records.len(), delivered + 2, "{misplaced:?}");
+            assert_eq!(reader.position, after(2, None), "left out is read, too");
+        }
+    }
+
+    #[test]
+    fn the_end_of_a_shard_comes_after_its_last_records() {
+        let mut reader = reader(TRIM_HORIZON, settings(), Instant::now());
+        let last = GetRecordsOutput {
+            next: None,
+            ..output(vec![raw(1, Bytes::new())])
+        };
+        assert_eq!(reader.on_records(Instant::now(), last).len(), 1);
+        assert!(matches!(
+            reader.next_step(Instant::now()),
+            Step::Done(End::ShardEnd)
+        ));
+        let mut nothing_left = ShardReader::new(start(TRIM_HORIZON), settings(), Instant::now());
+        nothing_left.on_iterator(None);
+        assert!(matches!(
+            nothing_left.next_step(Instant::now()),
+            Step::Done(End::ShardEnd)
+        ));
+    }
+
+    #[test]
+    fn caught_up_is_when_nothing_from_before_the_start_can_be_ahead() {
+        let bounded = || Settings {
+            until_caught_up: true,
+            ..settings()
+        };
+        let arrived = |after_start_ms: i64| RawRecord {
+            approximate_arrival: Timestamp::from_millis(STARTED.as_millis() + after_start_ms),
+            ..raw(1, Bytes::new())
+        };
+        for (what, closed, behind, records, caught_up) in [
+            ("an empty answer at the tip", false, Some(0), vec![], true),
+            (
+                "an empty answer from an endpoint that says nothing",
+                false,
+                None,
+                vec![],
+                true,
+            ),
+            (
+                "an empty answer in the middle",
+                false,
+                Some(1),
+                vec![],
+                false,
+            ),
+            (
+                "old records at the tip, if it is one",
+                false,
+                Some(0),
+                vec![arrived(-1)],
+                false,
+            ),
+            (
+                "records that may be from before the start",
+                false,
+                Some(0),
+                vec![arrived(1_000)],
+                false,
+            ),
+            ("new records", false, Some(0), vec![arrived(1_001)], true),
+            (
+                "a closed shard, which has an end to reach",
+                true,
+                Some(0),
+                vec![],
+                false,
+            ),
+        ] {
+            let start = Start {
+                closed,
+                ..start(TRIM_HORIZON)
+            };
+            let mut reader = ShardReader::new(start, bounded(), Instant::now());
+            reader.on_iterator(Some(iterator()));
+            let answer = GetRecordsOutput {
+                millis_behind_latest: behind,
+                ..output(records)
+            };
+            reader.on_records(Instant::now(), answer);
+            let done = matches!(reader.state, State::Done(End::CaughtUp));
+            assert_eq!(done, caught_up, "{what}");
+        }
+    }
+}

@@ -1,0 +1,48 @@
+use std::sync::{Mutex, PoisonError};
+
+use crossbeam::channel::{self, Receiver, Sender};
+
+/// Rings once for any number of pulls until somebody has heard it.
+#[derive(Clone, Debug)]
+pub(super) struct Bell(Sender<()>);
+
+impl Bell {
+    pub fn new() -> (Bell, Receiver<()>) {
+        let (sender, receiver) = channel::bounded(1);
+        (Bell(sender), receiver)
+    }
+
+    pub fn ring(&self) {
+        // Full means that it rings already, and disconnected that nobody is there to hear it.
+        let _ = self.0.try_send(());
+    }
+}
+
+/// A hand-over that never blocks who lays down. Holds one item a shard at most, so it needs no limit.
+#[derive(Debug)]
+pub(super) struct Shelf<T> {
+    items: Mutex<Vec<T>>,
+    bell: Bell,
+}
+
+impl<T> Shelf<T> {
+    /// Makes a shelf that rings when something is laid on it.
+    pub fn new(bell: Bell) -> Shelf<T> {
+        Shelf {
+            items: Mutex::new(Vec::new()),
+            bell,
+        }
+    }
+
+    pub fn put(&self, items: impl IntoIterator<Item = T>) {
+        self.items
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .extend(items);
+        self.bell.ring();
+    }
+
+    pub fn take(&self) -> Vec<T> {
+        std::mem::take(&mut self.items.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}

@@ -1,0 +1,311 @@
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use crossbeam::channel::{self, Sender};
+
+use crate::model::Timestamp;
+use crate::sys::clock::{Clock, SystemClock, Timer};
+
+/// Time that moves only when told to. Cheap to clone; clones show the same time.
+///
+/// Everything that waits on it (a poll's interval, a back-off, a fault's delay) waits until
+/// [`advance`](VirtualClock::advance) has come that far, so an hour of polling is over in
+/// milliseconds and always goes the same way.
+///
+/// ```
+/// use std::time::Duration;
+/// use kinesis_blocking::Timestamp;
+/// use kinesis_blocking::fake::VirtualClock;
+///
+/// let clock = VirtualClock::starting_at(Timestamp::from_millis(1_700_000_000_000));
+/// clock.advance(Duration::from_secs(3_600));
+/// assert_eq!(clock.time(), Timestamp::from_millis(1_700_003_600_000));
+/// ```
+#[derive(Clone)]
+pub struct VirtualClock(Arc<Shared>);
+
+struct Shared {
+    state: Mutex<State>,
+    /// Someone began to wait.
+    waiter: Condvar,
+}
+
+struct State {
+    /// What `now` was when the clock stood at `start`.
+    base: Instant,
+    start: Timestamp,
+    elapsed: Duration,
+    next_id: u64,
+    timers: BTreeMap<(Duration, u64), Sender<Instant>>,
+    /// With so many waiting, time moves by itself.
+    auto_advance: Option<usize>,
+}
+
+impl VirtualClock {
+    /// Makes a clock that stands still at `time`.
+    pub fn starting_at(time: Timestamp) -> VirtualClock {
+        VirtualClock(Arc::new(Shared {
+            state: Mutex::new(State {
+                base: SystemClock.now(),
+                start: time,
+                elapsed: Duration::ZERO,
+                next_id: 0,
+                timers: BTreeMap::new(),
+                auto_advance: None,
+            }),
+            waiter: Condvar::new(),
+        }))
+    }
+
+    /// Returns the time it shows.
+    pub fn time(&self) -> Timestamp {
+        self.lock().wall()
+    }
+
+    /// Counts the waits under way; one that is over or given up no longer counts.
+    pub fn waiters(&self) -> usize {
+        self.lock().timers.len()
+    }
+
+    /// Moves time forward at once, and ends every wait that is due by then.
+    pub fn advance(&self, by: Duration) {
+        let mut state = self.lock();
+        let target = state.elapsed.saturating_add(by);
+        state.move_to(target);
+    }
+
+    /// Moves time to the earliest deadline waited for, and returns how far that was.
+    ///
+    /// `None` if nobody waits: time then stands still.
+    pub fn advance_to_next(&self) -> Option<Duration> {
+        self.lock().move_to_next()
+    }
+
+    /// Blocks, in real time, until `threads` threads wait on this clock.
+    ///
+    /// `false` if they do not within a minute: a thread has ended, or is stuck elsewhere.
+    pub fn await_waiters(&self, threads: usize) -> bool {
+        let few = |state: &mut State| state.timers.len() < threads;
+        let waited = self.0.waiter.wait_timeout_while(self.lock(), PATIENCE, few);
+        let (_state, result) = waited.unwrap_or_else(PoisonError::into_inner);
+        !result.timed_out()
+    }
+
+    /// Moves time forward by `by`, from deadline to deadline, as `threads` threads live through it.
+    ///
+    /// Before each step waits in real time until that many threads wait, so that none is left
+    /// behind. `false` if they do not within a minute.
+    pub fn advance_with(&self, threads: usize, by: Duration) -> bool {
+        let end = self.lock().elapsed.saturating_add(by);
+        loop {
+            if !self.await_waiters(threads) {
+                return false;
+            }
+            let mut state = self.lock();
+            let next = state.next_deadline().filter(|next| *next <= end);
+            state.move_to(next.unwrap_or(end));
+            if next.is_none() {
+                return true;
+            }
+        }
+    }
+
+    /// From now on moves by itself to the earliest deadline whenever `threads` threads wait.
+    ///
+    /// With 1, a single-threaded program never waits at all. 0 turns it off.
+    pub fn auto_advance(&self, threads: usize) {
+        let mut state = self.lock();
+        state.auto_advance = (threads > 0).then_some(threads);
+        state.move_by_itself();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Clock for VirtualClock {
+    fn now(&self) -> Instant {
+        let state = self.lock();
+        state.base + state.elapsed
+    }
+
+    fn wall(&self) -> Timestamp {
+        self.time()
+    }
+
+    fn at(&self, deadline: Instant) -> Timer {
+        let (fire, fires) = channel::bounded(1);
+        let mut state = self.lock();
+        let due = deadline.saturating_duration_since(state.base);
+        if due <= state.elapsed {
+            // The channel has room for one, so this cannot block.
+            let _ = fire.send(deadline);
+            return Timer::new(fires, None);
+        }
+        state.next_id += 1;
+        let key = (due, state.next_id);
+        state.timers.insert(key, fire);
+        state.move_by_itself();
+        drop(state);
+        self.0.waiter.notify_all();
+        let clock = self.clone();
+        Timer::new(fires, Some(Box::new(Withdraw { clock, key })))
+    }
+}
+
+impl fmt::Debug for VirtualClock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("VirtualClock")
+            .field("time", &self.time())
+            .field("waiters", &self.waiters())
+            .finish()
+    }
+}
+
+/// Takes a wait back from the clock that it is no longer waited for.
+struct Withdraw {
+    clock: VirtualClock,
+    key: (Duration, u64),
+}
+
+impl Drop for Withdraw {
+    fn drop(&mut self) {
+        self.clock.lock().timers.remove(&self.key);
+    }
+}
+
+impl State {
+    fn wall(&self) -> Timestamp {
+        self.start.saturating_add(self.elapsed)
+    }
+
+    fn next_deadline(&self) -> Option<Duration> {
+        self.timers.keys().next().map(|(due, _)| *due)
+    }
+
+    fn move_to(&mut self, target: Duration) {
+        self.elapsed = target;
+        let later = self.timers.split_off(&(target, u64::MAX));
+        for ((due, _), fire) in std::mem::replace(&mut self.timers, later) {
+            let _ = fire.send(self.base + due);
+        }
+    }
+
+    fn move_to_next(&mut self) -> Option<Duration> {
+        let (before, next) = (self.elapsed, self.next_deadline()?);
+        self.move_to(next);
+        Some(next.saturating_sub(before))
+    }
+
+    fn move_by_itself(&mut self) {
+        let enough = self.auto_advance.unwrap_or(usize::MAX);
+        if self.timers.len() >= enough {
+            self.move_to_next();
+        }
+    }
+}
+
+/// A test that has not come to rest after so long never will.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+#[cfg(test)]
+mod tests {
+    use crossbeam::channel::{Receiver, select};
+
+    use super::*;
+    use crate::sys::stop::StopSource;
+    use crate::sys::thread;
+
+    const START: Timestamp = Timestamp::from_millis(1_700_000_000_000);
+    const STACK_BYTES: usize = 64 * 1024;
+
+    #[test]
+    fn time_moves_only_when_told_to() {
+        let clock = VirtualClock::starting_at(START);
+        let before = clock.now();
+        assert_eq!(clock.now(), before);
+        clock.advance(Duration::from_millis(1_500));
+        assert_eq!(clock.now() - before, Duration::from_millis(1_500));
+        assert_eq!(clock.wall(), Timestamp::from_millis(1_700_000_001_500));
+    }
+
+    #[test]
+    fn a_wait_ends_at_its_deadline_and_not_before() {
+        let clock = VirtualClock::starting_at(START);
+        let timer = clock.at(clock.now() + Duration::from_millis(200));
+        for (by, fired) in [(199, false), (1, true)] {
+            clock.advance(Duration::from_millis(by));
+            assert_eq!(timer.channel().try_recv().is_ok(), fired, "{by}");
+        }
+        assert_eq!(clock.waiters(), 0);
+        assert!(clock.at(clock.now()).channel().try_recv().is_ok());
+    }
+
+    #[test]
+    fn a_wait_that_was_given_up_is_not_counted() {
+        let clock = VirtualClock::starting_at(START);
+        let (work, worked) = channel::bounded(1);
+        let _ = work.send(());
+        let timer = clock.at(clock.now() + Duration::from_secs(30));
+        assert_eq!(clock.waiters(), 1);
+        select! {
+            recv(worked) -> _ => {}
+            recv(timer.channel()) -> _ => panic!("the clock stands still"),
+        }
+        drop(timer);
+        assert_eq!(clock.waiters(), 0);
+    }
+
+    #[test]
+    fn an_hour_of_polls_in_three_threads_takes_no_time() {
+        let clock = VirtualClock::starting_at(START);
+        let stop = StopSource::new();
+        let (counted, counts) = channel::bounded(3);
+        let threads: Vec<_> = (0..3)
+            .map(|_| {
+                let (clock, stop, counted) = (clock.clone(), stop.stop(), counted.clone());
+                thread::spawn("poll".to_owned(), STACK_BYTES, move || {
+                    let _ = counted.send(poll(&clock, stop.channel()));
+                })
+                .expect("a thread")
+            })
+            .collect();
+        assert!(clock.advance_with(3, Duration::from_secs(3_600)));
+        assert!(clock.await_waiters(3));
+        stop.signal();
+        for thread in threads {
+            thread.join().expect("no panic");
+        }
+        assert_eq!(counts.try_iter().collect::<Vec<_>>(), [18_000; 3]);
+        assert_eq!(clock.waiters(), 0);
+    }
+
+    fn poll(clock: &dyn Clock, stop: &Receiver<std::convert::Infallible>) -> u64 {
+        let mut polls = 0;
+        let mut next = clock.now();
+        loop {
+            next += Duration::from_millis(200);
+            let timer = clock.at(next);
+            select! {
+                recv(stop) -> _ => return polls,
+                recv(timer.channel()) -> _ => polls += 1,
+            }
+        }
+    }
+
+    #[test]
+    fn it_moves_by_itself_when_everyone_waits() {
+        let clock = VirtualClock::starting_at(START);
+        let first = clock.at(clock.now() + Duration::from_secs(5));
+        clock.auto_advance(2);
+        assert!(first.channel().try_recv().is_err());
+        let second = clock.at(clock.now() + Duration::from_secs(3));
+        assert!(second.channel().try_recv().is_ok());
+        assert_eq!(clock.time(), START.saturating_add(Duration::from_secs(3)));
+        assert_eq!(clock.advance_to_next(), Some(Duration::from_secs(2)));
+        assert_eq!(clock.advance_to_next(), None);
+    }
+}

@@ -1,0 +1,261 @@
+//! Kinesis in this process: to try this crate without AWS, and to test programs that use it.
+//!
+//! [`FakeKinesis`] holds streams, shards and records in memory and answers as the service does, in
+//! its words and with its limits on sizes. It has two doors to one state:
+//! [`client`](FakeKinesis::client) speaks to it in memory, and [`serve`](FakeKinesis::serve) opens a
+//! socket on loopback for every program that speaks HTTP.
+//!
+//! ```
+//! # fn main() -> kinesis_blocking::Result<()> {
+//! use kinesis_blocking::PutRecordsEntry;
+//! use kinesis_blocking::fake::FakeKinesis;
+//!
+//! let fake = FakeKinesis::new().with_stream("orders", 2);
+//! let entry = PutRecordsEntry {
+//!     partition_key: "customer-7".into(),
+//!     explicit_hash_key: None,
+//!     data: "one coffee".into(),
+//! };
+//! fake.client().put_records("orders", &[entry])?;
+//!
+//! let records = fake.records("orders");
+//! assert_eq!(records.len(), 1);
+//! assert_eq!(records[0].data, "one coffee");
+//! # Ok(())
+//! # }
+//! ```
+
+mod admin;
+mod base64;
+mod call;
+mod check;
+mod clock;
+mod date;
+mod fault;
+mod http1;
+mod limits;
+mod list;
+mod log;
+mod number;
+mod read;
+mod refusal;
+mod reply;
+mod script;
+mod server;
+mod service;
+mod set;
+mod shard;
+mod stream;
+mod token;
+mod transport;
+mod verify;
+mod write;
+
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use crate::client::{Client, ClientBuilder};
+use crate::fake::call::lock;
+use crate::fake::service::Service;
+use crate::fake::stream::Stream;
+use crate::fake::transport::InMemory;
+use crate::model::{HashKey, Operation, SequenceNumber, ShardId, Timestamp};
+use crate::sign::Credentials;
+use crate::sys::Sys;
+use crate::sys::clock::{Clock, SystemClock};
+
+pub use clock::VirtualClock;
+pub use fault::Fault;
+pub use log::LoggedRequest;
+pub use script::Script;
+pub use server::FakeServer;
+
+/// Kinesis in this process. Cheap to clone; clones are doors to the same streams.
+#[derive(Clone)]
+pub struct FakeKinesis {
+    service: Arc<Service>,
+}
+
+/// A record as it lies in a shard: the truth to hold a program's output against.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct StoredRecord {
+    /// The shard it lies in.
+    pub shard_id: ShardId,
+    /// Its place in the shard.
+    pub sequence_number: SequenceNumber,
+    /// When it was stored.
+    pub arrival: Timestamp,
+    /// What decided its shard, unless `explicit_hash_key` did.
+    pub partition_key: String,
+    /// The hash key it was put with, if it was.
+    pub explicit_hash_key: Option<HashKey>,
+    /// What it carries; an aggregate is one record here.
+    pub data: Bytes,
+}
+
+impl FakeKinesis {
+    /// Makes a Kinesis without streams, on this machine's clock.
+    pub fn new() -> FakeKinesis {
+        FakeKinesis::timed(Arc::new(SystemClock))
+    }
+
+    /// Makes a Kinesis without streams, on a clock that moves only when told to.
+    ///
+    /// Clients of this fake wait on the same clock.
+    pub fn on_clock(clock: VirtualClock) -> FakeKinesis {
+        FakeKinesis::timed(Arc::new(clock))
+    }
+
+    fn timed(clock: Arc<dyn Clock>) -> FakeKinesis {
+        let service = Arc::new(Service::new(clock));
+        FakeKinesis { service }
+    }
+
+    /// Adds an ACTIVE stream of so many shards, at least one; replaces one of the same name.
+    pub fn with_stream(self, name: &str, shards: u32) -> FakeKinesis {
+        let stream = Stream::new(name, shards, self.service.now());
+        self.service.insert(stream);
+        self
+    }
+
+    /// Sets how long a stream stays CREATING, UPDATING or DELETING. Default: no time at all.
+    ///
+    /// The service takes about 30 seconds. An UPDATING stream goes on with its old shards.
+    pub fn with_stream_delay(self, delay: Duration) -> FakeKinesis {
+        self.service
+            .change_settings(|settings| settings.stream_delay = delay);
+        self
+    }
+
+    /// Keeps the service's limits on rates. Default: sizes are limited and rates are not.
+    ///
+    /// A test seldom wants to wait for what a shard takes in a second. With limits a shard takes
+    /// 1,000 records and 1 MiB a second and gives 5 answers and 2 MiB, and an account has so many
+    /// calls of the other operations; over them is `ProvisionedThroughputExceededException` or
+    /// `LimitExceededException`.
+    pub fn with_service_limits(self) -> FakeKinesis {
+        self.service
+            .change_settings(|settings| settings.service_limits = true);
+        self
+    }
+
+    /// Answers only what is signed with these credentials. Default: any signature will do.
+    ///
+    /// Wrong ones, old ones and a clock 15 minutes off get the service's answer. Clients made by
+    /// this fake from now on sign with them.
+    pub fn with_credentials(self, credentials: Credentials) -> FakeKinesis {
+        self.service
+            .change_settings(|settings| settings.credentials = Some(credentials));
+        self
+    }
+
+    /// Sets the service's clock ahead of its callers', or behind, in milliseconds. Default: 0.
+    pub fn with_clock_skew(self, millis: i64) -> FakeKinesis {
+        self.service
+            .change_settings(|settings| settings.clock_skew_ms = millis);
+        self
+    }
+
+    /// Scripts what is to happen to the calls of an operation.
+    pub fn on(&self, operation: Operation) -> Script<'_> {
+        Script::new(&self.service.rules, operation.as_str())
+    }
+
+    /// Forgets everything that was scripted.
+    pub fn calm_down(&self) {
+        self.service.rules.clear();
+    }
+
+    /// Makes a client that talks to this fake in memory, on its clock.
+    pub fn client(&self) -> Client {
+        let client = self.client_builder().build();
+        client.expect("region and endpoint are well-formed")
+    }
+
+    /// Starts a client that talks to this fake in memory, to be set as the program under test needs.
+    pub fn client_builder(&self) -> ClientBuilder {
+        ClientBuilder::new(sys(&self.service))
+            .region(REGION)
+            .endpoint("http://kinesis.fake")
+            .credentials(credentials_of(&self.service))
+            .transport(InMemory(self.service.clone()))
+    }
+
+    /// Opens a socket on a free port of loopback; the fake answers there until the server is dropped.
+    ///
+    /// # Errors
+    /// No socket or no thread is left.
+    pub fn serve(&self) -> io::Result<FakeServer> {
+        FakeServer::start(self.service.clone())
+    }
+
+    /// Returns everything a stream keeps, shard by shard in order; nothing if it does not exist.
+    pub fn records(&self, stream: &str) -> Vec<StoredRecord> {
+        let Ok(stream) = self.service.stream(stream, self.service.now()) else {
+            return Vec::new();
+        };
+        let stream = lock(&stream);
+        stream.shards.values().flat_map(stored).collect()
+    }
+
+    /// Returns the newest requests, up to 10,000, in the order they were answered.
+    pub fn requests(&self) -> Vec<LoggedRequest> {
+        self.service.requests()
+    }
+
+    /// Counts the calls of an operation so far, refused ones too.
+    pub fn calls(&self, operation: Operation) -> u64 {
+        self.service.calls(operation.as_str())
+    }
+}
+
+impl Default for FakeKinesis {
+    fn default() -> FakeKinesis {
+        FakeKinesis::new()
+    }
+}
+
+impl fmt::Debug for FakeKinesis {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FakeKinesis")
+            .field("streams", &self.service.stream_names())
+            .finish_non_exhaustive()
+    }
+}
+
+fn stored(shard: &shard::Shard) -> Vec<StoredRecord> {
+    let (start, entries) = shard.from(0);
+    let record = |(position, entry): (u64, &shard::Entry)| {
+        let number = shard.number_of(position, entry);
+        Some(StoredRecord {
+            shard_id: shard.id().into(),
+            sequence_number: number.to_sequence_number()?,
+            arrival: entry.arrival,
+            partition_key: entry.partition_key.to_string(),
+            explicit_hash_key: entry.explicit_hash_key,
+            data: entry.data.clone(),
+        })
+    };
+    (start..).zip(entries).filter_map(record).collect()
+}
+
+fn sys(service: &Service) -> Sys {
+    Sys::on_clock(service.clock.clone(), CLIENT_SEED)
+}
+
+/// What a client of the fake signs with: what the fake asks for, or anything.
+fn credentials_of(service: &Service) -> Credentials {
+    let asked_for = service.settings().credentials;
+    asked_for.unwrap_or_else(|| Credentials::new("AKIAFAKEFAKEFAKEFAKE", "fake-secret"))
+}
+
+/// The account every stream belongs to.
+const ACCOUNT: &str = "000000000000";
+const REGION: &str = "us-east-1";
+/// Chance in the fake's clients, the same in every run.
+const CLIENT_SEED: u64 = 7;

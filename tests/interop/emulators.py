@@ -1,0 +1,170 @@
+"""Programs that others wrote to stand in for Kinesis: started on free loopback ports, and stopped
+whatever happens. Each is ready within a bound, or the suite fails with the end of its log."""
+
+import contextlib
+import ctypes
+import os
+import pathlib
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+
+HERE = pathlib.Path(__file__).resolve().parent
+ROOT = HERE.parent.parent
+INSTALLED = ROOT / "target" / "interop"
+
+READY_SECONDS = 30
+STOP_SECONDS = 5
+# A port that was free when it was asked for can be taken by another program before it is used.
+PORT_TRIES = 3
+# How long streams and shards stay CREATING or UPDATING.
+STATE_CHANGE_MS = 50
+
+
+class NotReady(Exception):
+    pass
+
+
+def clean_environment(**more):
+    """What a started program sees: nothing of the caller's account, proxies or settings."""
+    kept = {name: os.environ[name] for name in ("PATH", "LANG", "TMPDIR") if name in os.environ}
+    home = INSTALLED / "home"
+    home.mkdir(parents=True, exist_ok=True)
+    return kept | {"HOME": str(home), "AWS_EC2_METADATA_DISABLED": "true"} | more
+
+
+@contextlib.contextmanager
+def kinesalite():
+    def command(port):
+        pace = [f"--{name}StreamMs={STATE_CHANGE_MS}" for name in ("create", "delete", "update")]
+        cli = INSTALLED / "npm/node_modules/kinesalite/cli.js"
+        return node(cli, f"--port={port}", "--shardLimit=1000", *pace), {}
+
+    with running("kinesalite", command, ready_path="/", ready_status=403) as url:
+        yield url
+
+
+@contextlib.contextmanager
+def kinesis_mock():
+    changes = ["CREATE_STREAM", "DELETE_STREAM", "SPLIT_SHARD", "MERGE_SHARDS", "UPDATE_SHARD_COUNT"]
+
+    def command(port):
+        package = INSTALLED / "npm/node_modules/kinesis-local"
+        settings = {f"{change}_DURATION": f"{STATE_CHANGE_MS}ms" for change in changes}
+        settings |= {
+            "KINESIS_MOCK_PLAIN_PORT": str(port),
+            # It opens this one too, asked or not, and ends without its certificate.
+            "KINESIS_MOCK_TLS_PORT": str(free_port()),
+            "KINESIS_MOCK_CERT_PATH": str(package / "server.json"),
+            "SHARD_LIMIT": "1000",
+            "LOG_LEVEL": "ERROR",
+            "ROOT_LOG_LEVEL": "ERROR",
+        }
+        return node(package / "main.js"), settings
+
+    with running("kinesis-mock", command, ready_path="/healthcheck", ready_status=200) as url:
+        yield url
+
+
+@contextlib.contextmanager
+def moto():
+    def command(port):
+        return [INSTALLED / "venv/bin/moto_server", "-H", "127.0.0.1", "-p", str(port)], {}
+
+    with running("moto", command, ready_path="/moto-api/", ready_status=200) as url:
+        yield url
+
+
+def node(script, *arguments):
+    return ["node", "--require", HERE / "loopback.cjs", script, *arguments]
+
+
+@contextlib.contextmanager
+def running(name, command, ready_path, ready_status):
+    log = INSTALLED / "log" / f"{name}.log"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    process, url = started(name, command, ready_path, ready_status, log)
+    try:
+        yield url
+    finally:
+        died = process.poll()
+        stop(process)
+        if died is not None:
+            print(f"{name} ended by itself with status {died}:\n{end_of(log)}", file=sys.stderr)
+
+
+def started(name, command, ready_path, ready_status, log):
+    for _ in range(PORT_TRIES):
+        port = free_port()
+        arguments, settings = command(port)
+        url = f"http://127.0.0.1:{port}"
+        with log.open("wb") as output:
+            process = subprocess.Popen(
+                [str(argument) for argument in arguments],
+                env=clean_environment(**settings),
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                cwd=log.parent,
+                preexec_fn=end_with_parent,
+            )
+        try:
+            if wait_ready(process, url + ready_path, ready_status):
+                return process, url
+        except BaseException:
+            stop(process)
+            raise
+        stop(process)
+    raise NotReady(f"{name} was not ready within {READY_SECONDS} s:\n{end_of(log)}")
+
+
+def wait_ready(process, url, status):
+    end = time.monotonic() + READY_SECONDS
+    while time.monotonic() < end and process.poll() is None:
+        if status_of(url) == status:
+            return True
+        time.sleep(0.05)
+    return False
+
+
+def status_of(url):
+    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    try:
+        with direct.open(url, timeout=2) as answer:
+            return answer.status
+    except urllib.error.HTTPError as error:
+        return error.code
+    except OSError:
+        return None
+
+
+def free_port():
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        return bound.getsockname()[1]
+
+
+def stop(process):
+    if process.poll() is None:
+        process.terminate()
+    try:
+        process.wait(STOP_SECONDS)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+def end_with_parent():
+    """Runs in the child: where the system can, it is killed when the suite is."""
+    if sys.platform == "linux":
+        set_parent_death_signal = 1
+        ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGKILL)
+
+
+def end_of(log):
+    lines = log.read_text(errors="replace").splitlines()
+    return "\n".join(lines[-15:]) or "(its log is empty)"

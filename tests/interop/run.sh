@@ -1,0 +1,48 @@
+#!/usr/bin/env bash
+# This crate and programs of others: emulators of Kinesis, boto3, libraries for the KPL's format.
+#
+#   tests/interop/run.sh [WORD…]    all scenarios, or those with one of the words in their name
+#
+# Needs cargo, node, npm and python3; installs the rest, pinned, below target/interop. What talks,
+# talks over the loopback.
+set -euo pipefail
+
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+root=$(cd "$here/../.." && pwd)
+installed=$root/target/interop
+
+fail() {
+  echo "interop: $*" >&2
+  exit 1
+}
+
+# What was installed stays until the list it was installed from changes.
+install_npm() {
+  local list=$here/package-lock.json
+  if cmp -s "$list" "$installed/npm/.installed"; then return; fi
+  rm -rf "$installed/npm"
+  mkdir -p "$installed/npm"
+  cp "$here/package.json" "$list" "$installed/npm/"
+  (cd "$installed/npm" && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error) ||
+    fail "npm ci failed"
+  cp "$list" "$installed/npm/.installed"
+}
+
+install_python() {
+  local list=$here/requirements.txt
+  if cmp -s "$list" "$installed/venv/.installed"; then return; fi
+  rm -rf "$installed/venv"
+  python3 -m venv "$installed/venv" || fail "python3 -m venv failed: is python3-venv installed?"
+  "$installed/venv/bin/python" -m pip install --quiet --disable-pip-version-check -r "$list" ||
+    fail "pip install failed"
+  cp "$list" "$installed/venv/.installed"
+}
+
+for tool in cargo node npm python3; do
+  command -v "$tool" >/dev/null || fail "$tool is needed and not installed"
+done
+install_npm
+install_python
+(cd "$root" && cargo build --quiet --release --examples) || fail "the examples do not build"
+
+exec "$installed/venv/bin/python" -B "$here/suite.py" "$@"

@@ -1,0 +1,354 @@
+"""What must hold between this crate and programs of others. A scenario returns its figures as one
+line, or raises `Different` with what was not as it had to be."""
+
+import json
+import pathlib
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter
+
+import tools
+from emulators import INSTALLED, ROOT
+from streams import UserRecord, delivered_records, user_records
+from tools import Different, Line
+
+
+def numbers(count):
+    return [b"%d\n" % number for number in range(1, count + 1)]
+
+
+# ── round trips ────────────────────────────────────────────────────────────────────────────────
+
+
+def round_trip(service, count):
+    """`seq 1 N | put`, then `tail | sort -n`; and Python reads the same from the stream."""
+    lines = numbers(count)
+    with service.stream(shards=3) as stream:
+        put = tools.put(service, stream, lines)
+        same("put's own count", (put.delivered, put.failed), (count, 0))
+        tail = tools.tail(service, stream, "--from", "trim_horizon")
+        same_lines("tail", tail.stdout.splitlines(keepends=True), lines)
+        read = [
+            (shard.id, user)
+            for shard, record in service.kinesis_records(stream)
+            for user in user_records(record)
+        ]
+        same_lines("boto3 and aws_kinesis_agg", [user.data + b"\n" for _, user in read], lines)
+        kinesis_records = sum(1 for _ in service.kinesis_records(stream))
+        same("put's count of Kinesis records", put.kinesis_records, kinesis_records)
+        shards = len({shard for shard, _ in read})
+        same("shards with records", shards, 3)
+    return (
+        f"{count} lines over 3 shards: put {put.seconds:.2f} s ({put.kinesis_records} Kinesis "
+        f"records, {put.calls} calls), tail {tail.seconds:.2f} s, boto3 read {len(read)}"
+    )
+
+
+def plain_round_trip(service, count):
+    """The same without aggregation, by one partition key: order is kept then."""
+    lines = numbers(count)
+    with service.stream(shards=1) as stream:
+        put = tools.put(service, stream, lines, "--no-aggregation", "--partition-key", "one")
+        same("put's own count", (put.delivered, put.failed), (count, 0))
+        same("Kinesis records", put.kinesis_records, count)
+        read, seconds = tools.tail_json(service, stream)
+        same("partition keys", {line.partition_key for line in read}, {"one"})
+        same("sub-sequence numbers", {line.sub_sequence_number for line in read}, {None})
+        same_lines("tail", [line.data + b"\n" for line in read], lines)
+    return f"{count} lines by one key: put {put.seconds:.2f} s, tail {seconds:.2f} s"
+
+
+def foreign_aggregates(service, count):
+    """What the Python aggregation library made comes out of `tail` whole."""
+    records = [
+        UserRecord(
+            partition_key=f"Schlüssel-{number % 97}",
+            data=b"%d \x00\xff\n %s" % (number, b"x" * (number % 300)),
+            explicit_hash_key=str(number * (2**128 // (count + 1))) if number % 3 == 0 else None,
+        )
+        for number in range(count)
+    ]
+    with service.stream(shards=3) as stream:
+        aggregates = service.put_aggregated(stream, records)
+        lines, seconds = tools.tail_json(service, stream)
+        key = ("partition key", "explicit hash key", "data")
+        same_bag(
+            key,
+            [(line.partition_key, line.explicit_hash_key, line.data) for line in lines],
+            [(record.partition_key, record.explicit_hash_key, record.data) for record in records],
+        )
+        expect_sub_sequence_numbers(lines)
+    return f"{count} records in {aggregates} aggregates of aws_kinesis_agg: tail {seconds:.2f} s"
+
+
+def expect_sub_sequence_numbers(lines):
+    """In an aggregate they count from 0, in the order in which it was made."""
+    aggregates = {}
+    for line in lines:
+        place = (line.shard_id, line.sequence_number)
+        aggregates.setdefault(place, []).append(line.sub_sequence_number)
+    for place, numbers_seen in aggregates.items():
+        same(f"sub-sequence numbers of {place}", numbers_seen, list(range(len(numbers_seen))))
+
+
+def foreign_producer(service, count):
+    """aiokpl, a KPL in Python, writes; `tail` reads."""
+    with service.stream(shards=3) as stream:
+        script = pathlib.Path(__file__).with_name("aiokpl_put.py")
+        arguments = [sys.executable, str(script), service.endpoint, stream, str(count)]
+        ended = tools.run(arguments).expect_success("aiokpl")
+        lines, seconds = tools.tail_json(service, stream)
+        same_lines("tail", [line.data + b"\n" for line in lines], numbers(count))
+        aggregated = sum(1 for line in lines if line.sub_sequence_number is not None)
+    return f"{count} records of aiokpl ({ended.seconds:.2f} s), {aggregated} aggregated: tail {seconds:.2f} s"
+
+
+# ── a split, and SIGKILL ───────────────────────────────────────────────────────────────────────
+
+
+def split_and_killed(service, count, kills=2):
+    """A shard is split while `put` runs; `tail --checkpoint` is killed while it reads."""
+    lines = numbers(count)
+    with service.stream(shards=3) as stream:
+        put = put_during_split(service, stream, lines)
+        same("put's own count", (put.delivered, put.failed), (count, 0))
+        delivered, kinesis_records, left_out = delivered_records(service, stream)
+        same_lines("the stream, by the KCL's rule", [user.data + b"\n" for user in delivered], lines)
+        with tempfile.TemporaryDirectory(dir=INSTALLED) as folder:
+            runs = read_killed(service, stream, pathlib.Path(folder, "checkpoint"), count, kills)
+    shards = {line.shard_id for run in runs for line in run.lines}
+    same("shards read", len(shards), 5)
+    repeated = expect_exactly_once_but_for_kills(runs, lines)
+    at_most = " + ".join(f"{again} of {since} since" for again, since in repeated)
+    return (
+        f"{count} lines, {kinesis_records} Kinesis records ({left_out} left out by the KCL's rule); "
+        f"{' + '.join(str(len(run.lines)) for run in runs)} read; repeated after each kill: {at_most} "
+        "the last checkpoint; none lost"
+    )
+
+
+def put_during_split(service, stream, lines):
+    """Half before, the rest during the split, and some when it is over."""
+    half, most = len(lines) // 2, len(lines) * 9 // 10
+    arguments = tools.command("put", service.endpoint, stream)
+    with tools.Running(arguments, stdin=subprocess.PIPE) as put:
+
+        def write(some):
+            put.process.stdin.write(b"".join(some))
+            put.process.stdin.flush()
+
+        write(lines[:half])
+        parent = service.shards(stream)[1]
+        service.wait_for_record(stream, parent)
+        meanwhile = threading.Thread(target=write, args=(lines[half:most],))
+        meanwhile.start()
+        service.split(stream, parent)
+        meanwhile.join()
+        if put.process.poll() is not None:
+            raise Different(f"put ended before its input did: {put.ended().stderr.strip()}")
+        write(lines[most:])
+        put.process.stdin.close()
+        return tools.Put.from_ended(put.ended().expect_success("put"))
+
+
+class Run:
+    """One life of `tail`: what it wrote, and the checkpoint it left."""
+
+    def __init__(self, lines, checkpoint):
+        self.lines = lines
+        self.checkpoint = checkpoint
+
+
+def read_killed(service, stream, checkpoint, count, kills):
+    """Kills it `kills` times, each time after it has saved a checkpoint; then lets it end."""
+    options = ["--from", "trim_horizon", "--checkpoint", str(checkpoint), "--format", "json"]
+    arguments = tools.command("tail", service.endpoint, stream, "--until-caught-up", *options)
+    runs = []
+    for life in range(kills + 1):
+        is_last = life == kills
+        read, before = [], saved(checkpoint)
+        with tools.Running(arguments) as tail:
+            for text in tail.lines():
+                read.append(Line.parse(text))
+                # Read no faster than it takes to save some checkpoints on the way.
+                if not is_last and len(read) % 100 == 0:
+                    time.sleep(0.02)
+                if not is_last and is_due(read, before, saved(checkpoint), count // (kills + 2)):
+                    tail.kill()
+            ended = tail.ended()
+        if is_last:
+            ended.expect_success("the last tail")
+        elif ended.status != -9:
+            raise Different(
+                f"tail ended with status {ended.status} after {len(read)} lines, before it saved "
+                f"a checkpoint that it could be killed after: {ended.stderr.strip()}"
+            )
+        runs.append(Run(read, positions(saved(checkpoint))))
+    return runs
+
+
+def is_due(read, before, now, share):
+    """Its share is read, a checkpoint is saved, and some lines came since."""
+    return len(read) >= share and now != before and len(read) % 7 == 0
+
+
+def saved(checkpoint):
+    try:
+        return checkpoint.read_text()
+    except FileNotFoundError:
+        return ""
+
+
+def positions(text):
+    """Shard by shard, how far the checkpoint says it has come."""
+    return {} if not text else tools.checkpoint_positions(json.loads(text))
+
+
+def expect_exactly_once_but_for_kills(runs, lines):
+    """By (shard, sequence number, sub-sequence number). Returns, for each kill, how many records
+    came again and how many there were since the checkpoint."""
+    repeated, seen = [], set()
+    for life, run in enumerate(runs):
+        identities = [line.identity() for line in run.lines]
+        if len(set(identities)) != len(identities):
+            raise Different(f"run {life + 1} of tail wrote a record twice")
+        if life > 0:
+            checkpoint = runs[life - 1].checkpoint
+            done = [line for line in run.lines if tools.is_done(checkpoint, line)]
+            if done:
+                raise Different(
+                    f"run {life + 1} of tail wrote {len(done)} records again that the checkpoint "
+                    f"before it covers, {done[0]} for one"
+                )
+            again = sum(1 for identity in identities if identity in seen)
+            since = {
+                line.identity()
+                for earlier in runs[:life]
+                for line in earlier.lines
+                if not tools.is_done(checkpoint, line)
+            }
+            repeated.append((again, len(since)))
+            if again > len(since):
+                raise Different(f"{again} records came again, {len(since)} since the checkpoint")
+        seen.update(identities)
+    once = {line.identity(): line.data for run in runs for line in run.lines}
+    same_lines("all runs of tail", [data + b"\n" for data in once.values()], lines)
+    return repeated
+
+
+# ── bad input ──────────────────────────────────────────────────────────────────────────────────
+
+
+def bad_input(service):
+    """Each is one clear line and a status, never a panic."""
+    unreachable = "http://127.0.0.1:9"
+    with service.stream(shards=1) as stream:
+        good = tools.command("tail", service.endpoint, stream, "--until-caught-up")
+        rows = [
+            ("tail, unknown stream", tail_of(service, "no-such-stream"), None, "no-such-stream"),
+            ("put, unknown stream", tools.command("put", service.endpoint, "no-such-stream"), None, "no-such-stream"),
+            ("tail, region", [*good, "--region", "us east 1"], None, "us east 1"),
+            ("put, region", [*tools.command("put", service.endpoint, stream), "--region", "us east 1"], None, "us east 1"),
+            ("tail, no one listens", tools.command("tail", unreachable, stream, "--until-caught-up"), None, "127.0.0.1:9"),
+            ("put, no one listens", tools.command("put", unreachable, stream), None, "127.0.0.1:9"),
+            ("tail, no credentials", good, {}, "AWS_ACCESS_KEY_ID"),
+            ("put, no credentials", tools.command("put", service.endpoint, stream), {}, "AWS_ACCESS_KEY_ID"),
+            ("tail, endpoint", tools.command("tail", "not a url", stream), None, "not a url"),
+            ("tail, start", [*good, "--from", "yesterday"], None, "yesterday"),
+        ]
+        said = [expect_refusal(*row) for row in rows]
+        said.append(oversized(service, stream))
+    return f"{len(said)} kinds of bad input, each with its error"
+
+
+def tail_of(service, stream):
+    return tools.command("tail", service.endpoint, stream, "--until-caught-up")
+
+
+def expect_refusal(name, arguments, environment, names):
+    # A later `--region` would be given twice: the first one goes.
+    if arguments.count("--region") == 2:
+        at = arguments.index("--region")
+        arguments = arguments[:at] + arguments[at + 2 :]
+    ended = tools.run(arguments, b"one line\n", environment)
+    if ended.status not in (1, 2):
+        raise Different(f"{name}: status {ended.status}, not 1 or 2: {ended.stderr.strip()}")
+    expect_clear(name, ended, names)
+    return ended
+
+
+def expect_clear(name, ended, names):
+    said = ended.stderr.strip()
+    if "panicked" in said or "RUST_BACKTRACE" in said:
+        raise Different(f"{name}: a panic: {said}")
+    errors = [line for line in said.splitlines() if not tools.SUMMARY.match(line)]
+    if ended.status == 1 and len(errors) != 1:
+        raise Different(f"{name}: {len(errors)} lines of error, not one:\n{said}")
+    if names not in said:
+        raise Different(f"{name}: the error does not name {names!r}: {said}")
+
+
+def oversized(service, stream):
+    """One record of more than 1 MiB fails alone."""
+    lines = [b"before\n", b"x" * (1024 * 1024 + 1) + b"\n", b"after\n"]
+    ended = tools.run(tools.command("put", service.endpoint, stream), b"".join(lines))
+    same("the status with an oversized record", ended.status, 1)
+    put = tools.Put.from_ended(ended)
+    same("with an oversized record, (delivered, failed)", (put.delivered, put.failed), (2, 1))
+    expect_clear("oversized record", ended, "1048576")
+    tail = tools.tail(service, stream, "--from", "trim_horizon")
+    same_lines("tail", tail.stdout.splitlines(keepends=True), [lines[0], lines[2]])
+    return ended
+
+
+# ── scripts of other parts of the suite ────────────────────────────────────────────────────────
+
+
+def script(arguments, environment):
+    ended = tools.run([str(argument) for argument in arguments], environment=environment)
+    said = (ended.stdout.decode(errors="replace") + ended.stderr).strip()
+    if ended.status != 0:
+        raise Different(f"status {ended.status}:\n{said}")
+    last = said.splitlines()[-1] if said else "no output"
+    return f"{last} ({ended.seconds:.1f} s)"
+
+
+def codec():
+    """The aggregation format against the libraries of others, byte by byte."""
+    environment = {
+        "PYTHON": sys.executable,
+        "NODE_PATH": str(INSTALLED / "npm" / "node_modules"),
+        "CARGO_HOME": str(pathlib.Path.home() / ".cargo"),
+    }
+    return script(["bash", ROOT / "tests/interop/aggregation/run.sh"], environment)
+
+
+# ── comparing ──────────────────────────────────────────────────────────────────────────────────
+
+
+def same(what, seen, expected):
+    if seen != expected:
+        raise Different(f"{what}: {seen}, not {expected}")
+
+
+def same_lines(what, seen, expected):
+    """As `sort -n` would show them."""
+    same_bag((f"lines of {what}",), seen, expected)
+
+
+def same_bag(what, seen, expected):
+    seen, expected = Counter(seen), Counter(expected)
+    missing, extra = expected - seen, seen - expected
+    if missing or extra:
+        raise Different(
+            f"{', '.join(what)}: {missing.total()} missing {some(missing)}, "
+            f"{extra.total()} too many {some(extra)}, of {expected.total()}"
+        )
+
+
+def some(bag):
+    shown = [str(item)[:60] for item in list(bag)[:5]]
+    return f"({', '.join(shown)}{', …' if len(bag) > 5 else ''})" if bag else ""
