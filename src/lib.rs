@@ -25,6 +25,7 @@ mod sign;
 #[cfg(feature = "client")]
 mod sys;
 
+pub use aggregation::Misplaced;
 #[cfg(feature = "client")]
 pub use client::{
     Client, ClientBuilder, EntryError, GetRecordsOutput, PutRecordOutput, PutRecordsEntry,
@@ -32,8 +33,7 @@ pub use client::{
 };
 #[cfg(feature = "client")]
 pub use config::{
-    ConsumerConfig, ConsumerConfigBuilder, Misplaced, ProducerConfig, ProducerConfigBuilder,
-    ThreadingModel,
+    ConsumerConfig, ConsumerConfigBuilder, ProducerConfig, ProducerConfigBuilder, ThreadingModel,
 };
 #[cfg(feature = "client")]
 pub use consumer::{

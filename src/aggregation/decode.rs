@@ -5,7 +5,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::aggregation::digest::{digest, digest_all};
-use crate::aggregation::wire::{Fields, Problem, Value};
+use crate::aggregation::wire::{
+    Field, Fields, Problem, TAG_DATA, TAG_EXPLICIT_HASH_KEY_INDEX, TAG_PARTITION_KEY_INDEX, Value,
+};
 use crate::aggregation::{DecodeError, MAGIC, SubRecord, debug_record};
 use crate::model::HashKey;
 
@@ -148,7 +150,8 @@ impl fmt::Debug for SubRecordRef<'_> {
 /// ```
 #[derive(Clone)]
 pub struct AggregateRef<'a> {
-    body: &'a [u8],
+    /// The body from its first user record on.
+    records: &'a [u8],
     partition_keys: Vec<Cow<'a, str>>,
     explicit_hash_keys: Vec<&'a [u8]>,
     len: usize,
@@ -210,7 +213,7 @@ impl<'a> AggregateRef<'a> {
     pub fn iter(&self) -> SubRecords<'_> {
         SubRecords {
             aggregate: self,
-            fields: Fields::new(self.body, 0),
+            fields: Fields::new(self.records, 0),
             position: 0,
         }
     }
@@ -218,31 +221,30 @@ impl<'a> AggregateRef<'a> {
     fn of_body(body: &'a [u8], limits: &DecodeLimits) -> Result<AggregateRef<'a>, DecodeError> {
         let survey = Survey::of(body, limits)?;
         let mut aggregate = AggregateRef {
-            body,
+            records: &body[survey.records_start..],
             partition_keys: Vec::with_capacity(survey.partition_keys),
             explicit_hash_keys: Vec::with_capacity(survey.explicit_hash_keys),
             len: survey.records,
         };
-        let mut to_come = survey.partition_keys + survey.explicit_hash_keys;
-        let mut fields = Fields::new(body, 0);
-        while to_come > 0 {
-            let Some(Ok(field)) = fields.next() else {
-                break;
-            };
-            to_come -= usize::from(aggregate.take_table_entry(field.number, field.value));
+        // Keys of less than 128 bytes have lengths and tags that are text too, so all of the tables is
+        // found to be UTF-8 at once, which is several times faster than key by key.
+        let tables = std::str::from_utf8(&body[..survey.tables_end]).unwrap_or_default();
+        let mut fields = Fields::new(&body[..survey.tables_end], 0);
+        while let Some(Ok(field)) = fields.next() {
+            match (field.number, field.value) {
+                (PARTITION_KEY_TABLE, Value::Bytes(key)) => {
+                    let end = survey.tables_end - fields.rest().len();
+                    let text = tables.get(end - key.len()..end).map(Cow::Borrowed);
+                    let text = text.unwrap_or_else(|| String::from_utf8_lossy(key));
+                    aggregate.partition_keys.push(text);
+                }
+                (EXPLICIT_HASH_KEY_TABLE, Value::Bytes(text)) => {
+                    aggregate.explicit_hash_keys.push(text)
+                }
+                _ => {}
+            }
         }
         Ok(aggregate)
-    }
-
-    fn take_table_entry(&mut self, number: u64, value: Value<'a>) -> bool {
-        match (number, value) {
-            (PARTITION_KEY_TABLE, Value::Bytes(key)) => {
-                self.partition_keys.push(String::from_utf8_lossy(key))
-            }
-            (EXPLICIT_HASH_KEY_TABLE, Value::Bytes(text)) => self.explicit_hash_keys.push(text),
-            _ => return false,
-        }
-        true
     }
 
     fn to_decoded(&self, data: &Bytes) -> Decoded {
@@ -367,40 +369,64 @@ impl<'t> Iterator for SubRecords<'t> {
 }
 
 /// What the first pass over a body finds out, before anything is allocated.
+#[derive(Default)]
 struct Survey {
     partition_keys: usize,
     explicit_hash_keys: usize,
     records: usize,
+    records_start: usize,
+    tables_end: usize,
 }
 
 impl Survey {
     fn of(body: &[u8], limits: &DecodeLimits) -> Result<Survey, DecodeError> {
-        let mut survey = Survey {
-            partition_keys: 0,
-            explicit_hash_keys: 0,
-            records: 0,
-        };
+        let mut survey = Survey::default();
         let mut fields = Fields::new(body, 0);
-        loop {
-            let start = MAGIC.len() + body.len() - fields.remaining();
-            let malformed = |problem| DecodeError::Malformed { start, problem };
-            let Some(field) = fields.next() else {
-                return Ok(survey);
-            };
-            let field = field.map_err(malformed)?;
-            match (field.number, field.value) {
-                (PARTITION_KEY_TABLE, Value::Bytes(_)) => survey.partition_keys += 1,
-                (EXPLICIT_HASH_KEY_TABLE, Value::Bytes(_)) => survey.explicit_hash_keys += 1,
-                (RECORDS, Value::Bytes(message)) => {
-                    RawRecord::of(message).map_err(malformed)?;
-                    survey.records += 1;
-                }
-                _ => continue,
-            }
+        let mut start = 0;
+        while let Some(field) = fields.next() {
+            let end = body.len() - fields.rest().len();
+            survey
+                .count(field, start, end)
+                .map_err(|problem| DecodeError::Malformed {
+                    start: MAGIC.len() + start,
+                    problem,
+                })?;
             survey.check(limits)?;
+            start = end;
         }
+        Ok(survey)
     }
 
+    #[inline(always)]
+    fn count(
+        &mut self,
+        field: Result<Field<'_>, Problem>,
+        start: usize,
+        end: usize,
+    ) -> Result<(), Problem> {
+        let field = field?;
+        match (field.number, field.value) {
+            (PARTITION_KEY_TABLE, Value::Bytes(_)) => {
+                self.partition_keys += 1;
+                self.tables_end = end;
+            }
+            (EXPLICIT_HASH_KEY_TABLE, Value::Bytes(_)) => {
+                self.explicit_hash_keys += 1;
+                self.tables_end = end;
+            }
+            (RECORDS, Value::Bytes(message)) => {
+                RawRecord::of(message)?;
+                if self.records == 0 {
+                    self.records_start = start;
+                }
+                self.records += 1;
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    #[inline(always)]
     fn check(&self, limits: &DecodeLimits) -> Result<(), DecodeError> {
         let entries = self.partition_keys.max(self.explicit_hash_keys);
         if self.records > limits.max_records {
@@ -423,9 +449,36 @@ struct RawRecord<'a> {
 }
 
 impl<'a> RawRecord<'a> {
-    /// Reads a record's message; of a field that comes twice, the last counts.
-    #[inline]
+    #[inline(always)]
     fn of(message: &'a [u8]) -> Result<RawRecord<'a>, Problem> {
+        match RawRecord::as_written(message) {
+            Some(record) => Ok(record),
+            None => RawRecord::as_allowed(message),
+        }
+    }
+
+    /// Reads the form that the encoders write: each field once and in order, and nothing else.
+    #[inline(always)]
+    fn as_written(message: &'a [u8]) -> Option<RawRecord<'a>> {
+        let mut cursor = Fields::new(message.strip_prefix(&[TAG_PARTITION_KEY_INDEX])?, 1);
+        let partition_key_index = cursor.varint().ok()?;
+        let mut explicit_hash_key_index = None;
+        if let Some(rest) = cursor.rest().strip_prefix(&[TAG_EXPLICIT_HASH_KEY_INDEX]) {
+            cursor = Fields::new(rest, 1);
+            explicit_hash_key_index = Some(cursor.varint().ok()?);
+        }
+        cursor = Fields::new(cursor.rest().strip_prefix(&[TAG_DATA])?, 1);
+        let data = cursor.bytes().ok()?;
+        cursor.rest().is_empty().then_some(RawRecord {
+            partition_key_index,
+            explicit_hash_key_index,
+            data,
+        })
+    }
+
+    /// Reads any form that protobuf allows; of a field that comes twice, the last counts.
+    #[cold]
+    fn as_allowed(message: &'a [u8]) -> Result<RawRecord<'a>, Problem> {
         let (mut partition_key_index, mut explicit_hash_key_index, mut data) = (None, None, None);
         for field in Fields::new(message, 1) {
             let field = field?;

@@ -1,13 +1,361 @@
-//! MD5 of one body, and of many.
+//! MD5 of one message by `md-5`, and of many side by side.
+//!
+//! Each step of MD5 waits for the one before it, so one message leaves most of a processor idle. Four
+//! messages in the lanes of `[u32; 4]` rows fill it: three times as fast, without `unsafe`. Whether
+//! the compiler makes vectors of the rows hangs on how [`step`] is written, and the bench
+//! `aggregation` shows when it no longer does.
+//!
+//! Source of the algorithm and its constants: <https://www.rfc-editor.org/rfc/rfc1321>.
+
+use std::array;
 
 use md5::{Digest, Md5};
 
-/// Computes the MD5 of one body.
-pub(super) fn digest(body: &[u8]) -> [u8; 16] {
-    Md5::digest(body).into()
+use crate::model::HashKey;
+
+/// Computes the MD5 of one message.
+pub(super) fn digest(message: &[u8]) -> Sum {
+    Md5::digest(message).into()
 }
 
-/// Computes the MD5 of each body.
-pub(super) fn digest_all(bodies: &[&[u8]]) -> Vec<[u8; 16]> {
-    bodies.iter().map(|body| digest(body)).collect()
+/// Computes the MD5 of each message, four at a time.
+pub(super) fn digest_all(messages: &[&[u8]]) -> Vec<Sum> {
+    // Messages of like length go together: a lane whose message has ended idles.
+    let mut longest_first: Vec<usize> = (0..messages.len()).collect();
+    longest_first.sort_unstable_by_key(|&at| usize::MAX - messages[at].len());
+    let mut sums = vec![Sum::default(); messages.len()];
+    for chunk in longest_first.chunks(LANES) {
+        let group = Group::of(chunk.iter().map(|&at| messages[at]));
+        for (&at, sum) in chunk.iter().zip(group.digest()) {
+            sums[at] = sum;
+        }
+    }
+    sums
+}
+
+/// Computes where partition keys lie on the ring, in their order.
+///
+/// Four at a time take less than half the time of [`HashKey::of_partition_key`] for each, and give
+/// the same.
+///
+/// ```
+/// use kinesis_blocking::HashKey;
+/// use kinesis_blocking::aggregation::hash_keys;
+///
+/// let keys = ["a", "b", "c", "d", "e"];
+/// assert_eq!(hash_keys(&keys), keys.map(HashKey::of_partition_key));
+/// ```
+pub fn hash_keys<T: AsRef<str>>(partition_keys: &[T]) -> Vec<HashKey> {
+    let mut hash_keys = Vec::with_capacity(partition_keys.len());
+    for chunk in partition_keys.chunks(LANES) {
+        let group = Group::of(chunk.iter().map(|key| key.as_ref().as_bytes()));
+        let sums = group.digest().into_iter().take(chunk.len());
+        hash_keys.extend(sums.map(|sum| HashKey::from(u128::from_be_bytes(sum))));
+    }
+    hash_keys
+}
+
+/// Up to four messages that are digested together.
+struct Group<'a> {
+    messages: [&'a [u8]; LANES],
+    len: usize,
+}
+
+impl<'a> Group<'a> {
+    fn of(messages: impl Iterator<Item = &'a [u8]>) -> Group<'a> {
+        let mut group = Group {
+            messages: [&[]; LANES],
+            len: 0,
+        };
+        for (lane, message) in group.messages.iter_mut().zip(messages) {
+            *lane = message;
+            group.len += 1;
+        }
+        group
+    }
+
+    fn digest(&self) -> [Sum; LANES] {
+        if self.fills_lanes() {
+            return digest_lanes(self.messages);
+        }
+        let mut sums = [Sum::default(); LANES];
+        for (sum, message) in sums.iter_mut().zip(&self.messages[..self.len]) {
+            *sum = digest(message);
+        }
+        sums
+    }
+
+    /// Says whether the lanes beat `md-5`: for one message, or a long one among short, they do not.
+    #[inline]
+    fn fills_lanes(&self) -> bool {
+        let blocks = self.messages[..self.len].iter().map(|m| block_count(m));
+        let (longest, total) = blocks.fold((0, 0), |(longest, total), count| {
+            (count.max(longest), total + count)
+        });
+        total * 2 >= longest * 3
+    }
+}
+
+/// Computes four MD5s in lanes.
+fn digest_lanes(messages: [&[u8]; LANES]) -> [Sum; LANES] {
+    let lanes = messages.map(Lane::new);
+    let common = lanes.iter().map(|lane| lane.whole.len()).min().unwrap_or(0);
+    let end = lanes.iter().map(|lane| lane.len).max().unwrap_or(0);
+    let mut state = START.map(|word| [word; LANES]);
+    let mut sums = [Sum::default(); LANES];
+    for at in 0..common {
+        compress(&mut state, lanes.each_ref().map(|lane| &lane.whole[at]));
+    }
+    for at in common..end {
+        compress(&mut state, lanes.each_ref().map(|lane| lane.block(at)));
+        for (index, lane) in lanes.iter().enumerate() {
+            if lane.len == at + 1 {
+                sums[index] = sum_of_lane(&state, index);
+            }
+        }
+    }
+    sums
+}
+
+/// One message as blocks: those that lie in it, then one or two with its rest, padding and length.
+struct Lane<'a> {
+    whole: &'a [Block],
+    tail: [Block; 2],
+    len: usize,
+}
+
+impl<'a> Lane<'a> {
+    #[inline]
+    fn new(message: &'a [u8]) -> Lane<'a> {
+        let (whole, rest) = message.as_chunks();
+        let len = block_count(message);
+        let mut tail = [[0; BLOCK_LEN]; 2];
+        tail[0][..rest.len()].copy_from_slice(rest);
+        tail[0][rest.len()] = 0x80;
+        // The length in bits, modulo 2^64.
+        let bits = (message.len() as u64).wrapping_mul(8);
+        tail[len - whole.len() - 1][BLOCK_LEN - 8..].copy_from_slice(&bits.to_le_bytes());
+        Lane { whole, tail, len }
+    }
+
+    /// Returns a block; past the end it is one whose result nobody looks at.
+    #[inline]
+    fn block(&self, at: usize) -> &Block {
+        match self.whole.get(at) {
+            Some(block) => block,
+            None => &self.tail[(at - self.whole.len()).min(1)],
+        }
+    }
+}
+
+/// The blocks of a message with a byte of padding and eight of length.
+#[inline]
+fn block_count(message: &[u8]) -> usize {
+    message.len() / BLOCK_LEN + 1 + usize::from(message.len() % BLOCK_LEN >= BLOCK_LEN - 8)
+}
+
+fn sum_of_lane(state: &[Row; 4], lane: usize) -> Sum {
+    let mut sum = Sum::default();
+    for (bytes, row) in sum.as_chunks_mut().0.iter_mut().zip(state) {
+        *bytes = row[lane].to_le_bytes();
+    }
+    sum
+}
+
+/// Takes one block of each lane into the state.
+#[inline(never)]
+fn compress(state: &mut [Row; 4], blocks: [&Block; LANES]) {
+    let words: [Row; 16] = array::from_fn(|word| {
+        array::from_fn(|lane| u32::from_le_bytes(blocks[lane].as_chunks().0[word]))
+    });
+    let mixed = round::<7, 12, 17, 22>(*state, &words, 0, |i| i, |x, y, z| z ^ (x & (y ^ z)));
+    let mixed = round::<5, 9, 14, 20>(mixed, &words, 1, |i| 5 * i + 1, |x, y, z| y ^ (z & (x ^ y)));
+    let mixed = round::<4, 11, 16, 23>(mixed, &words, 2, |i| 3 * i + 5, |x, y, z| x ^ (y ^ z));
+    let mixed = round::<6, 10, 15, 21>(mixed, &words, 3, |i| 7 * i, |x, y, z| y ^ (x | !z));
+    for (row, mixed) in state.iter_mut().zip(mixed) {
+        for lane in 0..LANES {
+            row[lane] = row[lane].wrapping_add(mixed[lane]);
+        }
+    }
+}
+
+/// Sixteen steps, which differ in the word, the constant and the shift.
+#[inline(always)]
+fn round<const S0: u32, const S1: u32, const S2: u32, const S3: u32>(
+    [mut a, mut b, mut c, mut d]: [Row; 4],
+    words: &[Row; 16],
+    number: usize,
+    word: impl Fn(usize) -> usize,
+    mix: impl Fn(u32, u32, u32) -> u32,
+) -> [Row; 4] {
+    let constants = &CONSTANTS[number];
+    for i in (0..16).step_by(4) {
+        let word = |step| &words[word(i + step) % 16];
+        a = step::<S0>([a, b, c, d], word(0), constants[i], &mix);
+        d = step::<S1>([d, a, b, c], word(1), constants[i + 1], &mix);
+        c = step::<S2>([c, d, a, b], word(2), constants[i + 2], &mix);
+        b = step::<S3>([b, c, d, a], word(3), constants[i + 3], &mix);
+    }
+    [a, b, c, d]
+}
+
+/// One step of every lane.
+///
+/// The rotation is written as two sums. As `rotate_left` it is one instruction for a scalar and none
+/// for a vector of SSE2, and the compiler would keep to scalars.
+#[inline(always)]
+fn step<const SHIFT: u32>(
+    [a, b, c, d]: [Row; 4],
+    word: &Row,
+    constant: u32,
+    mix: impl Fn(u32, u32, u32) -> u32,
+) -> Row {
+    array::from_fn(|lane| {
+        let added = a[lane].wrapping_add(word[lane].wrapping_add(constant));
+        let mixed = added.wrapping_add(mix(b[lane], c[lane], d[lane]));
+        let low = b[lane].wrapping_add(mixed << SHIFT);
+        low.wrapping_add(mixed >> (u32::BITS - SHIFT))
+    })
+}
+
+/// An MD5.
+pub(super) type Sum = [u8; 16];
+
+/// What MD5 takes in at a time.
+type Block = [u8; BLOCK_LEN];
+
+/// One word of each lane.
+type Row = [u32; LANES];
+
+/// Messages that are digested side by side: 32-bit words of the narrowest vectors, SSE2's and NEON's.
+const LANES: usize = 4;
+
+const BLOCK_LEN: usize = 64;
+
+const START: [u32; 4] = [0x6745_2301, 0xefcd_ab89, 0x98ba_dcfe, 0x1032_5476];
+
+/// The integer part of 2^32 times the sine of 1 to 64, in rounds.
+const CONSTANTS: [[u32; 16]; 4] = [
+    [
+        0xd76a_a478,
+        0xe8c7_b756,
+        0x2420_70db,
+        0xc1bd_ceee,
+        0xf57c_0faf,
+        0x4787_c62a,
+        0xa830_4613,
+        0xfd46_9501,
+        0x6980_98d8,
+        0x8b44_f7af,
+        0xffff_5bb1,
+        0x895c_d7be,
+        0x6b90_1122,
+        0xfd98_7193,
+        0xa679_438e,
+        0x49b4_0821,
+    ],
+    [
+        0xf61e_2562,
+        0xc040_b340,
+        0x265e_5a51,
+        0xe9b6_c7aa,
+        0xd62f_105d,
+        0x0244_1453,
+        0xd8a1_e681,
+        0xe7d3_fbc8,
+        0x21e1_cde6,
+        0xc337_07d6,
+        0xf4d5_0d87,
+        0x455a_14ed,
+        0xa9e3_e905,
+        0xfcef_a3f8,
+        0x676f_02d9,
+        0x8d2a_4c8a,
+    ],
+    [
+        0xfffa_3942,
+        0x8771_f681,
+        0x6d9d_6122,
+        0xfde5_380c,
+        0xa4be_ea44,
+        0x4bde_cfa9,
+        0xf6bb_4b60,
+        0xbebf_bc70,
+        0x289b_7ec6,
+        0xeaa1_27fa,
+        0xd4ef_3085,
+        0x0488_1d05,
+        0xd9d4_d039,
+        0xe6db_99e5,
+        0x1fa2_7cf8,
+        0xc4ac_5665,
+    ],
+    [
+        0xf429_2244,
+        0x432a_ff97,
+        0xab94_23a7,
+        0xfc93_a039,
+        0x655b_59c3,
+        0x8f0c_cc92,
+        0xffef_f47d,
+        0x8584_5dd1,
+        0x6fa8_7e4f,
+        0xfe2c_e6e0,
+        0xa301_4314,
+        0x4e08_11a1,
+        0xf753_7e82,
+        0xbd3a_f235,
+        0x2ad7_d2bb,
+        0xeb86_d391,
+    ],
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn message(len: usize) -> Vec<u8> {
+        (0..len).map(|i| (i * 7 + len + i / 251) as u8).collect()
+    }
+
+    fn assert_as_md5(lens: &[usize]) {
+        let messages: Vec<Vec<u8>> = lens.iter().map(|&len| message(len)).collect();
+        let slices: Vec<&[u8]> = messages.iter().map(Vec::as_slice).collect();
+        let single: Vec<Sum> = slices.iter().map(|message| digest(message)).collect();
+        assert_eq!(digest_all(&slices), single, "{lens:?}");
+    }
+
+    #[test]
+    fn lanes_give_the_md5_of_every_length() {
+        for len in 0..=260 {
+            let slices = [len, len + 1, len + 64, 260 - len].map(message);
+            let sums = digest_lanes(slices.each_ref().map(Vec::as_slice));
+            assert_eq!(sums, slices.map(|message| digest(&message)), "{len}");
+        }
+    }
+
+    #[test]
+    fn a_batch_of_any_lengths_gives_their_md5s_in_order() {
+        for lens in [
+            &[][..],
+            &[0],
+            &[0, 0, 0, 0, 0],
+            &[55, 56, 57],
+            &[1000, 1000],
+            &[3, 100_000, 2],
+            &[64, 63, 65, 128, 127, 129, 119, 120, 121],
+            &[50_000, 51_000, 49_000, 50_500, 20, 50_100],
+        ] {
+            assert_as_md5(lens);
+        }
+    }
+
+    #[test]
+    fn a_batch_of_partition_keys_lies_where_each_of_them_lies() {
+        let keys: Vec<String> = (0..130).map(|len| "k\u{e9}".repeat(len)).collect();
+        for count in [0, 1, 2, 3, 4, 5, 130] {
+            let single = keys[..count].iter().map(|k| HashKey::of_partition_key(k));
+            assert_eq!(hash_keys(&keys[..count]), single.collect::<Vec<_>>());
+        }
+    }
 }

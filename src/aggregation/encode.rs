@@ -5,7 +5,10 @@ use bytes::Bytes;
 
 use crate::aggregation::digest::{digest, digest_all};
 use crate::aggregation::key_table::KeyTable;
-use crate::aggregation::wire::{put_varint, varint_len};
+use crate::aggregation::wire::{
+    TAG_DATA, TAG_EXPLICIT_HASH_KEY, TAG_EXPLICIT_HASH_KEY_INDEX, TAG_PARTITION_KEY,
+    TAG_PARTITION_KEY_INDEX, TAG_RECORD, varint_len,
+};
 use crate::aggregation::{FRAME_LEN, MAGIC, SubRecord};
 use crate::model::HashKey;
 
@@ -201,16 +204,21 @@ impl Aggregate {
 
     #[inline]
     fn put_record(&mut self, inner_len: usize, key: u64, hash_key: Option<u64>, data: &[u8]) {
-        self.records.push(TAG_RECORD);
-        put_varint(&mut self.records, inner_len as u64);
-        self.records.push(TAG_PARTITION_KEY_INDEX);
-        put_varint(&mut self.records, key);
+        // Room of fixed length takes no call; what is too much of it is cut off again.
+        let start = self.records.len();
+        self.records.extend_from_slice(&[0; MAX_HEAD_LEN]);
+        let mut head = Head {
+            room: &mut self.records[start..],
+            len: 0,
+        };
+        head.put(TAG_RECORD, inner_len as u64);
+        head.put(TAG_PARTITION_KEY_INDEX, key);
         if let Some(index) = hash_key {
-            self.records.push(TAG_EXPLICIT_HASH_KEY_INDEX);
-            put_varint(&mut self.records, index);
+            head.put(TAG_EXPLICIT_HASH_KEY_INDEX, index);
         }
-        self.records.push(TAG_DATA);
-        put_varint(&mut self.records, data.len() as u64);
+        head.put(TAG_DATA, data.len() as u64);
+        let end = start + head.len;
+        self.records.truncate(end);
         self.records.extend_from_slice(data);
         self.count += 1;
     }
@@ -322,6 +330,31 @@ impl Decimal {
     }
 }
 
+/// What goes before a record's data, written in its place.
+struct Head<'a> {
+    room: &'a mut [u8],
+    len: usize,
+}
+
+impl Head<'_> {
+    #[inline]
+    fn put(&mut self, tag: u8, mut number: u64) {
+        self.push(tag);
+        while number >= 0x80 {
+            // The low seven bits, with the mark that more follow.
+            self.push(number as u8 | 0x80);
+            number >>= 7;
+        }
+        self.push(number as u8);
+    }
+
+    #[inline]
+    fn push(&mut self, byte: u8) {
+        self.room[self.len] = byte;
+        self.len += 1;
+    }
+}
+
 /// The length of a record's message, without the tag and length before it.
 #[inline]
 fn inner_len(key: u64, hash_key: Option<u64>, data_len: usize) -> usize {
@@ -329,21 +362,11 @@ fn inner_len(key: u64, hash_key: Option<u64>, data_len: usize) -> usize {
     (indices + 1 + varint_len(data_len as u64)).saturating_add(data_len)
 }
 
-/// `AggregatedRecord.partition_key_table = 1`, length-delimited.
-const TAG_PARTITION_KEY: u8 = 0x0a;
-/// `AggregatedRecord.explicit_hash_key_table = 2`, length-delimited.
-const TAG_EXPLICIT_HASH_KEY: u8 = 0x12;
-/// `AggregatedRecord.records = 3`, length-delimited.
-const TAG_RECORD: u8 = 0x1a;
-/// `Record.partition_key_index = 1`, a varint; written also when it is 0, being `required`.
-const TAG_PARTITION_KEY_INDEX: u8 = 0x08;
-/// `Record.explicit_hash_key_index = 2`, a varint.
-const TAG_EXPLICIT_HASH_KEY_INDEX: u8 = 0x10;
-/// `Record.data = 3`, length-delimited; written also when it is empty, being `required`.
-const TAG_DATA: u8 = 0x1a;
-
 /// Records of an aggregate at most, so that an index fits its slot.
 const MAX_COUNT: u64 = u32::MAX as u64 - 1;
+
+/// Bytes before a record's data at most: four tags, two lengths and two indices of ten bytes.
+const MAX_HEAD_LEN: usize = 44;
 
 /// Bytes that usually go before a record's data: three tags, two lengths, an index.
 const USUAL_RECORD_HEAD_LEN: usize = 10;

@@ -132,18 +132,42 @@ impl KeyTable {
     }
 }
 
-/// Mixes eight bytes at a time by multiplying and folding the product.
+/// Mixes sixteen bytes at a time by multiplying their halves and folding the product.
 #[inline]
 fn hash(seed: u64, key: &[u8]) -> u32 {
-    let (words, tail) = key.as_chunks::<8>();
-    let mut last = [0; 8];
-    last[..tail.len()].copy_from_slice(tail);
-    let mut mixed = seed ^ key.len() as u64;
-    for word in words.iter().chain([&last]) {
-        let product = u128::from(mixed ^ u64::from_le_bytes(*word)) * u128::from(MULTIPLIER);
-        mixed = product as u64 ^ (product >> 64) as u64;
+    let mut mixed = seed ^ MULTIPLIER;
+    for chunk in key.as_chunks().0 {
+        mixed = mix(seed, mixed, u128::from_le_bytes(*chunk));
     }
-    mixed as u32
+    mixed = mix(seed, mixed, last_bytes(key));
+    mix(seed, mixed, key.len() as u128) as u32
+}
+
+#[inline]
+fn mix(seed: u64, mixed: u64, bytes: u128) -> u64 {
+    let (low, high) = (bytes as u64, (bytes >> 64) as u64);
+    let product = u128::from(low ^ seed) * u128::from(high ^ mixed);
+    product as u64 ^ (product >> 64) as u64
+}
+
+/// The last sixteen bytes or fewer, each at least once: overlapping reads save a copy.
+#[inline]
+fn last_bytes(key: &[u8]) -> u128 {
+    if let Some(bytes) = key.last_chunk() {
+        return u128::from_le_bytes(*bytes);
+    }
+    if let (Some(first), Some(last)) = (key.first_chunk(), key.last_chunk()) {
+        return u128::from(u64::from_le_bytes(*first)) << 64
+            | u128::from(u64::from_le_bytes(*last));
+    }
+    if let (Some(first), Some(last)) = (key.first_chunk(), key.last_chunk()) {
+        return u128::from(u32::from_le_bytes(*first)) << 64
+            | u128::from(u32::from_le_bytes(*last));
+    }
+    match key {
+        [first, .., last] => u128::from(*first) << 64 | u128::from(key[1]) << 8 | u128::from(*last),
+        _ => key.iter().copied().map(u128::from).sum(),
+    }
 }
 
 /// Slots of the smallest index, a power of two as all their numbers are.

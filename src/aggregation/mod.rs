@@ -5,6 +5,8 @@ mod digest;
 mod encode;
 mod error;
 mod key_table;
+pub mod message;
+mod misplaced;
 mod wire;
 
 use std::fmt;
@@ -18,8 +20,10 @@ pub use decode::{
     AggregateRef, DecodeLimits, Decoded, SubRecordRef, SubRecords, decode, decode_all,
     decode_readable,
 };
+pub use digest::hash_keys;
 pub use encode::{Aggregate, Unsealed, encode, seal_all};
 pub use error::DecodeError;
+pub use misplaced::{Misplaced, Placement, Verdict};
 
 /// A user record inside an aggregate.
 #[derive(Clone, PartialEq, Eq)]

@@ -36,12 +36,13 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// Returns the bytes that are still to be read.
-    pub(super) fn remaining(&self) -> usize {
-        self.rest.len()
+    /// Returns what is still to be read.
+    #[inline(always)]
+    pub(super) fn rest(&self) -> &'a [u8] {
+        self.rest
     }
 
-    #[inline]
+    #[inline(always)]
     fn read_field(&mut self) -> Result<Field<'a>, Problem> {
         let (number, wire_type) = self.tag()?;
         let value = match wire_type {
@@ -53,8 +54,19 @@ impl<'a> Fields<'a> {
         Ok(Field { number, value })
     }
 
-    #[inline]
+    #[inline(always)]
     fn tag(&mut self) -> Result<(u64, u64), Problem> {
+        match self.rest {
+            [tag @ 0x08..0x80, rest @ ..] => {
+                self.rest = rest;
+                Ok((u64::from(*tag >> 3), u64::from(*tag & 7)))
+            }
+            _ => self.long_tag(),
+        }
+    }
+
+    #[cold]
+    fn long_tag(&mut self) -> Result<(u64, u64), Problem> {
         let tag = self.varint()?;
         match tag >> 3 {
             0 => Err("a field has the number 0"),
@@ -63,17 +75,22 @@ impl<'a> Fields<'a> {
         }
     }
 
-    #[inline]
-    fn varint(&mut self) -> Result<u64, Problem> {
+    #[inline(always)]
+    pub(super) fn varint(&mut self) -> Result<u64, Problem> {
         match self.rest {
             [byte, rest @ ..] if *byte < 0x80 => {
                 self.rest = rest;
                 Ok(u64::from(*byte))
             }
+            [low, high, rest @ ..] if *high < 0x80 => {
+                self.rest = rest;
+                Ok(u64::from(*low & 0x7f) | u64::from(*high) << 7)
+            }
             _ => self.long_varint(),
         }
     }
 
+    #[cold]
     fn long_varint(&mut self) -> Result<u64, Problem> {
         let mut number = 0;
         for (at, &byte) in self.rest.iter().enumerate().take(MAX_VARINT_LEN) {
@@ -95,13 +112,13 @@ impl<'a> Fields<'a> {
         })
     }
 
-    #[inline]
-    fn bytes(&mut self) -> Result<&'a [u8], Problem> {
+    #[inline(always)]
+    pub(super) fn bytes(&mut self) -> Result<&'a [u8], Problem> {
         let len = self.varint()?;
         self.take(usize::try_from(len).unwrap_or(usize::MAX))
     }
 
-    #[inline]
+    #[inline(always)]
     fn take(&mut self, len: usize) -> Result<&'a [u8], Problem> {
         let (taken, rest) = self
             .rest
@@ -141,7 +158,7 @@ impl<'a> Fields<'a> {
 impl<'a> Iterator for Fields<'a> {
     type Item = Result<Field<'a>, Problem>;
 
-    #[inline]
+    #[inline(always)]
     fn next(&mut self) -> Option<Self::Item> {
         (!self.rest.is_empty()).then(|| self.read_field())
     }
@@ -164,6 +181,19 @@ pub(super) fn varint_len(number: u64) -> usize {
     // One byte for each started seven bits; 0 takes one as well.
     (70 - (number | 1).leading_zeros() as usize) / 7
 }
+
+/// `AggregatedRecord.partition_key_table = 1`, length-delimited.
+pub(super) const TAG_PARTITION_KEY: u8 = 0x0a;
+/// `AggregatedRecord.explicit_hash_key_table = 2`, length-delimited.
+pub(super) const TAG_EXPLICIT_HASH_KEY: u8 = 0x12;
+/// `AggregatedRecord.records = 3`, length-delimited.
+pub(super) const TAG_RECORD: u8 = 0x1a;
+/// `Record.partition_key_index = 1`, a varint; written also when it is 0, being `required`.
+pub(super) const TAG_PARTITION_KEY_INDEX: u8 = 0x08;
+/// `Record.explicit_hash_key_index = 2`, a varint.
+pub(super) const TAG_EXPLICIT_HASH_KEY_INDEX: u8 = 0x10;
+/// `Record.data = 3`, length-delimited; written also when it is empty, being `required`.
+pub(super) const TAG_DATA: u8 = 0x1a;
 
 const VARINT_TOO_LONG: Problem = "a number is longer than 64 bits";
 const WIRE_VARINT: u64 = 0;
@@ -195,7 +225,7 @@ mod tests {
             assert_eq!(bytes.len(), varint_len(number), "{number}");
             let mut fields = Fields::new(&bytes, 0);
             assert_eq!(fields.varint(), Ok(number));
-            assert_eq!(fields.remaining(), 0);
+            assert_eq!(fields.rest().len(), 0);
             let mut cut = Fields::new(&bytes[..bytes.len() - 1], 0);
             assert_eq!(cut.varint(), Err("a number is cut off"), "{number}");
         }

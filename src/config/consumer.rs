@@ -1,6 +1,7 @@
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use crate::aggregation::Misplaced;
 use crate::error::{Error, Result};
 use crate::model::StartPosition;
 
@@ -23,21 +24,6 @@ pub struct ConsumerConfig {
     pub(crate) get_records_interval: Duration,
     pub(crate) misplaced: Misplaced,
     pub(crate) until_caught_up: bool,
-}
-
-/// What to do with an aggregate that holds user records of another shard.
-///
-/// A producer that misjudged a reshard stores such aggregates and then writes their records again.
-/// Records put one by one are never misplaced.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Misplaced {
-    /// Hands out every record: what was written twice comes twice, and nothing is ever lost.
-    #[default]
-    Deliver,
-    /// Leaves out the whole aggregate, as the KCL and Flink do: cancels exactly what this crate's
-    /// producer and the KPL before 0.15.11 write twice.
-    CompatKcl,
 }
 
 impl ConsumerConfig {
@@ -110,8 +96,10 @@ impl ConsumerConfigBuilder {
         self
     }
 
-    /// Sets what to do with an aggregate that holds user records of another shard. Default:
-    /// [`Misplaced::Deliver`].
+    /// Sets what to do with user records that lie outside the shard they are read from, which a
+    /// reshard brings about. Default: [`Misplaced::Deliver`], which never loses a record.
+    ///
+    /// Each such aggregate is told in the log, whatever the policy.
     pub fn misplaced(mut self, policy: Misplaced) -> ConsumerConfigBuilder {
         self.config.misplaced = policy;
         self

@@ -3,5 +3,5 @@
 mod consumer;
 mod producer;
 
-pub use consumer::{ConsumerConfig, ConsumerConfigBuilder, Misplaced};
+pub use consumer::{ConsumerConfig, ConsumerConfigBuilder};
 pub use producer::{ProducerConfig, ProducerConfigBuilder, ThreadingModel};

@@ -1,13 +1,14 @@
+use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crossbeam::channel::{self, Receiver, Sender, select};
+use crossbeam::channel::{self, Receiver, select};
 
 use crate::client::Client;
 use crate::config::ConsumerConfig;
 use crate::consumer::checkpoint::Checkpoint;
-use crate::consumer::discovery::{Discovery, Start};
+use crate::consumer::discovery::Discovery;
 use crate::consumer::emitter::{Emitter, News};
 use crate::consumer::shard_reader::Settings;
 use crate::consumer::shelf::{Bell, Shelf};
@@ -15,7 +16,7 @@ use crate::consumer::store::CheckpointStore;
 use crate::consumer::threads::{DiscoveryThread, Workers};
 use crate::consumer::{Commits, Consumer};
 use crate::error::{Error, Result, TransportError};
-use crate::model::{Operation, ShardPosition, StartPosition, Timestamp};
+use crate::model::{Operation, Shard, ShardPosition, StartPosition};
 use crate::retry::RetryPolicy;
 use crate::sys::stop::StopSource;
 
@@ -86,45 +87,54 @@ impl ConsumerBuilder {
     /// `Checkpoint`, `Malformed`: the store has a checkpoint that cannot be read.
     pub fn start(mut self) -> Result<Consumer> {
         if self.streams.is_empty() {
-            return Err(Error::config(
-                "stream",
-                "",
-                "the name of at least one stream",
-            ));
+            let expected = "the name of at least one stream";
+            return Err(Error::config("stream", "", expected));
         }
         let restored = self.restored()?;
         let stop = StopSource::new();
         let client = self.client.with_stop(stop.stop());
-        let (bell, heard) = Bell::new();
-        let (alive, all_ended) = channel::bounded(0);
-        let mut discovery = Discovery::new(&self.streams, self.config.start_position, restored);
         let listings = self.first_listings(&client)?;
-        let started = client.server_time();
+        let ((bell, heard), (ended_bell, ended_heard)) = (Bell::new(), Bell::new());
+        let (alive, all_ended) = channel::bounded(0);
         let workers = Workers {
+            settings: Settings::new(&self.config, client.server_time()),
             client,
-            settings: Settings::new(&self.config, started),
             get_records_max: self.config.get_records_max,
-            bell: bell.clone(),
+            bell,
             stop: stop.stop(),
             _alive: alive,
         };
-        let mut news = Vec::new();
-        let (ready, all_ready) = channel::bounded(0);
-        for (stream, listing) in self.streams.iter().zip(listings) {
-            let found = discovery.on_listing(stream, listing);
-            news.extend(
-                found
-                    .known
-                    .into_iter()
-                    .map(|(shard, position)| News::Known(shard, instant(position, started))),
-            );
-            for start in found.starts {
-                news.push(first(&workers, start, &ready)?);
-            }
+        let start = self.config.start_position;
+        let mut discovery = Discovery::new(&self.streams, start, restored);
+        let news = start_shards(&workers, &mut discovery, listings)?;
+        let clock = workers.client.sys().clock.clone();
+        let mut consumer = Consumer {
+            emitter: Emitter::new(discovery.childless()),
+            events: VecDeque::new(),
+            news: Arc::new(Shelf::new(workers.bell.clone())),
+            ended: Arc::new(Shelf::new(ended_bell)),
+            heard,
+            all_ended,
+            stop: Arc::new(stop),
+            over: false,
+            until_caught_up: self.config.until_caught_up,
+            commits: Commits::new(self.store, self.commit_interval, clock.now()),
+            clock,
+        };
+        // Before `start` returns, so that a checkpoint taken at once is whole.
+        news.into_iter().try_for_each(|news| consumer.learn(news))?;
+        DiscoveryThread {
+            childless: discovery.childless(),
+            discovery,
+            streams: self.streams,
+            interval: self.config.shard_discovery_interval,
+            ended: consumer.ended.clone(),
+            ended_bell: ended_heard,
+            news: consumer.news.clone(),
+            workers,
         }
-        drop(ready);
-        wait_until_ready(&workers, &all_ready)?;
-        self.assemble(workers, discovery, news, stop, heard, all_ended)
+        .start()?;
+        Ok(consumer)
     }
 
     fn restored(&mut self) -> Result<Checkpoint> {
@@ -133,7 +143,7 @@ impl ConsumerBuilder {
     }
 
     /// Few retries: a wrong endpoint should be said soon.
-    fn first_listings(&self, client: &Client) -> Result<Vec<Vec<crate::model::Shard>>> {
+    fn first_listings(&self, client: &Client) -> Result<Vec<(Arc<str>, Vec<Shard>)>> {
         let policy = client.policy(Operation::ListShards);
         let max_retries = Some(
             policy
@@ -148,57 +158,8 @@ impl ConsumerBuilder {
                 ..policy.clone()
             },
         );
-        self.streams
-            .iter()
-            .map(|stream| client.list_shards(stream))
-            .collect()
-    }
-
-    fn assemble(
-        self,
-        workers: Workers,
-        discovery: Discovery,
-        first_news: Vec<News>,
-        stop: StopSource,
-        heard: Receiver<()>,
-        all_ended: Receiver<std::convert::Infallible>,
-    ) -> Result<Consumer> {
-        let clock = workers.client.sys().clock.clone();
-        let news = Arc::new(Shelf::new(workers.bell.clone()));
-        let (ended_bell, ended_heard) = Bell::new();
-        let ended = Arc::new(Shelf::new(ended_bell));
-        let childless = discovery.childless();
-        let mut consumer = Consumer {
-            emitter: Emitter::new(childless.clone()),
-            events: Default::default(),
-            news: news.clone(),
-            ended: ended.clone(),
-            heard,
-            all_ended,
-            stop: Arc::new(stop),
-            over: false,
-            until_caught_up: self.config.until_caught_up,
-            commits: Commits::new(self.store, self.commit_interval, clock.now()),
-            clock,
-        };
-        // Before `start` returns, so that a checkpoint taken at once is whole.
-        first_news
-            .into_iter()
-            .try_for_each(|news| consumer.learn(news))?;
-        let (streams, interval) = (self.streams, self.config.shard_discovery_interval);
-        let ended_bell = ended_heard;
-        DiscoveryThread {
-            workers,
-            discovery,
-            streams,
-            interval,
-            ended,
-            ended_bell,
-            news,
-            childless,
-        }
-        .start()?;
-        Ok(consumer)
+        let list = |stream: &Arc<str>| Ok((stream.clone(), client.list_shards(stream)?));
+        self.streams.iter().map(list).collect()
     }
 }
 
@@ -214,26 +175,27 @@ impl fmt::Debug for ConsumerBuilder {
     }
 }
 
-/// Starts a shard of the first listing. From `Latest`, the consumer is ready once it has its place.
-fn first(workers: &Workers, start: Start, ready: &Sender<()>) -> Result<News> {
-    let latest = start.position == ShardPosition::Start(StartPosition::Latest);
-    let started = workers.settings.started;
-    Ok(match workers.start(start, latest.then(|| ready.clone()))? {
-        News::Started(shard, position, queue) => {
-            News::Started(shard, instant(position, started), queue)
+/// Starts the shards of the first listings; from `Latest`, waits until each has its place.
+fn start_shards(
+    workers: &Workers,
+    discovery: &mut Discovery,
+    listings: Vec<(Arc<str>, Vec<Shard>)>,
+) -> Result<Vec<News>> {
+    let settings = &workers.settings;
+    let (ready, all_ready) = channel::bounded(0);
+    let mut news = Vec::new();
+    for (stream, listing) in listings {
+        let found = discovery.on_listing(&stream, listing);
+        let known = found.known.into_iter();
+        news.extend(known.map(|(shard, position)| News::Known(shard, settings.fixed(position))));
+        for start in found.starts {
+            let latest = start.position == ShardPosition::Start(StartPosition::Latest);
+            news.push(workers.start(start, latest.then(|| ready.clone()))?);
         }
-        news => news,
-    })
-}
-
-/// What a checkpoint says for `Latest`: the instant that it meant, so that it never means another.
-fn instant(position: ShardPosition, started: Timestamp) -> ShardPosition {
-    match position {
-        ShardPosition::Start(StartPosition::Latest) => {
-            ShardPosition::Start(StartPosition::AtTimestamp(started))
-        }
-        other => other,
     }
+    drop(ready);
+    wait_until_ready(workers, &all_ready)?;
+    Ok(news)
 }
 
 fn wait_until_ready(workers: &Workers, all_ready: &Receiver<()>) -> Result<()> {

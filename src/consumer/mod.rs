@@ -2,6 +2,7 @@
 
 mod builder;
 mod checkpoint;
+mod deaggregator;
 mod discovery;
 mod emitter;
 mod queue;

@@ -1,29 +1,23 @@
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
-
-use crate::aggregation::{self, SubRecord};
+use crate::aggregation::Misplaced;
 use crate::client::{GetRecordsOutput, RawRecord, ShardIterator};
-use crate::config::{ConsumerConfig, Misplaced};
+use crate::config::ConsumerConfig;
+use crate::consumer::deaggregator::Deaggregator;
 use crate::consumer::discovery::Start;
-use crate::consumer::record::{Origin, Record};
-use crate::model::{
-    HashKeyRange, SequenceNumber, ShardPosition, ShardRef, StartPosition, Timestamp,
-};
+use crate::consumer::record::Record;
+use crate::error::Result;
+use crate::model::{ShardPosition, StartPosition, Timestamp};
 
 /// One shard's life: get an iterator, read, pause, read on, refresh, end. Pure: `now` is told.
 #[derive(Debug)]
 pub(super) struct ShardReader {
-    shard: ShardRef,
-    range: HashKeyRange,
+    deaggregator: Deaggregator,
     /// Closed before the consumer started: read to its end, as its children wait for that.
     closed: bool,
     settings: Settings,
     /// Where an iterator taken now has to start: behind what was read, not behind what was handed out.
     position: ShardPosition,
-    /// What a restored position inside an aggregate covers: leave out up to this sub-record.
-    covered: Option<(SequenceNumber, u64)>,
     state: State,
     next_read: Instant,
 }
@@ -45,6 +39,16 @@ impl Settings {
             misplaced: config.misplaced,
             until_caught_up: config.until_caught_up,
             started,
+        }
+    }
+
+    /// What a checkpoint says for `Latest`: the instant that it meant, so that it never means another.
+    pub fn fixed(&self, position: ShardPosition) -> ShardPosition {
+        match position {
+            ShardPosition::Start(StartPosition::Latest) => {
+                ShardPosition::Start(StartPosition::AtTimestamp(self.started))
+            }
+            other => other,
         }
     }
 }
@@ -76,26 +80,11 @@ pub(super) enum Step {
 
 impl ShardReader {
     pub fn new(start: Start, settings: Settings, now: Instant) -> ShardReader {
-        let covered = match &start.position {
-            ShardPosition::After {
-                sequence_number,
-                sub_sequence_number: Some(sub),
-            } => Some((sequence_number.clone(), *sub)),
-            _ => None,
-        };
-        let Start {
-            shard,
-            range,
-            closed,
-            position,
-        } = start;
         ShardReader {
-            shard,
-            range,
-            closed,
+            deaggregator: Deaggregator::new(&start, settings.misplaced),
+            closed: start.closed,
             settings,
-            position,
-            covered,
+            position: start.position,
             state: State::NoIterator,
             next_read: now,
         }
@@ -113,10 +102,8 @@ impl ShardReader {
     /// Takes an iterator; there is none behind the end of a closed shard.
     pub fn on_iterator(&mut self, iterator: Option<ShardIterator>) {
         self.state = iterator.map_or(State::Done(End::ShardEnd), State::Reading);
-        // The iterator holds the place for five minutes; after that, the instant has to.
-        if self.position == ShardPosition::Start(StartPosition::Latest) {
-            self.position = ShardPosition::Start(StartPosition::AtTimestamp(self.settings.started));
-        }
+        // The iterator holds the place of `Latest` for five minutes; after that, an instant has to.
+        self.position = self.settings.fixed(self.position.clone());
     }
 
     /// The iterator lived out its five minutes: read on with a new one, a pause later.
@@ -126,7 +113,10 @@ impl ShardReader {
     }
 
     /// Takes an answer to a call that began at `called`, and gives the user records in it.
-    pub fn on_records(&mut self, called: Instant, output: GetRecordsOutput) -> Vec<Record> {
+    ///
+    /// # Errors
+    /// The policy on misplaced records is to fail.
+    pub fn on_records(&mut self, called: Instant, output: GetRecordsOutput) -> Result<Vec<Record>> {
         // The interval is a period: time spent handing over counts.
         self.next_read = called + self.settings.get_records_interval;
         let caught_up = self.settings.until_caught_up && self.is_caught_up(&output);
@@ -142,11 +132,7 @@ impl ShardReader {
             Some(_) if caught_up => State::Done(End::CaughtUp),
             Some(iterator) => State::Reading(iterator),
         };
-        let mut records = Vec::with_capacity(output.records.len());
-        for raw in output.records {
-            self.take_apart(raw, &mut records);
-        }
-        records
+        self.deaggregator.take_apart(output.records)
     }
 
     /// Says whether nothing that arrived before the start can still be ahead.
@@ -160,91 +146,6 @@ impl ShardReader {
             && output.millis_behind_latest.unwrap_or(0) == 0
             && output.records.last().is_none_or(new)
     }
-
-    fn take_apart(&mut self, raw: RawRecord, records: &mut Vec<Record>) {
-        let RawRecord {
-            data,
-            partition_key,
-            sequence_number,
-            approximate_arrival,
-            ..
-        } = raw;
-        let origin = Origin {
-            shard: self.shard.clone(),
-            sequence_number,
-            approximate_arrival,
-        };
-        let subs = self.decoded(&data, &origin);
-        let covered = self.covered_in(&origin);
-        let origin = Arc::new(origin);
-        let Some(subs) = subs else {
-            records.push(plain(data, partition_key, origin));
-            return;
-        };
-        let subs = (0..)
-            .zip(subs)
-            .skip_while(|(sub, _)| covered.is_some_and(|covered| *sub <= covered));
-        records.extend(subs.map(|(sub, record)| part(sub, record, origin.clone())));
-    }
-
-    /// The user records of an aggregate; `None` for anything else, which is handed on as it is.
-    fn decoded(&self, data: &Bytes, origin: &Origin) -> Option<Vec<SubRecord>> {
-        let number = &origin.sequence_number;
-        let subs = aggregation::decode(data).unwrap_or_else(|error| {
-            log::warn!(
-                "{}: the aggregate at {number} is handed on whole, as it cannot be read: {error}",
-                self.shard
-            );
-            None
-        })?;
-        if !subs
-            .iter()
-            .all(|record| self.range.contains(record.hash_key()))
-        {
-            let policy = self.settings.misplaced;
-            log::warn!(
-                "{}: the aggregate at {number} has records of another shard; policy {policy:?}",
-                self.shard
-            );
-            if policy == Misplaced::CompatKcl {
-                return Some(Vec::new());
-            }
-        }
-        Some(subs)
-    }
-
-    /// How much of this record the restored position covers. Asked once: no record comes again.
-    fn covered_in(&mut self, origin: &Origin) -> Option<u64> {
-        let covered = self
-            .covered
-            .take_if(|(number, _)| *number == origin.sequence_number);
-        covered.map(|(_, sub)| sub)
-    }
-}
-
-fn plain(data: Bytes, partition_key: Arc<str>, origin: Arc<Origin>) -> Record {
-    Record {
-        data,
-        partition_key,
-        explicit_hash_key: None,
-        sub_sequence_number: None,
-        origin,
-    }
-}
-
-fn part(sub: u64, record: SubRecord, origin: Arc<Origin>) -> Record {
-    let SubRecord {
-        data,
-        partition_key,
-        explicit_hash_key,
-    } = record;
-    Record {
-        data,
-        partition_key,
-        explicit_hash_key,
-        sub_sequence_number: Some(sub),
-        origin,
-    }
 }
 
 /// The service's time is known to the second, from the `Date` of its answers.
@@ -252,7 +153,10 @@ const CLOCK_PRECISION: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
+
     use super::*;
+    use crate::model::{HashKeyRange, ShardRef};
 
     const INTERVAL: Duration = Duration::from_millis(200);
     const STARTED: Timestamp = Timestamp::from_millis(1_000_000);
@@ -294,14 +198,6 @@ mod tests {
         }
     }
 
-    fn aggregate(keys: &[&str]) -> Bytes {
-        let records: Vec<_> = keys
-            .iter()
-            .map(|key| SubRecord::new(*key, key.to_string()))
-            .collect();
-        aggregation::encode(&records)
-    }
-
     fn output(records: Vec<RawRecord>) -> GetRecordsOutput {
         GetRecordsOutput {
             records,
@@ -318,18 +214,6 @@ mod tests {
         }
     }
 
-    fn places(records: &[Record]) -> Vec<(&str, Option<u64>)> {
-        records
-            .iter()
-            .map(|record| {
-                (
-                    record.sequence_number().as_str(),
-                    record.sub_sequence_number(),
-                )
-            })
-            .collect()
-    }
-
     const TRIM_HORIZON: ShardPosition = ShardPosition::Start(StartPosition::TrimHorizon);
 
     #[test]
@@ -337,7 +221,7 @@ mod tests {
         let now = Instant::now();
         let mut reader = reader(TRIM_HORIZON, settings(), now);
         assert!(matches!(reader.next_step(now), Step::GetRecords(_)));
-        reader.on_records(now, output(Vec::new()));
+        reader.on_records(now, output(Vec::new())).expect("records");
         let soon = now + INTERVAL - Duration::from_millis(1);
         assert!(
             matches!(reader.next_step(soon), Step::WaitUntil(until) if until == now + INTERVAL)
@@ -360,7 +244,9 @@ mod tests {
             Step::GetIterator(TRIM_HORIZON)
         ));
         reader.on_iterator(Some(iterator()));
-        reader.on_records(later, output(vec![raw(7, aggregate(&["x", "y"]))]));
+        reader
+            .on_records(later, output(vec![raw(7, Bytes::new())]))
+            .expect("records");
         reader.on_expired(later);
         let Step::GetIterator(position) = reader.next_step(later + INTERVAL) else {
             panic!("an iterator is due")
@@ -375,7 +261,7 @@ mod tests {
         let mut reader = ShardReader::new(start(latest.clone()), settings(), now);
         assert!(matches!(reader.next_step(now), Step::GetIterator(position) if position == latest));
         reader.on_iterator(Some(iterator()));
-        reader.on_records(now, output(Vec::new()));
+        reader.on_records(now, output(Vec::new())).expect("records");
         reader.on_expired(now);
         let Step::GetIterator(position) = reader.next_step(now + INTERVAL) else {
             panic!("an iterator is due")
@@ -387,79 +273,19 @@ mod tests {
     }
 
     #[test]
-    fn a_position_inside_an_aggregate_leaves_out_what_it_covers_and_nothing_else() {
-        let mut reader = reader(after(7, Some(1)), settings(), Instant::now());
-        let three = || aggregate(&["x", "y", "z"]);
-        let records = reader.on_records(
-            Instant::now(),
-            output(vec![raw(7, three()), raw(8, three())]),
-        );
-        let number = |n: u64| move |sub| (if n == 7 { "7" } else { "8" }, Some(sub));
-        let expected: Vec<_> = [2]
-            .map(number(7))
-            .into_iter()
-            .chain([0, 1, 2].map(number(8)))
-            .collect();
-        assert_eq!(places(&records), expected);
-    }
-
-    #[test]
-    fn what_is_no_aggregate_is_handed_on_as_it_is() {
-        let mut reader = reader(TRIM_HORIZON, settings(), Instant::now());
-        let mut cut = aggregate(&["x", "y"]).to_vec();
-        cut.pop();
-        let payloads = [Bytes::from_static(b"plain"), Bytes::new(), cut.into()];
-        let answer = payloads
-            .iter()
-            .enumerate()
-            .map(|(i, data)| raw(i as u64, data.clone()))
-            .collect();
-        let records = reader.on_records(Instant::now(), output(answer));
-        let data: Vec<_> = records.iter().map(|record| record.data().clone()).collect();
-        assert_eq!(data, payloads);
-        assert_eq!(places(&records), [("0", None), ("1", None), ("2", None)]);
-    }
-
-    #[test]
-    fn a_misplaced_aggregate_comes_whole_or_not_at_all_by_policy() {
-        let middle = crate::model::HashKey::from(1 << 127);
-        for (misplaced, delivered) in [(Misplaced::Deliver, 2), (Misplaced::CompatKcl, 0)] {
-            let lower = HashKeyRange {
-                end: middle,
-                ..HashKeyRange::FULL
-            };
-            let start = Start {
-                range: lower,
-                ..start(TRIM_HORIZON)
-            };
-            let mut reader = ShardReader::new(
-                start,
-                Settings {
-                    misplaced,
-                    ..settings()
-                },
-                Instant::now(),
-            );
-            reader.on_iterator(Some(iterator()));
-            // The hash of "a" lies in the lower half, that of "abcd" in the upper.
-            let answer = vec![
-                raw(1, aggregate(&["a", "abcd"])),
-                raw(2, aggregate(&["a", "a"])),
-            ];
-            let records = reader.on_records(Instant::now(), output(answer));
-            assert_eq!(records.len(), delivered + 2, "{misplaced:?}");
-            assert_eq!(reader.position, after(2, None), "left out is read, too");
-        }
-    }
-
-    #[test]
     fn the_end_of_a_shard_comes_after_its_last_records() {
         let mut reader = reader(TRIM_HORIZON, settings(), Instant::now());
         let last = GetRecordsOutput {
             next: None,
             ..output(vec![raw(1, Bytes::new())])
         };
-        assert_eq!(reader.on_records(Instant::now(), last).len(), 1);
+        assert_eq!(
+            reader
+                .on_records(Instant::now(), last)
+                .expect("records")
+                .len(),
+            1
+        );
         assert!(matches!(
             reader.next_step(Instant::now()),
             Step::Done(End::ShardEnd)
@@ -531,7 +357,7 @@ mod tests {
                 millis_behind_latest: behind,
                 ..output(records)
             };
-            reader.on_records(Instant::now(), answer);
+            reader.on_records(Instant::now(), answer).expect("records");
             let done = matches!(reader.state, State::Done(End::CaughtUp));
             assert_eq!(done, caught_up, "{what}");
         }

@@ -35,7 +35,8 @@ impl Workers {
     /// Starts a shard's thread, which says by `ready` that its first iterator is taken.
     pub fn start(&self, start: Start, ready: Option<Sender<()>>) -> Result<News> {
         let (sender, receiver) = queue(self.bell.clone());
-        let (shard, position) = (start.shard.clone(), start.position.clone());
+        let shard = start.shard.clone();
+        let position = self.settings.fixed(start.position.clone());
         let name = shard_thread_name(&shard.shard_id);
         let (workers, name_of_thread) = (self.clone(), name.clone());
         log::info!("{shard}: reading starts at {position:?}");
@@ -77,8 +78,8 @@ fn shard_loop(workers: &Workers, start: Start, queue: &QueueSender, mut ready: O
             }
             Step::GetRecords(iterator) => client
                 .get_records(&iterator, workers.get_records_max)
-                .map(|output| {
-                    let records = reader.on_records(called, output);
+                .and_then(|output| reader.on_records(called, output))
+                .map(|records| {
                     if !records.is_empty() {
                         queue.send(Message::Records(records));
                     }

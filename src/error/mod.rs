@@ -8,7 +8,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::model::{Operation, ShardRef};
+use crate::model::{Operation, SequenceNumber, ShardRef};
 
 pub use transport::TransportError;
 pub(crate) use verdict::Verdict;
@@ -90,6 +90,14 @@ pub enum ErrorKind {
         what: &'static str,
         /// What is wrong with it.
         detail: String,
+    },
+    /// An aggregate holds user records of another shard than the one it is in, and the policy on
+    /// that is [`Misplaced::Fail`](crate::Misplaced::Fail).
+    Misplaced {
+        /// Where the aggregate is.
+        sequence_number: SequenceNumber,
+        /// How many of its user records lie outside the shard.
+        records: usize,
     },
     /// A record is larger than the service takes.
     RecordTooLarge {
@@ -320,6 +328,13 @@ impl fmt::Display for ErrorKind {
             ErrorKind::Full { limit } => write!(f, "the queue limit of {limit} is reached"),
             ErrorKind::InvalidRecord { reason } => f.write_str(reason),
             ErrorKind::Malformed { what, detail } => write!(f, "{what} is malformed: {detail}"),
+            ErrorKind::Misplaced {
+                sequence_number,
+                records,
+            } => write!(
+                f,
+                "the aggregate at {sequence_number} has {records} user records of another shard"
+            ),
             ErrorKind::RecordTooLarge { bytes, limit_bytes } => {
                 write!(
                     f,
@@ -350,6 +365,9 @@ impl ErrorKind {
             }
             ErrorKind::Expired { .. } => Some("raise record_ttl, or put less than the shards take"),
             ErrorKind::Full { .. } => Some("wait for deliveries, or raise it"),
+            ErrorKind::Misplaced { .. } => {
+                Some("choose what to do with them: ConsumerConfigBuilder::misplaced")
+            }
             ErrorKind::Service { code, .. } => service_advice(code),
             ErrorKind::Transport(error) => error.advice(),
             _ => None,

@@ -16,6 +16,7 @@ import urllib.request
 HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 INSTALLED = ROOT / "target" / "interop"
+PEERS = ROOT / "target" / "peers" / "debug"
 
 READY_SECONDS = 30
 STOP_SECONDS = 5
@@ -79,14 +80,45 @@ def moto():
         yield url
 
 
+def ferrokinesis(*options):
+    return peer("ferrokinesis", *options)
+
+
+def fake():
+    return peer("fake")
+
+
+@contextlib.contextmanager
+def peer(name, *options):
+    """A program of tests/peers: it takes a free port and prints its address when it listens."""
+    log = log_of(name)
+    process = spawn([PEERS / name, *options], {}, log)
+    try:
+        url = wait_for_line(process, log)
+        if url is None:
+            raise NotReady(f"{name} was not ready within {READY_SECONDS} s:\n{end_of(log)}")
+        yield url
+    finally:
+        stop(process)
+
+
+def wait_for_line(process, log):
+    end = time.monotonic() + READY_SECONDS
+    while time.monotonic() < end and process.poll() is None:
+        line, newline, _ = log.read_text(errors="replace").partition("\n")
+        if newline:
+            return line
+        time.sleep(0.02)
+    return None
+
+
 def node(script, *arguments):
     return ["node", "--require", HERE / "loopback.cjs", script, *arguments]
 
 
 @contextlib.contextmanager
 def running(name, command, ready_path, ready_status):
-    log = INSTALLED / "log" / f"{name}.log"
-    log.parent.mkdir(parents=True, exist_ok=True)
+    log = log_of(name)
     process, url = started(name, command, ready_path, ready_status, log)
     try:
         yield url
@@ -102,16 +134,7 @@ def started(name, command, ready_path, ready_status, log):
         port = free_port()
         arguments, settings = command(port)
         url = f"http://127.0.0.1:{port}"
-        with log.open("wb") as output:
-            process = subprocess.Popen(
-                [str(argument) for argument in arguments],
-                env=clean_environment(**settings),
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                cwd=log.parent,
-                preexec_fn=end_with_parent,
-            )
+        process = spawn(arguments, settings, log)
         try:
             if wait_ready(process, url + ready_path, ready_status):
                 return process, url
@@ -120,6 +143,25 @@ def started(name, command, ready_path, ready_status, log):
             raise
         stop(process)
     raise NotReady(f"{name} was not ready within {READY_SECONDS} s:\n{end_of(log)}")
+
+
+def spawn(arguments, settings, log):
+    with log.open("wb") as output:
+        return subprocess.Popen(
+            [str(argument) for argument in arguments],
+            env=clean_environment(**settings),
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            cwd=log.parent,
+            preexec_fn=end_with_parent,
+        )
+
+
+def log_of(name):
+    folder = INSTALLED / "log"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder / f"{name}.log"
 
 
 def wait_ready(process, url, status):

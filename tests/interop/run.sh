@@ -43,6 +43,8 @@ for tool in cargo node npm python3; do
 done
 install_npm
 install_python
+cargo build --quiet --manifest-path "$root/tests/peers/Cargo.toml" \
+  --target-dir "$root/target/peers" || fail "tests/peers does not build"
 (cd "$root" && cargo build --quiet --release --examples) || fail "the examples do not build"
 
 exec "$installed/venv/bin/python" -B "$here/suite.py" "$@"

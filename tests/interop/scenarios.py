@@ -11,7 +11,7 @@ import time
 from collections import Counter
 
 import tools
-from emulators import INSTALLED, ROOT
+from emulators import INSTALLED, PEERS, ROOT
 from streams import UserRecord, delivered_records, user_records
 from tools import Different, Line
 
@@ -104,6 +104,20 @@ def foreign_producer(service, count):
         same_lines("tail", [line.data + b"\n" for line in lines], numbers(count))
         aggregated = sum(1 for line in lines if line.sub_sequence_number is not None)
     return f"{count} records of aiokpl ({ended.seconds:.2f} s), {aggregated} aggregated: tail {seconds:.2f} s"
+
+
+def throttled(service, count):
+    """More than a shard takes in a second: single records of a call are refused, and sent again."""
+    lines = numbers(count)
+    with service.stream(shards=1) as stream:
+        put = tools.put(service, stream, lines, "--no-aggregation")
+        same("put's own count", (put.delivered, put.failed), (count, 0))
+        tail = tools.tail(service, stream, "--from", "trim_horizon")
+        same_lines("tail", tail.stdout.splitlines(keepends=True), lines)
+    return (
+        f"{count} lines into a shard that takes 1000 a second: put {put.seconds:.2f} s "
+        f"({put.kinesis_records} Kinesis records, {put.calls} calls), tail {tail.seconds:.2f} s"
+    )
 
 
 # ── a split, and SIGKILL ───────────────────────────────────────────────────────────────────────
@@ -304,7 +318,12 @@ def oversized(service, stream):
     return ended
 
 
-# ── scripts of other parts of the suite ────────────────────────────────────────────────────────
+# ── programs and scripts of other parts of the suite ───────────────────────────────────────────
+
+
+def sdk_check(service):
+    """The AWS SDK for Rust, as a judge of the emulator itself."""
+    return script([PEERS / "sdk_check", service.endpoint], {})
 
 
 def script(arguments, environment):

@@ -21,6 +21,7 @@ SUITE = [
         ("aiokpl", functools.partial(scenarios.foreign_producer, count=2_000)),
         ("split and SIGKILL", functools.partial(scenarios.split_and_killed, count=20_000)),
         ("bad input", scenarios.bad_input),
+        ("AWS SDK for Rust", scenarios.sdk_check),
     ]),
     ("kinesis-mock", emulators.kinesis_mock, [
         ("round trip", functools.partial(scenarios.round_trip, count=20_000)),
@@ -28,6 +29,27 @@ SUITE = [
         ("aggregates of Python", functools.partial(scenarios.foreign_aggregates, count=1_000)),
         ("aiokpl", functools.partial(scenarios.foreign_producer, count=1_000)),
         ("split and SIGKILL", functools.partial(scenarios.split_and_killed, count=20_000)),
+        ("AWS SDK for Rust", scenarios.sdk_check),
+    ]),
+    ("ferrokinesis", emulators.ferrokinesis, [
+        ("round trip", functools.partial(scenarios.round_trip, count=20_000)),
+        ("aggregates of Python", functools.partial(scenarios.foreign_aggregates, count=3_000)),
+        ("split and SIGKILL", functools.partial(scenarios.split_and_killed, count=20_000)),
+        ("AWS SDK for Rust", scenarios.sdk_check),
+    ]),
+    # The crate's own, behind its socket: what boto3 and the AWS SDK say to it.
+    ("fake", emulators.fake, [
+        ("round trip", functools.partial(scenarios.round_trip, count=20_000)),
+        ("plain round trip", functools.partial(scenarios.plain_round_trip, count=2_000)),
+        ("aggregates of Python", functools.partial(scenarios.foreign_aggregates, count=3_000)),
+        ("aiokpl", functools.partial(scenarios.foreign_producer, count=2_000)),
+        ("split and SIGKILL", functools.partial(scenarios.split_and_killed, count=20_000)),
+        ("bad input", scenarios.bad_input),
+        ("AWS SDK for Rust", scenarios.sdk_check),
+    ]),
+    # The only one here that throttles: 1,000 records and 1 MiB a second for each shard.
+    ("ferrokinesis with limits", functools.partial(emulators.ferrokinesis, "--enforce-limits"), [
+        ("throttled", functools.partial(scenarios.throttled, count=6_000)),
     ]),
     # Its shards do not split as Kinesis's do, and it counts sequence numbers 1, 2, 3.
     ("moto", emulators.moto, [
@@ -45,7 +67,12 @@ def main(words):
         if not wanted:
             continue
         with contextlib.ExitStack() as running:
-            service = Service(emulator, running.enter_context(start()))
+            try:
+                service = Service(emulator, running.enter_context(start()))
+            except (emulators.NotReady, OSError) as error:
+                print(f"{emulator}: FAILED: it did not start: {error}", flush=True)
+                failed += len(wanted)
+                continue
             for name, scenario in wanted:
                 if shown(f"{emulator}: {name}", functools.partial(scenario, service)):
                     passed += 1

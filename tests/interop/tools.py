@@ -181,7 +181,16 @@ class Running:
 
 def checkpoint_positions(saved):
     """Each shard's last record done, as (sequence number, sub-sequence number or None)."""
-    return saved
+    if saved["version"] != 1:
+        raise Different(f"a checkpoint of version {saved['version']}, not 1")
+    done = {}
+    for shard in saved["shards"]:
+        if shard.get("shard_end"):
+            done[shard["shard_id"]] = "SHARD_END"
+        elif "sequence_number" in shard:
+            place = (int(shard["sequence_number"]), shard.get("sub_sequence_number"))
+            done[shard["shard_id"]] = place
+    return done
 
 
 def is_done(checkpoint, line):

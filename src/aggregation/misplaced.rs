@@ -1,0 +1,286 @@
+use crate::aggregation::{SubRecord, hash_keys};
+use crate::model::{HashKey, HashKeyRange};
+
+/// What becomes of user records that lie outside the shard they are read from.
+///
+/// Such records come from resharding: a producer whose shard map is stale puts them into an aggregate
+/// that the service files under another record's hash key. When it learns of it, it writes some of
+/// them again. A plain record cannot be misplaced.
+///
+/// | who wrote | what it writes twice after a reshard | the policy that cancels just that |
+/// | --- | --- | --- |
+/// | this crate's producer; the KPL before 0.15.11 | every user record of the aggregate | [`CompatKcl`](Misplaced::CompatKcl) |
+/// | the KPL from 0.15.11 on | the user records outside the shard | [`DropAndCount`](Misplaced::DropAndCount) |
+/// | one that does not look where its records went, such as the aggregators of `kinesis-aggregation` | nothing | [`Deliver`](Misplaced::Deliver) |
+/// | nobody knows | nobody knows | [`Deliver`](Misplaced::Deliver): it may show a record twice and never loses one |
+///
+/// Whatever the policy, the [`Placement`] has the numbers to count and report.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Misplaced {
+    /// Leaves the whole aggregate out as soon as one user record lies outside, as the KCL does.
+    CompatKcl,
+    /// Delivers them like the others: none is lost, those written again are seen twice.
+    #[default]
+    Deliver,
+    /// Leaves out the user records that lie outside, and delivers the others.
+    DropAndCount,
+    /// Ends the reading with an error.
+    Fail,
+}
+
+impl Misplaced {
+    /// Judges the user records of one aggregate that was read from a shard with this range.
+    ///
+    /// ```
+    /// use kinesis_blocking::aggregation::{Misplaced, SubRecord, Verdict};
+    /// use kinesis_blocking::{HashKey, HashKeyRange};
+    ///
+    /// let records = ["a", "b"].map(|key| SubRecord::new(key, "data"));
+    /// let range = HashKeyRange { start: HashKey::MIN, end: records[0].hash_key() };
+    /// let placement = Misplaced::DropAndCount.judge(&records, &range);
+    ///
+    /// assert_eq!(placement.verdict(), Verdict::DeliverSome);
+    /// assert_eq!((placement.in_place(), placement.misplaced()), (1, 1));
+    /// let delivered: Vec<u64> = placement.select(records).map(|(number, _)| number).collect();
+    /// assert_eq!(delivered, [0]);
+    /// ```
+    pub fn judge(self, records: &[SubRecord], range: &HashKeyRange) -> Placement {
+        let outside = outside(records, range);
+        let misplaced = outside.iter().filter(|&&outside| outside).count();
+        let verdict = match self {
+            _ if misplaced == 0 => Verdict::DeliverAll,
+            Misplaced::CompatKcl => Verdict::DeliverNone,
+            Misplaced::Deliver => Verdict::DeliverAll,
+            Misplaced::DropAndCount => Verdict::DeliverSome,
+            Misplaced::Fail => Verdict::Fail,
+        };
+        Placement {
+            verdict,
+            len: records.len(),
+            misplaced,
+            outside,
+        }
+    }
+}
+
+/// What a policy says of one aggregate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Verdict {
+    /// Every user record is delivered.
+    DeliverAll,
+    /// No user record is delivered.
+    DeliverNone,
+    /// The user records in place are delivered, the misplaced ones are not.
+    DeliverSome,
+    /// No user record is delivered and the reading ends with an error.
+    Fail,
+}
+
+/// Where the user records of one aggregate lie, and which of them are delivered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Placement {
+    verdict: Verdict,
+    len: usize,
+    misplaced: usize,
+    /// For each user record whether it lies outside; empty when none does.
+    outside: Vec<bool>,
+}
+
+impl Placement {
+    /// Returns what becomes of the aggregate.
+    pub fn verdict(&self) -> Verdict {
+        self.verdict
+    }
+
+    /// Returns the user records that lie within the shard.
+    pub fn in_place(&self) -> usize {
+        self.len - self.misplaced
+    }
+
+    /// Returns the user records that lie outside the shard, delivered or not.
+    pub fn misplaced(&self) -> usize {
+        self.misplaced
+    }
+
+    /// Returns the user records that are not delivered, in place or not.
+    pub fn left_out(&self) -> usize {
+        match self.verdict {
+            Verdict::DeliverAll => 0,
+            Verdict::DeliverNone | Verdict::Fail => self.len,
+            Verdict::DeliverSome => self.misplaced,
+        }
+    }
+
+    /// Says whether the user record at this position is delivered.
+    pub fn delivers(&self, position: usize) -> bool {
+        match self.verdict {
+            Verdict::DeliverAll => true,
+            Verdict::DeliverNone | Verdict::Fail => false,
+            Verdict::DeliverSome => !self.outside.get(position).is_some_and(|&outside| outside),
+        }
+    }
+
+    /// Iterates over the user records that are delivered, each with its sub-sequence number.
+    ///
+    /// The number counts every user record of the aggregate, so that a position stays what it is
+    /// whatever the policy.
+    pub fn select<T>(self, records: impl IntoIterator<Item = T>) -> impl Iterator<Item = (u64, T)> {
+        let numbered = records.into_iter().enumerate();
+        let delivered = numbered.filter(move |(position, _)| self.delivers(*position));
+        delivered.map(|(position, record)| (position as u64, record))
+    }
+}
+
+/// Says of each user record whether it lies outside; gives nothing at all when none does.
+fn outside(records: &[SubRecord], range: &HashKeyRange) -> Vec<bool> {
+    if *range == HashKeyRange::FULL {
+        return Vec::new();
+    }
+    let mut hash_keys = of_partition_keys(records).into_iter();
+    let outside: Vec<bool> = records
+        .iter()
+        .map(|record| {
+            let hash_key = record.explicit_hash_key.or_else(|| hash_keys.next());
+            hash_key.is_some_and(|hash_key| !range.contains(hash_key))
+        })
+        .collect();
+    match outside.contains(&true) {
+        true => outside,
+        false => Vec::new(),
+    }
+}
+
+/// The hash keys of the records without an explicit one, a key that comes again at once hashed once.
+fn of_partition_keys(records: &[SubRecord]) -> Vec<HashKey> {
+    let mut distinct: Vec<&str> = Vec::with_capacity(records.len());
+    let mut repeats: Vec<usize> = Vec::with_capacity(records.len());
+    for record in records.iter().filter(|r| r.explicit_hash_key.is_none()) {
+        match (distinct.last(), repeats.last_mut()) {
+            (Some(&last), Some(repeats)) if *last == *record.partition_key => *repeats += 1,
+            _ => {
+                distinct.push(&record.partition_key);
+                repeats.push(1);
+            }
+        }
+    }
+    let hashed = hash_keys(&distinct).into_iter().zip(repeats);
+    hashed
+        .flat_map(|(hash_key, repeats)| std::iter::repeat_n(hash_key, repeats))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const POLICIES: [Misplaced; 4] = [
+        Misplaced::CompatKcl,
+        Misplaced::Deliver,
+        Misplaced::DropAndCount,
+        Misplaced::Fail,
+    ];
+
+    fn at(hash_key: u128) -> SubRecord {
+        SubRecord {
+            explicit_hash_key: Some(hash_key.into()),
+            ..SubRecord::new("key", "data")
+        }
+    }
+
+    fn range(start: u128, end: u128) -> HashKeyRange {
+        HashKeyRange {
+            start: start.into(),
+            end: end.into(),
+        }
+    }
+
+    /// Sub-sequence numbers that are delivered under each policy, in the order of `POLICIES`.
+    fn delivered(records: &[SubRecord], range: &HashKeyRange) -> [Vec<u64>; 4] {
+        POLICIES.map(|policy| {
+            let placement = policy.judge(records, range);
+            placement
+                .select(records)
+                .map(|(number, _)| number)
+                .collect()
+        })
+    }
+
+    #[test]
+    fn every_policy_delivers_what_is_in_place() {
+        let records = [at(10), at(15), at(20)];
+        for policy in POLICIES {
+            let placement = policy.judge(&records, &range(10, 20));
+            assert_eq!(placement.verdict(), Verdict::DeliverAll, "{policy:?}");
+            assert_eq!(
+                (
+                    placement.in_place(),
+                    placement.misplaced(),
+                    placement.left_out()
+                ),
+                (3, 0, 0)
+            );
+        }
+    }
+
+    #[test]
+    fn a_misplaced_record_is_left_out_alone_or_with_all_or_not_at_all() {
+        let none = Vec::new;
+        for (name, keys, in_place) in [
+            ("first below", [9, 10, 20], vec![1, 2]),
+            ("middle above", [10, 21, 20], vec![0, 2]),
+            ("last below", [10, 20, 9], vec![0, 1]),
+            ("all", [0, 9, 21], vec![]),
+        ] {
+            let records = keys.map(at);
+            assert_eq!(
+                delivered(&records, &range(10, 20)),
+                [none(), vec![0, 1, 2], in_place, none()],
+                "{name}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_numbers_are_the_same_under_every_policy() {
+        let records = [at(1), at(5), at(9), at(12)];
+        for (policy, verdict, left_out) in [
+            (Misplaced::CompatKcl, Verdict::DeliverNone, 4),
+            (Misplaced::Deliver, Verdict::DeliverAll, 0),
+            (Misplaced::DropAndCount, Verdict::DeliverSome, 3),
+            (Misplaced::Fail, Verdict::Fail, 4),
+        ] {
+            let placement = policy.judge(&records, &range(5, 5));
+            assert_eq!(placement.verdict(), verdict);
+            assert_eq!(
+                (
+                    placement.in_place(),
+                    placement.misplaced(),
+                    placement.left_out()
+                ),
+                (1, 3, left_out),
+                "{policy:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_record_without_an_explicit_hash_key_lies_where_its_partition_key_does() {
+        let keys = ["a", "a", "b", "a", "b", "b", "c"];
+        let mut records: Vec<SubRecord> = keys.iter().map(|key| SubRecord::new(*key, "")).collect();
+        records.insert(2, at(0));
+        let a = HashKey::of_partition_key("a");
+        let range = HashKeyRange { start: a, end: a };
+        let [_, _, some, _] = delivered(&records, &range);
+        assert_eq!(some, [0, 1, 4]);
+    }
+
+    #[test]
+    fn nothing_is_outside_the_whole_ring() {
+        let records = [at(0), at(u128::MAX), SubRecord::new("a", "")];
+        let placement = Misplaced::Fail.judge(&records, &HashKeyRange::FULL);
+        assert_eq!(placement.verdict(), Verdict::DeliverAll);
+        assert_eq!(Misplaced::Fail.judge(&[], &range(5, 5)).left_out(), 0);
+    }
+}

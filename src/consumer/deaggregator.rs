@@ -1,0 +1,237 @@
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::aggregation::{self, DecodeError, DecodeLimits, Decoded, Misplaced, SubRecord, Verdict};
+use crate::client::RawRecord;
+use crate::consumer::discovery::Start;
+use crate::consumer::record::{Origin, Record};
+use crate::error::{Error, ErrorKind, Result};
+use crate::model::{HashKeyRange, SequenceNumber, ShardPosition, ShardRef};
+
+/// Makes user records of a shard's Kinesis records. Loses none without a word.
+#[derive(Debug)]
+pub(super) struct Deaggregator {
+    shard: ShardRef,
+    range: HashKeyRange,
+    misplaced: Misplaced,
+    /// What a restored position inside an aggregate covers: leave out up to this sub-record.
+    covered: Option<(SequenceNumber, u64)>,
+}
+
+impl Deaggregator {
+    pub fn new(start: &Start, misplaced: Misplaced) -> Deaggregator {
+        let covered = match &start.position {
+            ShardPosition::After {
+                sequence_number,
+                sub_sequence_number: Some(sub),
+            } => Some((sequence_number.clone(), *sub)),
+            _ => None,
+        };
+        Deaggregator {
+            shard: start.shard.clone(),
+            range: start.range,
+            misplaced,
+            covered,
+        }
+    }
+
+    /// Gives the user records of one answer; their checksums are computed side by side.
+    ///
+    /// # Errors
+    /// An aggregate has misplaced records, and the policy on them is to fail.
+    pub fn take_apart(&mut self, answer: Vec<RawRecord>) -> Result<Vec<Record>> {
+        let payloads: Vec<Bytes> = answer.iter().map(|raw| raw.data.clone()).collect();
+        let decoded = aggregation::decode_all(&payloads, &DecodeLimits::default());
+        let mut records = Vec::with_capacity(answer.len());
+        for (raw, decoded) in answer.into_iter().zip(decoded) {
+            let origin = Arc::new(Origin {
+                shard: self.shard.clone(),
+                sequence_number: raw.sequence_number,
+                approximate_arrival: raw.approximate_arrival,
+            });
+            match self.readable(decoded, &origin) {
+                Some(subs) => self.add_parts(subs, &origin, &mut records)?,
+                None => records.push(whole(raw.data, raw.partition_key, origin)),
+            }
+        }
+        Ok(records)
+    }
+
+    /// The user records of an aggregate; `None` for anything else, which is handed on as it is.
+    fn readable(
+        &self,
+        decoded: Result<Option<Decoded>, DecodeError>,
+        origin: &Origin,
+    ) -> Option<Vec<SubRecord>> {
+        let all = |decoded: Decoded| match decoded.unreadable {
+            None => Ok(decoded.records),
+            Some(error) => Err(error),
+        };
+        let subs = decoded.transpose()?.and_then(all);
+        if let Err(error) = &subs {
+            let (shard, number) = (&self.shard, &origin.sequence_number);
+            log::warn!("{shard}: the aggregate at {number} is handed on whole: {error}");
+        }
+        subs.ok()
+    }
+
+    fn add_parts(
+        &mut self,
+        subs: Vec<SubRecord>,
+        origin: &Arc<Origin>,
+        records: &mut Vec<Record>,
+    ) -> Result<()> {
+        let placement = self.misplaced.judge(&subs, &self.range);
+        if placement.misplaced() > 0 {
+            log::warn!(
+                "{}: the aggregate at {} has {} records of another shard; {} are left out",
+                self.shard,
+                origin.sequence_number,
+                placement.misplaced(),
+                placement.left_out()
+            );
+        }
+        if placement.verdict() == Verdict::Fail {
+            return Err(self.fails(origin, placement.misplaced()));
+        }
+        let covered = self.covered_in(origin);
+        let new = |sub: &u64| covered.is_none_or(|covered| *sub > covered);
+        let parts = placement.select(subs).filter(|(sub, _)| new(sub));
+        records.extend(parts.map(|(sub, record)| part(sub, record, origin.clone())));
+        Ok(())
+    }
+
+    /// How much of this record the restored position covers. Asked once: no record comes again.
+    fn covered_in(&mut self, origin: &Origin) -> Option<u64> {
+        let covered = &mut self.covered;
+        let here = covered.take_if(|(number, _)| *number == origin.sequence_number);
+        here.map(|(_, sub)| sub)
+    }
+
+    fn fails(&self, origin: &Origin, records: usize) -> Error {
+        let kind = ErrorKind::Misplaced {
+            sequence_number: origin.sequence_number.clone(),
+            records,
+        };
+        Error::new(kind).within(|context| context.shard = Some(self.shard.clone()))
+    }
+}
+
+fn whole(data: Bytes, partition_key: Arc<str>, origin: Arc<Origin>) -> Record {
+    Record {
+        data,
+        partition_key,
+        explicit_hash_key: None,
+        sub_sequence_number: None,
+        origin,
+    }
+}
+
+fn part(sub: u64, record: SubRecord, origin: Arc<Origin>) -> Record {
+    Record {
+        data: record.data,
+        partition_key: record.partition_key,
+        explicit_hash_key: record.explicit_hash_key,
+        sub_sequence_number: Some(sub),
+        origin,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{HashKey, StartPosition, Timestamp};
+
+    fn start(position: ShardPosition, end: u128) -> Start {
+        let (start, end) = (HashKey::MIN, HashKey::from(end));
+        Start {
+            shard: ShardRef::new("orders", "a"),
+            range: HashKeyRange { start, end },
+            closed: false,
+            position,
+        }
+    }
+
+    fn raw(number: u64, data: Bytes) -> RawRecord {
+        RawRecord {
+            data,
+            partition_key: "key".into(),
+            sequence_number: number.to_string().parse().expect("a number"),
+            approximate_arrival: Timestamp::from_millis(0),
+        }
+    }
+
+    fn aggregate(keys: &[&str]) -> Bytes {
+        let record = |key: &&str| SubRecord::new(*key, key.to_string());
+        aggregation::encode(&keys.iter().map(record).collect::<Vec<_>>())
+    }
+
+    fn places(records: &[Record]) -> Vec<(&str, Option<u64>)> {
+        let place = |record: &'_ Record| record.sub_sequence_number();
+        let number = |record| Record::sequence_number(record).as_str();
+        records.iter().map(|r| (number(r), place(r))).collect()
+    }
+
+    const TRIM_HORIZON: ShardPosition = ShardPosition::Start(StartPosition::TrimHorizon);
+
+    #[test]
+    fn a_position_inside_an_aggregate_leaves_out_what_it_covers_and_nothing_else() {
+        let inside = ShardPosition::After {
+            sequence_number: "7".parse().expect("a number"),
+            sub_sequence_number: Some(1),
+        };
+        let mut deaggregator = Deaggregator::new(&start(inside, u128::MAX), Misplaced::Deliver);
+        let three = || aggregate(&["x", "y", "z"]);
+        let answer = vec![raw(7, three()), raw(8, three())];
+        let records = deaggregator.take_apart(answer).expect("records");
+        let expected = [("7", 2), ("8", 0), ("8", 1), ("8", 2)];
+        assert_eq!(places(&records), expected.map(|(n, sub)| (n, Some(sub))));
+    }
+
+    #[test]
+    fn what_is_no_aggregate_is_handed_on_as_it_is() {
+        let mut cut = aggregate(&["x", "y"]).to_vec();
+        cut.pop();
+        let payloads = [Bytes::from_static(b"plain"), Bytes::new(), cut.into()];
+        let answer = (0..).zip(&payloads).map(|(i, data)| raw(i, data.clone()));
+        let mut deaggregator =
+            Deaggregator::new(&start(TRIM_HORIZON, u128::MAX), Misplaced::default());
+        let records = deaggregator.take_apart(answer.collect()).expect("records");
+        let data: Vec<_> = records.iter().map(|record| record.data().clone()).collect();
+        assert_eq!(data, payloads);
+        assert_eq!(places(&records), [("0", None), ("1", None), ("2", None)]);
+    }
+
+    #[test]
+    fn misplaced_records_are_treated_by_policy() {
+        // The hash key of "a" lies in the lower half, that of "abcd" in the upper.
+        let answer = || vec![raw(1, aggregate(&["abcd", "a"])), raw(2, aggregate(&["a"]))];
+        for (misplaced, expected) in [
+            (Misplaced::Deliver, Ok(vec![("1", 0), ("1", 1), ("2", 0)])),
+            (Misplaced::DropAndCount, Ok(vec![("1", 1), ("2", 0)])),
+            (Misplaced::CompatKcl, Ok(vec![("2", 0)])),
+            (
+                Misplaced::Fail,
+                Err(
+                    "the aggregate at 1 has 1 user records of another shard; choose what to do with \
+                     them: ConsumerConfigBuilder::misplaced",
+                ),
+            ),
+        ] {
+            let start = start(TRIM_HORIZON, 1 << 127);
+            let taken = Deaggregator::new(&start, misplaced).take_apart(answer());
+            let taken = taken.map_err(|error| error.to_string());
+            let places = taken.as_ref().map(|records| places(records));
+            let expected = expected.map(|places| {
+                let place = |(number, sub)| (number, Some(sub));
+                places.into_iter().map(place).collect::<Vec<_>>()
+            });
+            assert_eq!(
+                places.map_err(|error| error.as_str()),
+                expected,
+                "{misplaced:?}"
+            );
+        }
+    }
+}
