@@ -13,7 +13,8 @@ use crate::client::Client;
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::Operation;
 use crate::producer::front::Stream;
-use crate::producer::pipeline::{Answer, Job, Outcome, Pipeline};
+use crate::producer::job::{Answer, Job, Outcome, Span};
+use crate::producer::pipeline::Pipeline;
 use crate::producer::placement::earlier;
 use crate::producer::report::Callback;
 use crate::producer::shared::Shared;
@@ -255,11 +256,8 @@ fn send(client: &Client, jobs: &Receiver<Job>, outcomes: &Sender<Outcome>) {
         let began = client.sys().clock.now();
         let answer = carry_out(client, job);
         let ended = client.sys().clock.now();
-        let outcome = Outcome {
-            began,
-            ended,
-            answer,
-        };
+        let span = Span { began, ended };
+        let outcome = Outcome { span, answer };
         if outcomes.send(outcome).is_err() {
             return;
         }
