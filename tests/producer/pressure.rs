@@ -70,7 +70,7 @@ fn many_threads_put_and_flush_at_once_and_lose_nothing() {
                 for _ in 0..EACH {
                     let name = next.fetch_add(1, Ordering::Relaxed);
                     let delivery = producer.put(named(name)).expect("taken in");
-                    if name % 500 == 0 {
+                    if name.is_multiple_of(500) {
                         producer.flush().expect("flushed");
                         assert!(delivery.is_settled(), "{name}");
                     }
