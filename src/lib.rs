@@ -1,3 +1,8 @@
+#![cfg_attr(feature = "client", doc = include_str!("../README.md"))]
+#![cfg_attr(
+    not(feature = "client"),
+    doc = "The aggregation format of the Kinesis Producer Library, and the nouns it needs."
+)]
 #![forbid(unsafe_code)]
 
 pub mod aggregation;
@@ -13,6 +18,8 @@ pub mod credentials;
 mod error;
 #[cfg(feature = "fake")]
 pub mod fake;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 #[cfg(feature = "client")]
 mod http;
 mod model;
@@ -49,8 +56,8 @@ pub use http::HttpTransport;
 pub use model::*;
 #[cfg(feature = "client")]
 pub use producer::{
-    Attempt, Delivered, Delivery, Producer, ProducerBuilder, PutError, RecordResult, Stored,
-    Undelivered, UserRecord,
+    Attempt, Delivered, Delivery, Producer, ProducerBuilder, ProducerMetrics, PutError,
+    RecordResult, Stored, Undelivered, UserRecord,
 };
 #[cfg(feature = "client")]
 pub use retry::RetryPolicy;
