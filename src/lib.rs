@@ -1,6 +1,12 @@
+#![cfg_attr(feature = "fake", doc = include_str!("../README.md"))]
+#![cfg_attr(
+    not(feature = "fake"),
+    doc = "Amazon Kinesis Data Streams without an async runtime."
+)]
 #![forbid(unsafe_code)]
 
 pub mod aggregation;
+<<<<<<< HEAD
 #[cfg(feature = "client")]
 mod client;
 #[cfg(feature = "client")]
@@ -15,7 +21,13 @@ mod error;
 pub mod fake;
 #[cfg(feature = "client")]
 mod http;
+=======
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
+>>>>>>> codec
 mod model;
+#[cfg(feature = "client")]
+mod producer;
 #[cfg(feature = "client")]
 mod retry;
 #[cfg(feature = "client")]
@@ -30,7 +42,9 @@ pub use client::{
     PutRecordsOutput, RawRecord, ShardIterator, StreamSummary,
 };
 #[cfg(feature = "client")]
-pub use config::{ConsumerConfig, ConsumerConfigBuilder};
+pub use config::{
+    ConsumerConfig, ConsumerConfigBuilder, ProducerConfig, ProducerConfigBuilder, ThreadingModel,
+};
 #[cfg(feature = "client")]
 pub use consumer::{
     Checkpoint, CheckpointStore, Consumer, ConsumerBuilder, Event, FileCheckpointStore, Record,
@@ -43,6 +57,11 @@ pub use error::{Error, ErrorKind, Result, TransportError};
 #[cfg(feature = "client")]
 pub use http::HttpTransport;
 pub use model::*;
+#[cfg(feature = "client")]
+pub use producer::{
+    Attempt, Delivered, Delivery, Producer, ProducerBuilder, PutError, RecordResult, Stored,
+    Undelivered, UserRecord,
+};
 #[cfg(feature = "client")]
 pub use retry::RetryPolicy;
 #[cfg(feature = "client")]

@@ -178,8 +178,12 @@ pub(super) fn put_varint(out: &mut Vec<u8>, mut number: u64) {
 /// Returns the bytes that a number takes as a varint, 1 to 10.
 #[inline]
 pub(super) fn varint_len(number: u64) -> usize {
-    // One byte for each started seven bits; 0 takes one as well.
-    (70 - (number | 1).leading_zeros() as usize) / 7
+    match number {
+        0..0x80 => 1,
+        0x80..0x4000 => 2,
+        // One byte for each started seven bits.
+        _ => (70 - number.leading_zeros() as usize) / 7,
+    }
 }
 
 /// `AggregatedRecord.partition_key_table = 1`, length-delimited.

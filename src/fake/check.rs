@@ -1,5 +1,7 @@
 //! The rules the service holds requests against, and the words in which it refuses.
 
+use std::fmt::Display;
+
 use serde::de::DeserializeOwned;
 
 use crate::fake::refusal::Refusal;
@@ -50,12 +52,12 @@ fn name_in_arn(arn: &str) -> Result<String, Refusal> {
     })
 }
 
-pub(super) fn required<T>(value: Option<T>, at: &str) -> Result<T, Refusal> {
+pub(super) fn required<T>(value: Option<T>, at: impl Display) -> Result<T, Refusal> {
     value.ok_or_else(|| Refusal::missing(at))
 }
 
 /// Says whether a count lies in its range, both ends included.
-pub(super) fn range(value: i64, at: &str, min: i64, max: i64) -> Result<i64, Refusal> {
+pub(super) fn range(value: i64, at: impl Display, min: i64, max: i64) -> Result<i64, Refusal> {
     let rule = match value {
         _ if value < min => format!("have value greater than or equal to {min}"),
         _ if value > max => format!("have value less than or equal to {max}"),
@@ -65,7 +67,7 @@ pub(super) fn range(value: i64, at: &str, min: i64, max: i64) -> Result<i64, Ref
 }
 
 /// Says whether a text has the right number of characters.
-pub(super) fn length(text: &str, at: &str, min: usize, max: usize) -> Result<(), Refusal> {
+pub(super) fn length(text: &str, at: impl Display, min: usize, max: usize) -> Result<(), Refusal> {
     let characters = text.chars().count();
     let rule = match characters {
         _ if characters < min => format!("have length greater than or equal to {min}"),
@@ -76,7 +78,7 @@ pub(super) fn length(text: &str, at: &str, min: usize, max: usize) -> Result<(),
 }
 
 /// Reads a hash key as strictly as the service: no sign, no blanks, no zeros before it.
-pub(super) fn hash_key(text: &str, at: &str) -> Result<HashKey, Refusal> {
+pub(super) fn hash_key(text: &str, at: impl Display) -> Result<HashKey, Refusal> {
     let plain = text == "0" || (!text.starts_with('0') && !text.is_empty());
     if !plain || text.len() > 39 || !text.bytes().all(|byte| byte.is_ascii_digit()) {
         let rule = "satisfy regular expression pattern: 0|([1-9]\\d{0,38})";

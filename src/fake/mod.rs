@@ -37,6 +37,7 @@ mod limits;
 mod list;
 mod log;
 mod number;
+mod placing;
 mod read;
 mod refusal;
 mod reply;

@@ -104,7 +104,7 @@ impl Drop for FakeServer {
     fn drop(&mut self) {
         self.shared.stop.signal();
         // `accept` has no other way to be woken. Refused, it is awake already.
-        let _ = TcpStream::connect(self.address);
+        let _ = TcpStream::connect_timeout(&self.address, WAKING_TIME);
         if let Some(listening) = self.listening.take() {
             let _ = listening.join();
         }
@@ -178,7 +178,7 @@ fn serve(socket: &TcpStream, service: &Service, stop: &Stop) -> io::Result<()> {
     while !stop.is_stopped() {
         let request = match connection.read_request() {
             Ok(request) => request,
-            Err(Unread::TooLarge) => return connection.write_response(&too_large()),
+            Err(Unread::TooLarge) => return refuse_rest(socket, &mut connection),
             Err(Unread::Closed | Unread::Broken) => break,
         };
         let goes_on = deliver(&mut connection, service.answer(&request), service, stop)?;
@@ -228,10 +228,14 @@ fn deliver(
     Ok(true)
 }
 
-fn too_large() -> Response<Bytes> {
+/// Says that a request is too large, and reads on: hung up on while it sends, the caller would see
+/// a broken connection and no answer.
+fn refuse_rest(socket: &TcpStream, connection: &mut Connection<&TcpStream>) -> io::Result<()> {
     let mut response = Response::new(Bytes::new());
     *response.status_mut() = http::StatusCode::PAYLOAD_TOO_LARGE;
-    response
+    connection.write_response(&response)?;
+    socket.shutdown(Shutdown::Write)?;
+    connection.await_end()
 }
 
 fn io_error(error: Error) -> io::Error {
@@ -242,6 +246,8 @@ fn io_error(error: Error) -> io::Error {
 const CONNECTIONS_MAX: usize = 1_024;
 /// JSON is read on the stack, but never deep.
 const STACK_BYTES: usize = 256 * 1024;
+/// The loopback answers at once, or the listener is awake with others to accept.
+const WAKING_TIME: Duration = Duration::from_secs(1);
 /// A slow body comes in so many parts.
 const SLOW_PARTS: usize = 8;
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);

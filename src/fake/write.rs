@@ -8,17 +8,19 @@
 //! - Gaps: SequenceNumberForOrdering is taken and changes nothing, as numbers always rise.
 //!   Encryption is not there, and every answer says NONE.
 
+use std::fmt;
+
 use bytes::Bytes;
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde::de::{Deserializer, Error, Visitor};
 
 use crate::fake::base64;
 use crate::fake::call::{Call, lock};
 use crate::fake::check;
-use crate::fake::fault::Fault;
-use crate::fake::limits;
+use crate::fake::number::Number;
+use crate::fake::placing::{Placing, Valid, write_result};
 use crate::fake::refusal::Refusal;
-use crate::fake::shard::{Entry, shard_name};
+use crate::fake::shard::Entry;
 use crate::fake::stream::Stream;
 use crate::model::{HashKey, Timestamp};
 
@@ -37,22 +39,17 @@ struct PutRecord {
     stream_name: Option<String>,
     #[serde(rename = "StreamARN")]
     stream_arn: Option<String>,
-    #[serde(flatten)]
-    record: Record,
+    data: Option<Blob>,
+    partition_key: Option<String>,
+    explicit_hash_key: Option<String>,
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct Record {
-    data: Option<String>,
+    data: Option<Blob>,
     partition_key: Option<String>,
     explicit_hash_key: Option<String>,
-}
-
-/// A record that keeps the rules.
-struct Valid {
-    key: HashKey,
-    entry: Entry,
 }
 
 pub(super) fn put_records(call: &mut Call<'_>) -> Result<Vec<u8>, Refusal> {
@@ -64,7 +61,7 @@ pub(super) fn put_records(call: &mut Call<'_>) -> Result<Vec<u8>, Refusal> {
     let stream = call.live_stream(&name)?;
     let mut stream = lock(&stream);
     for (n, record) in valid.iter().enumerate() {
-        check_size(record, &stream, &format!("records.{}.member.", n + 1))?;
+        check_size(record, &stream, Place::Entry(n))?;
     }
     let mut placing = Placing::of(call);
     let results: Vec<_> = valid
@@ -72,103 +69,43 @@ pub(super) fn put_records(call: &mut Call<'_>) -> Result<Vec<u8>, Refusal> {
         .map(|record| placing.store(&mut stream, record))
         .collect();
     drop(stream);
-    let failed = results.iter().filter(|result| result.is_err()).count();
-    let entries: Vec<_> = results.into_iter().map(entry_answer).collect();
-    let answer = json!({
-        "FailedRecordCount": failed,
-        "Records": entries,
-        "EncryptionType": "NONE",
-    });
-    Ok(answer.to_string().into_bytes())
+    Ok(answer(&results))
 }
 
 pub(super) fn put_record(call: &mut Call<'_>) -> Result<Vec<u8>, Refusal> {
     let request: PutRecord = call.parse()?;
     let name = call.name(request.stream_name, request.stream_arn)?;
-    let record = valid_record(request.record, "", call.now)?;
+    let record = Record {
+        data: request.data,
+        partition_key: request.partition_key,
+        explicit_hash_key: request.explicit_hash_key,
+    };
+    let record = valid_record(record, Place::Request, call.now)?;
     let stream = call.live_stream(&name)?;
     let mut stream = lock(&stream);
-    check_size(&record, &stream, "")?;
-    let mut answer = Placing::of(call).store(&mut stream, record)?;
-    answer["EncryptionType"] = "NONE".into();
-    Ok(answer.to_string().into_bytes())
+    check_size(&record, &stream, Place::Request)?;
+    let stored = Placing::of(call).store(&mut stream, record)?;
+    let mut json = String::new();
+    write_result(&mut json, &Ok(stored));
+    json.pop();
+    json.push_str(ENCRYPTION);
+    Ok(json.into_bytes())
 }
 
-/// How the entries of one call find their shards, or fail to.
-struct Placing<'a> {
-    fault: Option<&'a Fault>,
-    /// The shard whose entries alone the fault is for.
-    fault_shard: Option<&'a str>,
-    /// Entries the fault was for so far.
-    met: usize,
-    limited: bool,
-}
-
-impl<'a> Placing<'a> {
-    fn of(call: &Call<'a>) -> Placing<'a> {
-        Placing {
-            fault: call.fault,
-            fault_shard: call.fault_shard,
-            met: 0,
-            limited: call.service.settings().service_limits,
+/// Written by hand: a call has up to 500 results.
+fn answer(results: &[Result<Number, Refusal>]) -> Vec<u8> {
+    let failed = results.iter().filter(|result| result.is_err()).count();
+    let mut json = String::with_capacity(results.len() * RESULT_BYTES + RESULT_BYTES);
+    json.push_str(&format!("{{\"FailedRecordCount\":{failed},\"Records\":["));
+    for (n, result) in results.iter().enumerate() {
+        if n > 0 {
+            json.push(',');
         }
+        write_result(&mut json, result);
     }
-
-    fn store(&mut self, stream: &mut Stream, record: Valid) -> Result<Value, Refusal> {
-        let name = stream.name.clone();
-        let right = stream.shard_of(record.key).map(|shard| shard.id());
-        let right = right.ok_or_else(Refusal::internal)?;
-        let fault = self.fault_for(&right);
-        if let Some(Fault::FailEntries { code, .. }) = fault {
-            return Err(entry_refusal(code, &name, &right));
-        }
-        let shard = match fault {
-            Some(Fault::WrongShard) => stream.wrong_shard_of(record.key),
-            _ => stream.shard_of(record.key),
-        };
-        let shard = shard.ok_or_else(Refusal::internal)?;
-        let (now, bytes) = (record.entry.arrival, record.bytes() as u64);
-        if self.limited && !shard.writes.admit(now, bytes, limits::WRITES) {
-            return Err(Refusal::shard_throttled(&name, &shard.id()));
-        }
-        let number = shard.append(record.entry);
-        Ok(json!({
-            "ShardId": shard_name(number.shard),
-            "SequenceNumber": number.to_string(),
-        }))
-    }
-
-    /// The fault, if this entry is one that it is for.
-    fn fault_for(&mut self, shard: &str) -> Option<&'a Fault> {
-        let fault = self.fault?;
-        if self.fault_shard.is_some_and(|only| only != shard) {
-            return None;
-        }
-        self.met += 1;
-        match fault {
-            Fault::FailEntries { every, .. } if !self.met.is_multiple_of((*every).max(1)) => None,
-            fault => Some(fault),
-        }
-    }
-}
-
-fn entry_refusal(code: &str, stream: &str, shard: &str) -> Refusal {
-    match code {
-        "ProvisionedThroughputExceededException" => Refusal::shard_throttled(stream, shard),
-        code => Refusal {
-            code: code.to_owned().into(),
-            ..Refusal::internal()
-        },
-    }
-}
-
-fn entry_answer(result: Result<Value, Refusal>) -> Value {
-    result.unwrap_or_else(|refusal| {
-        json!({
-            "ErrorCode": refusal.code,
-            "ErrorMessage": refusal.message,
-        })
-    })
+    json.push(']');
+    json.push_str(ENCRYPTION);
+    json.into_bytes()
 }
 
 fn check_count(records: usize) -> Result<(), Refusal> {
@@ -185,7 +122,7 @@ fn valid_records(records: Vec<Record>, now: Timestamp) -> Result<Vec<Valid>, Ref
     let valid: Vec<_> = records
         .into_iter()
         .enumerate()
-        .map(|(n, record)| valid_record(record, &format!("records.{}.member.", n + 1), now))
+        .map(|(n, record)| valid_record(record, Place::Entry(n), now))
         .collect::<Result<_, _>>()?;
     let bytes: usize = valid.iter().map(Valid::bytes).sum();
     match bytes > REQUEST_BYTES_MAX {
@@ -194,20 +131,19 @@ fn valid_records(records: Vec<Record>, now: Timestamp) -> Result<Vec<Valid>, Ref
     }
 }
 
-fn valid_record(record: Record, at: &str, now: Timestamp) -> Result<Valid, Refusal> {
-    let data = check::required(record.data, &format!("{at}data"))?;
-    let partition_key = check::required(record.partition_key, &format!("{at}partitionKey"))?;
-    check::length(&partition_key, &format!("{at}partitionKey"), 1, 256)?;
-    let explicit_hash_key = match record.explicit_hash_key {
-        Some(text) => Some(check::hash_key(&text, &format!("{at}explicitHashKey"))?),
-        None => None,
-    };
-    let data = base64::decode(&data)
-        .ok_or_else(|| Refusal::new("SerializationException", format!("{at}data is not base64")))?;
+fn valid_record(record: Record, place: Place, now: Timestamp) -> Result<Valid, Refusal> {
+    let data = check::required(record.data, place.of("data"))?;
+    let at = place.of("partitionKey");
+    let partition_key = check::required(record.partition_key, &at)?;
+    check::length(&partition_key, &at, 1, 256)?;
+    let explicit_hash_key = record
+        .explicit_hash_key
+        .map(|text| check::hash_key(&text, place.of("explicitHashKey")))
+        .transpose()?;
     Ok(Valid {
         key: explicit_hash_key.unwrap_or_else(|| HashKey::of_partition_key(&partition_key)),
         entry: Entry {
-            data: Bytes::from(data),
+            data: data.0,
             partition_key: partition_key.into(),
             explicit_hash_key,
             arrival: now,
@@ -215,21 +151,67 @@ fn valid_record(record: Record, at: &str, now: Timestamp) -> Result<Valid, Refus
     })
 }
 
-fn check_size(record: &Valid, stream: &Stream, at: &str) -> Result<(), Refusal> {
+fn check_size(record: &Valid, stream: &Stream, place: Place) -> Result<(), Refusal> {
     let (bytes, limit) = (record.bytes(), stream.max_record_bytes);
     if bytes <= limit {
         return Ok(());
     }
     let shown = format!("java.nio.HeapByteBuffer[pos=0 lim={bytes} cap={bytes}]");
     let rule = format!("have length less than or equal to {limit}");
-    Err(Refusal::validation(shown, format!("{at}data"), rule))
+    Err(Refusal::validation(shown, place.of("data"), rule))
 }
 
-impl Valid {
-    fn bytes(&self) -> usize {
-        self.entry.data.len() + self.entry.partition_key.len()
+/// Where in a request a record stands, written out only if it has to be named.
+#[derive(Clone, Copy)]
+enum Place {
+    Entry(usize),
+    Request,
+}
+
+struct Member(Place, &'static str);
+
+impl Place {
+    fn of(self, member: &'static str) -> Member {
+        Member(self, member)
+    }
+}
+
+impl fmt::Display for Member {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Place::Entry(n) => write!(f, "records.{}.member.{}", n + 1, self.1),
+            Place::Request => f.write_str(self.1),
+        }
+    }
+}
+
+/// Bytes that came as base64, decoded where they are read: a call has up to 10 MiB of them.
+struct Blob(Bytes);
+
+impl<'de> Deserialize<'de> for Blob {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Blob, D::Error> {
+        deserializer.deserialize_str(Base64)
+    }
+}
+
+struct Base64;
+
+impl Visitor<'_> for Base64 {
+    type Value = Blob;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("base64")
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<Blob, E> {
+        let bytes = base64::decode(text).ok_or_else(|| E::custom("data is not base64"))?;
+        Ok(Blob(bytes.into()))
     }
 }
 
 const RECORDS_MAX: usize = 500;
 const REQUEST_BYTES_MAX: usize = 10 * 1024 * 1024;
+/// The end of an answer.
+const ENCRYPTION: &str = ",\"EncryptionType\":\"NONE\"}";
+/// A shard's name, a sequence number and what is around them.
+const RESULT_BYTES: usize = 128;

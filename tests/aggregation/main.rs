@@ -2,5 +2,6 @@
 
 mod vectors;
 
+mod interop;
 mod malformed;
 mod published;
