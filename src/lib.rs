@@ -1,12 +1,11 @@
-#![cfg_attr(feature = "fake", doc = include_str!("../README.md"))]
+#![cfg_attr(feature = "client", doc = include_str!("../README.md"))]
 #![cfg_attr(
-    not(feature = "fake"),
-    doc = "Amazon Kinesis Data Streams without an async runtime."
+    not(feature = "client"),
+    doc = "The aggregation format of the Kinesis Producer Library, and the nouns it needs."
 )]
 #![forbid(unsafe_code)]
 
 pub mod aggregation;
-<<<<<<< HEAD
 #[cfg(feature = "client")]
 mod client;
 #[cfg(feature = "client")]
@@ -19,12 +18,10 @@ pub mod credentials;
 mod error;
 #[cfg(feature = "fake")]
 pub mod fake;
-#[cfg(feature = "client")]
-mod http;
-=======
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
->>>>>>> codec
+#[cfg(feature = "client")]
+mod http;
 mod model;
 #[cfg(feature = "client")]
 mod producer;
@@ -59,8 +56,8 @@ pub use http::HttpTransport;
 pub use model::*;
 #[cfg(feature = "client")]
 pub use producer::{
-    Attempt, Delivered, Delivery, Producer, ProducerBuilder, PutError, RecordResult, Stored,
-    Undelivered, UserRecord,
+    Attempt, Delivered, Delivery, Producer, ProducerBuilder, ProducerMetrics, PutError,
+    RecordResult, Stored, Undelivered, UserRecord,
 };
 #[cfg(feature = "client")]
 pub use retry::RetryPolicy;

@@ -41,8 +41,8 @@ impl ProducerBuilder {
     }
 
     /// Sets the stream of records that name none.
-    pub fn stream(mut self, default: impl Into<Arc<str>>) -> ProducerBuilder {
-        self.stream = Some(default.into());
+    pub fn stream(mut self, default: impl Into<String>) -> ProducerBuilder {
+        self.stream = Some(default.into().into());
         self
     }
 
@@ -107,6 +107,7 @@ impl ProducerBuilder {
             front: Front::new(self.stream.clone(), rules, clock.clone(), ledger.clone()),
             intake: Intake::new(config.queue_limit, config.queue_limit_bytes),
             failure: Failure::new(self.fail_on_error),
+            counters: Default::default(),
             reports: self.on_delivery.as_ref().map(|_| Reports::new()),
             config,
             clock,

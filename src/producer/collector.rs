@@ -159,7 +159,7 @@ mod tests {
             bench.add(quarter, Some("b"));
         }
         bench.add(quarter - 1, Some("a"));
-        assert_eq!(bench.full, []);
+        assert!(bench.full.is_empty());
         bench.add(1, Some("a"));
         assert_eq!((bench.full.clone(), bench.left()), (vec![8], 0));
     }

@@ -20,6 +20,7 @@ mod intake;
 mod kinesis_record;
 mod ledger;
 mod listing;
+mod metrics;
 mod pipeline;
 mod placement;
 mod record;
@@ -42,6 +43,7 @@ use crate::sys::stop::StopSource;
 
 pub use builder::ProducerBuilder;
 pub use delivery::{Attempt, Delivered, Delivery, RecordResult, Stored, Undelivered};
+pub use metrics::ProducerMetrics;
 pub use record::{PutError, UserRecord};
 
 /// Aggregates, batches and retries user records. Share it by reference between threads.
@@ -136,6 +138,11 @@ impl Producer {
     /// Counts the records that are taken in and not yet settled.
     pub fn outstanding(&self) -> usize {
         self.shared.intake.records()
+    }
+
+    /// Returns what the producer has done so far.
+    pub fn metrics(&self) -> ProducerMetrics {
+        self.shared.counters.snapshot(self.outstanding())
     }
 
     /// Takes nothing in any more, flushes, then stops every thread and waits for it.

@@ -179,7 +179,7 @@ mod tests {
             |count| format!("the partition key has {count} characters, 1 to 256 are allowed");
         for (key, refused) in [
             (String::new(), Some(reason(0))),
-            ("k".repeat(1), None),
+            ("k".to_owned(), None),
             ("k".repeat(256), None),
             ("k".repeat(257), Some(reason(257))),
             ("é".repeat(256), None),

@@ -9,6 +9,7 @@ use crate::producer::group::Outcome;
 use crate::producer::intake::Intake;
 use crate::producer::kinesis_record::{KinesisRecord, Run};
 use crate::producer::ledger::Ledger;
+use crate::producer::metrics::Counters;
 use crate::producer::pipeline::Settlement;
 use crate::producer::report::Reports;
 use crate::sys::clock::Clock;
@@ -21,6 +22,7 @@ pub(super) struct Shared {
     pub intake: Intake,
     pub ledger: Arc<Ledger>,
     pub failure: Failure,
+    pub counters: Counters,
     /// Set if somebody wants to be told of every result.
     pub reports: Option<Reports>,
 }
@@ -39,8 +41,16 @@ impl Shared {
     /// is outstanding sees every failure.
     pub fn settle(&self, settlement: Settlement) {
         let Settlement { record, result } = settlement;
-        if let Err(error) = &result {
-            self.failure.note(error);
+        let records = record.runs.iter().map(|run| u64::from(run.len())).sum();
+        match &result {
+            Ok(_) => {
+                self.counters.kinesis_records_put.add(1);
+                self.counters.user_records_put.add(records);
+            }
+            Err(error) => {
+                self.counters.user_records_failed.add(records);
+                self.failure.note(error);
+            }
         }
         let default_stream = self.front.default_stream().map(|name| &**name);
         for (run, outcome) in outcomes(record, result, default_stream) {

@@ -111,6 +111,9 @@ impl PipelineLoop {
                 let Some(job) = self.pipeline.next_job(now) else {
                     break;
                 };
+                if let Job::Put { .. } = &job {
+                    self.shared.counters.put_records_calls.add(1);
+                }
                 self.senders.employ(job);
             }
             self.apply();
