@@ -333,11 +333,12 @@ def sdk_check(service):
 
 def script(arguments, environment):
     ended = tools.run([str(argument) for argument in arguments], environment=environment)
-    said = (ended.stdout.decode(errors="replace") + ended.stderr).strip()
+    said = ended.stdout.decode(errors="replace").strip()
     if ended.status != 0:
-        raise Different(f"status {ended.status}:\n{said}")
-    last = said.splitlines()[-1] if said else "no output"
-    return f"{last} ({ended.seconds:.1f} s)"
+        raise Different(f"status {ended.status}:\n{said}\n{ended.stderr.strip()}")
+    if not said:
+        raise Different("it said nothing")
+    return said.splitlines()[-1]
 
 
 def aggregation():

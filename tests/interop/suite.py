@@ -71,6 +71,7 @@ SUITE = {
             "split and SIGKILL": partial(scenarios.split_and_killed, count=20_000),
             "bad input": scenarios.bad_input,
             "AWS SDK for Rust": scenarios.sdk_check,
+            "boto3, call by call": scenarios.boto3_on_the_fake,
         },
     ),
 }
@@ -79,7 +80,7 @@ SUITE = {
 def main(words):
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("interop: told to end"))
     results = []
-    if is_wanted("aggregation", words) and scenarios.AGGREGATION.exists():
+    if is_wanted("aggregation", words):
         results.append(shown("aggregation", scenarios.aggregation))
     for emulator, (start, rows) in SUITE.items():
         names = {f"{emulator}: {name}": scenario for name, scenario in rows.items()}
