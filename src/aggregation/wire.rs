@@ -43,6 +43,12 @@ impl<'a> Fields<'a> {
     }
 
     #[inline(always)]
+    fn bytes_field(&mut self, number: u64, rest: &'a [u8]) -> Result<Field<'a>, Problem> {
+        self.rest = rest;
+        let value = Value::Bytes(self.bytes()?);
+        Ok(Field { number, value })
+    }
+
     fn read_field(&mut self) -> Result<Field<'a>, Problem> {
         let (number, wire_type) = self.tag()?;
         let value = match wire_type {
@@ -160,7 +166,13 @@ impl<'a> Iterator for Fields<'a> {
 
     #[inline(always)]
     fn next(&mut self) -> Option<Self::Item> {
-        (!self.rest.is_empty()).then(|| self.read_field())
+        match self.rest {
+            [] => None,
+            // The fields of the outer message, told at once: nearly all that there are.
+            [TAG_RECORD, rest @ ..] => Some(self.bytes_field(3, rest)),
+            [TAG_PARTITION_KEY, rest @ ..] => Some(self.bytes_field(1, rest)),
+            _ => Some(self.read_field()),
+        }
     }
 }
 

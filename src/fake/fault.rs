@@ -107,6 +107,21 @@ impl Fault {
         })
     }
 
+    /// The same for the entries of one shard, as far as entries have such errors.
+    pub(super) fn by_entry(self) -> Fault {
+        let refusal = match &self {
+            Fault::ExpiredToken => None,
+            fault => fault.refusal("PutRecords"),
+        };
+        match refusal {
+            Some(refusal) => Fault::FailEntries {
+                every: 1,
+                code: refusal.code.into_owned(),
+            },
+            None => self,
+        }
+    }
+
     /// Says whether the call never reaches the service.
     pub(super) fn comes_before(&self) -> bool {
         matches!(self, Fault::Disconnect | Fault::Hang)

@@ -102,7 +102,10 @@ impl<'a> Script<'a> {
         self
     }
 
-    /// Looks at calls on this shard only; of PutRecords, at the entries that belong there.
+    /// Looks at calls on this shard only.
+    ///
+    /// Of PutRecords at the entries that belong there: what the service would refuse the call with,
+    /// it fails those entries with.
     pub fn shard(mut self, shard_id: &str) -> Script<'a> {
         self.shard = Some(shard_id.to_owned());
         self
@@ -191,10 +194,13 @@ impl Rules {
 impl Rule {
     fn is_about(&self, subject: &Subject) -> bool {
         let stream = self.stream.is_none() || self.stream == subject.stream;
-        // The entries of PutRecords are told apart when they are stored.
-        let shard =
-            self.shard.is_none() || self.shard == subject.shard || self.operation == "PutRecords";
+        let shard = self.shard.is_none() || self.shard == subject.shard || self.by_entry();
         stream && shard
+    }
+
+    /// A call of PutRecords is about many shards, each of its entries about one.
+    fn by_entry(&self) -> bool {
+        self.operation == "PutRecords" && self.shard.is_some()
     }
 
     fn act(&mut self, scripted: &mut Scripted) {
@@ -217,7 +223,10 @@ impl Rule {
         if fault.is_some() {
             self.left = self.left.map(|left| left.saturating_sub(1));
             scripted.shard = self.shard.clone();
-            scripted.fault = fault;
+            scripted.fault = match self.by_entry() {
+                true => fault.map(Fault::by_entry),
+                false => fault,
+            };
         }
     }
 }

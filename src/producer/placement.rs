@@ -298,7 +298,11 @@ mod tests {
         let seen: Vec<_> = regrouped
             .iter()
             .map(|record| {
-                let ranges: Vec<_> = record.runs.iter().map(|run| run.range.clone()).collect();
+                let ranges: Vec<_> = record
+                    .runs
+                    .iter()
+                    .map(|run| (run.range.start, run.range.end))
+                    .collect();
                 let shard = record.predicted.as_ref().map(ShardId::as_str);
                 (shard, texts(record), ranges, record.hash_key.as_u128())
             })
@@ -307,8 +311,8 @@ mod tests {
         assert_eq!(
             seen,
             [
-                (Some("left"), text(&[10, 20, 30]), vec![0..1, 3..5], 10),
-                (Some("right"), text(&[60, 70]), vec![1..3], 60)
+                (Some("left"), text(&[10, 20, 30]), vec![(0, 1), (3, 5)], 10),
+                (Some("right"), text(&[60, 70]), vec![(1, 3)], 60)
             ]
         );
         assert!(

@@ -4,4 +4,6 @@ mod vectors;
 
 mod interop;
 mod malformed;
+mod mutations;
+mod properties;
 mod published;
