@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use http::Uri;
 
-use crate::credentials::CredentialsProvider;
+use crate::credentials::{Cached, CredentialsProvider};
 use crate::error::{Error, Result};
 use crate::http::HttpTransport;
 use crate::model::{HashKey, Operation, Shard, ShardId, ShardPosition, ShardRef, Timestamp};
@@ -52,8 +52,8 @@ pub struct Client {
 
 /// What every clone of a client uses.
 struct Shared {
-    transport: Box<dyn HttpTransport>,
-    credentials: Box<dyn CredentialsProvider>,
+    transport: Arc<dyn HttpTransport>,
+    credentials: Cached<Box<dyn CredentialsProvider>>,
     endpoint: Uri,
     region: String,
     request_timeout: Duration,

@@ -10,7 +10,7 @@ use http::Response;
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::error::{Context, Error, ErrorKind, Result};
+use crate::error::{Context, Error, Result};
 use crate::model::Operation;
 
 pub(super) use get_records::GetRecords;
@@ -65,17 +65,13 @@ pub(super) fn service_error(response: &Response<Bytes>) -> Error {
         .or(said.kind.as_deref())
         .map_or("", bare_code)
         .to_owned();
-    let message = match (said.message, code.is_empty()) {
-        (Some(message), _) => shortened(&message),
+    let status = response.status().as_u16();
+    match (said.message, code.is_empty()) {
+        (Some(message), _) => Error::service(&code, &message, status),
         // Somebody on the way answered in the service's place; its first words say who.
-        (None, true) => shortened(&String::from_utf8_lossy(response.body())),
-        (None, false) => String::new(),
-    };
-    Error::new(ErrorKind::Service {
-        code,
-        message,
-        status: response.status().as_u16(),
-    })
+        (None, true) => Error::service("", &String::from_utf8_lossy(response.body()), status),
+        (None, false) => Error::service(&code, "", status),
+    }
 }
 
 /// The bare name in `com.amazon.coral.service#Name`, `Name:http://…` and `Name`.
@@ -83,19 +79,6 @@ fn bare_code(code: &str) -> &str {
     let code = code.rsplit_once('#').map_or(code, |(_, name)| name);
     code.split_once(':').map_or(code, |(name, _)| name).trim()
 }
-
-/// One line of bounded length.
-fn shortened(message: &str) -> String {
-    let line: String = message
-        .chars()
-        .map(|c| if c.is_control() { ' ' } else { c })
-        .take(MESSAGE_CHARS_MAX)
-        .collect();
-    line.trim().to_owned()
-}
-
-/// The service's longest messages list the members that broke a rule; this holds several of them.
-const MESSAGE_CHARS_MAX: usize = 500;
 
 #[cfg(test)]
 mod tests {
