@@ -174,7 +174,7 @@ impl Pipeline {
         records.extend(self.ready.drain(..).flat_map(|batch| batch.records));
         for stream in self.streams.values_mut() {
             records.extend(stream.collector.take().into_iter().flatten());
-            records.extend(stream.unplaced.drain(..).map(|unplaced| unplaced.record));
+            records.extend(stream.unplaced.drain(..).map(Unplaced::give_up));
         }
         for record in records {
             self.settle(record, Err(error.clone()));
