@@ -56,7 +56,7 @@ impl KeyTable {
     }
 
     /// Looks a key up, changing nothing but room for one more.
-    #[inline]
+    #[inline(always)]
     pub(super) fn find(&mut self, key: &[u8]) -> Found {
         if self.keys.len() * 2 >= self.slots.len() {
             self.grow();
@@ -83,7 +83,7 @@ impl KeyTable {
     }
 
     /// Takes in a key that the last lookup did not find.
-    #[inline]
+    #[inline(always)]
     pub(super) fn insert(&mut self, key: &[u8], found: Found) {
         self.encoded.push(self.tag);
         put_varint(&mut self.encoded, key.len() as u64);
@@ -105,6 +105,7 @@ impl KeyTable {
         self.slots.fill(Slot::default());
     }
 
+    #[inline(always)]
     fn absent(&self, key: &[u8], hash: u32, slot: usize) -> Found {
         Found {
             index: self.keys.len() as u64,
@@ -119,6 +120,7 @@ impl KeyTable {
         &self.encoded[start..start + len]
     }
 
+    #[cold]
     fn grow(&mut self) {
         let len = (self.slots.len() * 2).max(MIN_SLOTS);
         let held = std::mem::replace(&mut self.slots, vec![Slot::default(); len]);
