@@ -209,10 +209,8 @@ impl Aggregate {
         // Room of fixed length takes no call; what is too much of it is cut off again.
         let start = self.records.len();
         self.records.extend_from_slice(&[0; MAX_HEAD_LEN]);
-        let mut head = Head {
-            room: &mut self.records[start..],
-            len: 0,
-        };
+        let room = self.records.last_chunk_mut().expect("it was just added");
+        let mut head = Head { room, len: 0 };
         head.put(TAG_RECORD, inner_len as u64);
         head.put(TAG_PARTITION_KEY_INDEX, key);
         if let Some(index) = hash_key {
@@ -334,7 +332,7 @@ impl Decimal {
 
 /// What goes before a record's data, written in its place.
 struct Head<'a> {
-    room: &'a mut [u8],
+    room: &'a mut [u8; MAX_HEAD_LEN],
     len: usize,
 }
 
