@@ -31,11 +31,13 @@ pub fn encode(records: &[SubRecord]) -> Bytes {
     let mut aggregate = Aggregate::new(usize::MAX, MAX_COUNT);
     aggregate.reserve(records);
     for record in records {
-        aggregate.try_push(
-            &record.partition_key,
-            record.explicit_hash_key,
-            &record.data,
-        );
+        let SubRecord {
+            partition_key,
+            explicit_hash_key,
+            data,
+        } = record;
+        // Nothing is refused: so many records as that would take are 300 GB of `SubRecord`.
+        aggregate.try_push(partition_key, *explicit_hash_key, data);
     }
     aggregate.finish()
 }
