@@ -287,7 +287,8 @@ impl fmt::Debug for Unsealed {
 
 /// Writes the checksums of several aggregates side by side, faster than one after the other.
 ///
-/// The bytes come in the order of the aggregates.
+/// The bytes come in the order of the aggregates. Four or eight at a time are better than many: they
+/// are still in the processor's cache when they are read again here.
 ///
 /// ```
 /// use kinesis_blocking::aggregation::{Aggregate, decode, seal_all};
