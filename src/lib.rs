@@ -1,3 +1,8 @@
+#![cfg_attr(feature = "client", doc = include_str!("../README.md"))]
+#![cfg_attr(
+    not(feature = "client"),
+    doc = "The aggregation format of the Kinesis Producer Library, and the nouns it needs."
+)]
 #![forbid(unsafe_code)]
 
 pub mod aggregation;
@@ -13,9 +18,13 @@ pub mod credentials;
 mod error;
 #[cfg(feature = "fake")]
 pub mod fake;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 #[cfg(feature = "client")]
 mod http;
 mod model;
+#[cfg(feature = "client")]
+mod producer;
 #[cfg(feature = "client")]
 mod retry;
 #[cfg(feature = "client")]
@@ -30,7 +39,9 @@ pub use client::{
     PutRecordsOutput, RawRecord, ShardIterator, StreamSummary,
 };
 #[cfg(feature = "client")]
-pub use config::{ConsumerConfig, ConsumerConfigBuilder};
+pub use config::{
+    ConsumerConfig, ConsumerConfigBuilder, ProducerConfig, ProducerConfigBuilder, ThreadingModel,
+};
 #[cfg(feature = "client")]
 pub use consumer::{
     Checkpoint, CheckpointStore, Consumer, ConsumerBuilder, Event, FileCheckpointStore, Record,
@@ -43,6 +54,11 @@ pub use error::{Error, ErrorKind, Result, TransportError};
 #[cfg(feature = "client")]
 pub use http::HttpTransport;
 pub use model::*;
+#[cfg(feature = "client")]
+pub use producer::{
+    Attempt, Delivered, Delivery, Producer, ProducerBuilder, ProducerMetrics, PutError,
+    RecordResult, Stored, Undelivered, UserRecord,
+};
 #[cfg(feature = "client")]
 pub use retry::RetryPolicy;
 #[cfg(feature = "client")]

@@ -98,7 +98,15 @@ impl<'a> Group<'a> {
 
 /// Computes four MD5s in lanes.
 fn digest_lanes(messages: [&[u8]; LANES]) -> [Sum; LANES] {
-    let lanes = messages.map(Lane::new);
+    let mut tails = [[[0; BLOCK_LEN]; 2]; LANES];
+    for (tail, message) in tails.iter_mut().zip(messages) {
+        write_tail(tail, message);
+    }
+    let lanes = array::from_fn::<_, LANES, _>(|lane| Lane {
+        whole: messages[lane].as_chunks().0,
+        tail: &tails[lane],
+        len: block_count(messages[lane]),
+    });
     let common = lanes.iter().map(|lane| lane.whole.len()).min().unwrap_or(0);
     let end = lanes.iter().map(|lane| lane.len).max().unwrap_or(0);
     let mut state = START.map(|word| [word; LANES]);
@@ -120,24 +128,11 @@ fn digest_lanes(messages: [&[u8]; LANES]) -> [Sum; LANES] {
 /// One message as blocks: those that lie in it, then one or two with its rest, padding and length.
 struct Lane<'a> {
     whole: &'a [Block],
-    tail: [Block; 2],
+    tail: &'a [Block; 2],
     len: usize,
 }
 
-impl<'a> Lane<'a> {
-    #[inline]
-    fn new(message: &'a [u8]) -> Lane<'a> {
-        let (whole, rest) = message.as_chunks();
-        let len = block_count(message);
-        let mut tail = [[0; BLOCK_LEN]; 2];
-        tail[0][..rest.len()].copy_from_slice(rest);
-        tail[0][rest.len()] = 0x80;
-        // The length in bits, modulo 2^64.
-        let bits = (message.len() as u64).wrapping_mul(8);
-        tail[len - whole.len() - 1][BLOCK_LEN - 8..].copy_from_slice(&bits.to_le_bytes());
-        Lane { whole, tail, len }
-    }
-
+impl Lane<'_> {
     /// Returns a block; past the end it is one whose result nobody looks at.
     #[inline]
     fn block(&self, at: usize) -> &Block {
@@ -146,6 +141,18 @@ impl<'a> Lane<'a> {
             None => &self.tail[(at - self.whole.len()).min(1)],
         }
     }
+}
+
+/// Ends a message in blocks of zeros: what is left of it, a mark, and its length in the last block.
+#[inline]
+fn write_tail(tail: &mut [Block; 2], message: &[u8]) {
+    let (whole, rest) = message.as_chunks::<BLOCK_LEN>();
+    tail[0][..rest.len()].copy_from_slice(rest);
+    tail[0][rest.len()] = 0x80;
+    // The length in bits, modulo 2^64.
+    let bits = (message.len() as u64).wrapping_mul(8);
+    let last = block_count(message) - whole.len() - 1;
+    tail[last][BLOCK_LEN - 8..].copy_from_slice(&bits.to_le_bytes());
 }
 
 /// The blocks of a message with a byte of padding and eight of length.

@@ -3,13 +3,15 @@ use std::io::Write;
 
 use bytes::Bytes;
 
-use crate::aggregation::digest::{digest, digest_all};
-use crate::aggregation::key_table::KeyTable;
-use crate::aggregation::wire::{
-    TAG_DATA, TAG_EXPLICIT_HASH_KEY, TAG_EXPLICIT_HASH_KEY_INDEX, TAG_PARTITION_KEY,
-    TAG_PARTITION_KEY_INDEX, TAG_RECORD, varint_len,
+use crate::aggregation::{
+    FRAME_LEN, MAGIC, SubRecord,
+    digest::{Sum, digest, digest_all},
+    key_table::KeyTable,
+    wire::{
+        TAG_DATA, TAG_EXPLICIT_HASH_KEY, TAG_EXPLICIT_HASH_KEY_INDEX, TAG_PARTITION_KEY,
+        TAG_PARTITION_KEY_INDEX, TAG_RECORD, varint_len,
+    },
 };
-use crate::aggregation::{FRAME_LEN, MAGIC, SubRecord};
 use crate::model::HashKey;
 
 /// Encodes user records as one aggregate, byte for byte as the KPL does.
@@ -267,7 +269,7 @@ impl Unsealed {
         self.bytes.get(MAGIC.len()..).unwrap_or_default()
     }
 
-    fn seal_with(mut self, sum: [u8; 16]) -> Bytes {
+    fn seal_with(mut self, sum: Sum) -> Bytes {
         if !self.bytes.is_empty() {
             self.bytes.extend_from_slice(&sum);
         }

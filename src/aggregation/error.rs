@@ -65,7 +65,8 @@ impl fmt::Display for DecodeError {
                 table_len,
             } => write!(
                 f,
-                "user record {sub_sequence_number} has the explicit hash key {index} of {table_len}"
+                "user record {sub_sequence_number} refers to explicit hash key {index}, and there \
+                 are {table_len}"
             ),
             DecodeError::ExplicitHashKeyNotANumber {
                 sub_sequence_number,
@@ -84,10 +85,11 @@ impl fmt::Display for DecodeError {
                 table_len,
             } => write!(
                 f,
-                "user record {sub_sequence_number} has the partition key {index} of {table_len}"
+                "user record {sub_sequence_number} refers to partition key {index}, and there are \
+                 {table_len}"
             ),
             DecodeError::TooManyBytes { len, max_bytes } => {
-                write!(f, "it has {len} bytes and the limit is {max_bytes}")
+                write!(f, "it has {len} bytes, and the limit is {max_bytes}")
             }
             DecodeError::TooManyRecords { max_records } => {
                 write!(f, "it has more user records than the limit, {max_records}")
@@ -103,3 +105,67 @@ impl fmt::Display for DecodeError {
 }
 
 impl std::error::Error for DecodeError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_error_says_what_cannot_be_read() {
+        let sub_sequence_number = 2;
+        for (error, text) in [
+            (
+                DecodeError::ExplicitHashKeyIndexOutOfRange {
+                    sub_sequence_number,
+                    index: 7,
+                    table_len: 3,
+                },
+                "user record 2 refers to explicit hash key 7, and there are 3",
+            ),
+            (
+                DecodeError::ExplicitHashKeyNotANumber {
+                    sub_sequence_number,
+                },
+                "the explicit hash key of user record 2 is not a whole number from 0 to \
+                 340282366920938463463374607431768211455",
+            ),
+            (
+                DecodeError::Malformed {
+                    start: 9,
+                    problem: "a number is cut off",
+                },
+                "in the field at byte 9, a number is cut off",
+            ),
+            (
+                DecodeError::PartitionKeyIndexOutOfRange {
+                    sub_sequence_number,
+                    index: 7,
+                    table_len: 3,
+                },
+                "user record 2 refers to partition key 7, and there are 3",
+            ),
+            (
+                DecodeError::TooManyBytes {
+                    len: 11,
+                    max_bytes: 10,
+                },
+                "it has 11 bytes, and the limit is 10",
+            ),
+            (
+                DecodeError::TooManyRecords { max_records: 10 },
+                "it has more user records than the limit, 10",
+            ),
+            (
+                DecodeError::TooManyTableEntries {
+                    max_table_entries: 10,
+                },
+                "a table has more entries than the limit, 10",
+            ),
+        ] {
+            assert_eq!(
+                error.to_string(),
+                format!("aggregate cannot be read: {text}")
+            );
+        }
+    }
+}

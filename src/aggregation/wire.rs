@@ -43,6 +43,12 @@ impl<'a> Fields<'a> {
     }
 
     #[inline(always)]
+    fn bytes_field(&mut self, number: u64, rest: &'a [u8]) -> Result<Field<'a>, Problem> {
+        self.rest = rest;
+        let value = Value::Bytes(self.bytes()?);
+        Ok(Field { number, value })
+    }
+
     fn read_field(&mut self) -> Result<Field<'a>, Problem> {
         let (number, wire_type) = self.tag()?;
         let value = match wire_type {
@@ -160,7 +166,13 @@ impl<'a> Iterator for Fields<'a> {
 
     #[inline(always)]
     fn next(&mut self) -> Option<Self::Item> {
-        (!self.rest.is_empty()).then(|| self.read_field())
+        match self.rest {
+            [] => None,
+            // The fields of the outer message, told at once: nearly all that there are.
+            [TAG_RECORD, rest @ ..] => Some(self.bytes_field(3, rest)),
+            [TAG_PARTITION_KEY, rest @ ..] => Some(self.bytes_field(1, rest)),
+            _ => Some(self.read_field()),
+        }
     }
 }
 
@@ -178,8 +190,12 @@ pub(super) fn put_varint(out: &mut Vec<u8>, mut number: u64) {
 /// Returns the bytes that a number takes as a varint, 1 to 10.
 #[inline]
 pub(super) fn varint_len(number: u64) -> usize {
-    // One byte for each started seven bits; 0 takes one as well.
-    (70 - (number | 1).leading_zeros() as usize) / 7
+    match number {
+        0..0x80 => 1,
+        0x80..0x4000 => 2,
+        // One byte for each started seven bits.
+        _ => (70 - number.leading_zeros() as usize) / 7,
+    }
 }
 
 /// `AggregatedRecord.partition_key_table = 1`, length-delimited.

@@ -1,5 +1,7 @@
 //! What can be set, as plain data. A configuration that exists is valid.
 
 mod consumer;
+mod producer;
 
 pub use consumer::{ConsumerConfig, ConsumerConfigBuilder};
+pub use producer::{ProducerConfig, ProducerConfigBuilder, ThreadingModel};

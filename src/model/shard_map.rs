@@ -40,6 +40,23 @@ impl ShardMap {
         self.ranges.get(shard).copied()
     }
 
+    /// Returns the place, among the open shards in the ring's order, of the one that takes a key.
+    pub(crate) fn place_of(&self, key: HashKey) -> Option<usize> {
+        let place = self.open.partition_point(|(end, _)| *end < key);
+        (place < self.open.len()).then_some(place)
+    }
+
+    /// Returns the open shard at a place.
+    pub(crate) fn open_at(&self, place: usize) -> Option<&ShardId> {
+        self.open.get(place).map(|(_, id)| id)
+    }
+
+    /// Says whether a shard is known to take records.
+    pub(crate) fn is_open(&self, shard: &ShardId) -> bool {
+        let range = self.range_of(shard);
+        range.is_some_and(|range| self.shard_of(range.end) == Some(shard))
+    }
+
     /// Counts the open shards.
     pub fn open_shards(&self) -> usize {
         self.open.len()

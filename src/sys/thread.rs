@@ -52,7 +52,7 @@ impl Handle {
 }
 
 /// Runs a thread's work; a panic becomes an error that says where.
-pub(crate) fn caught(name: &str, work: impl FnOnce()) -> Result<()> {
+pub(crate) fn caught<T>(name: &str, work: impl FnOnce() -> T) -> Result<T> {
     // Nothing of what the work used is looked at again.
     catch_unwind(AssertUnwindSafe(work)).map_err(|panic| {
         let (name, message) = (name.to_owned(), panic_message(&*panic));
@@ -61,7 +61,7 @@ pub(crate) fn caught(name: &str, work: impl FnOnce()) -> Result<()> {
 }
 
 /// What a panic said.
-fn panic_message(panic: &(dyn Any + Send)) -> String {
+pub(crate) fn panic_message(panic: &(dyn Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
     text.or_else(|| panic.downcast_ref::<String>().cloned())
         .unwrap_or_else(|| "panicked".to_owned())

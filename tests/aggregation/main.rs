@@ -2,5 +2,8 @@
 
 mod vectors;
 
+mod interop;
 mod malformed;
+mod mutations;
+mod properties;
 mod published;

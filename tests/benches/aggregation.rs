@@ -2,7 +2,8 @@
 //!
 //! Every kernel of a group runs in each round, one after the other, and is compared with `md-5` in
 //! the same round; the median of these ratios is printed. A bench that runs one kernel after the
-//! other to its end would measure the machine's mood instead. `-- --quick` makes fewer rounds.
+//! other to its end would measure the machine's mood instead. A round is short, so that most of them
+//! pass without another program's turn. `-- --quick` makes fewer rounds.
 
 use std::collections::HashMap;
 use std::hint::black_box;
@@ -23,7 +24,7 @@ const MAX_BYTES: usize = 51_200;
 
 fn main() {
     let quick = std::env::args().any(|argument| argument == "--quick");
-    let rounds = if quick { 5 } else { 41 };
+    let rounds = if quick { 100 } else { 1000 };
     raise_trim_threshold();
     for (data_len, distinct) in [(100, true), (100, false), (1024, true), (10_240, true)] {
         one_aggregate(data_len, distinct).report(rounds);
@@ -258,12 +259,12 @@ impl Group {
         }
     }
 
-    /// How often a kernel has to run to take some milliseconds.
+    /// How often a kernel has to run to take some tenths of a millisecond.
     fn repeats(&mut self) -> u32 {
         let base = &mut self.kernels[0].1;
         let start = Instant::now();
         let mut runs = 0;
-        while start.elapsed() < Duration::from_millis(4) {
+        while start.elapsed() < Duration::from_micros(300) {
             base();
             runs += 1;
         }

@@ -1,0 +1,466 @@
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+
+use crate::aggregation::Aggregate;
+use crate::config::ProducerConfig;
+use crate::model::{HashKey, ShardId, ShardMap};
+use crate::producer::delivery::{Delivery, Stored};
+use crate::producer::group::Group;
+use crate::producer::kinesis_record::{Content, Finished, KinesisRecord, Run, later};
+use crate::producer::record::UserRecord;
+
+/// One stream's open aggregates, one for each predicted shard.
+///
+/// Pure: the caller holds the lock, brings the time, and carries away what is finished.
+pub(super) struct Aggregator {
+    stream: Arc<str>,
+    rules: Rules,
+    map: Option<Arc<ShardMap>>,
+    /// By the place of their shard in the map; none unless records are aggregated.
+    slots: Vec<Slot>,
+    /// Whether somebody will come for the next deadline.
+    watched: bool,
+}
+
+/// What an aggregator has to keep to.
+#[derive(Clone, Debug)]
+pub(super) struct Rules {
+    aggregation: bool,
+    pub max_bytes: usize,
+    pub max_count: u64,
+    buffered_time: Duration,
+    ttl: Duration,
+}
+
+struct Slot {
+    shard: ShardId,
+    /// Keeps its buffers from one aggregate to the next. Empty while the first record is alone.
+    aggregate: Aggregate,
+    open: Option<Open>,
+}
+
+struct Open {
+    group: Arc<Group>,
+    /// The first record, until it has company: alone, it goes as it is.
+    alone: Option<UserRecord>,
+    hash_key: HashKey,
+    since: Instant,
+    bytes: usize,
+}
+
+impl Aggregator {
+    pub fn new(stream: Arc<str>, rules: Rules) -> Aggregator {
+        Aggregator {
+            stream,
+            rules,
+            map: None,
+            slots: Vec::new(),
+            watched: false,
+        }
+    }
+
+    /// Goes by another map; gives what was gathered by the old one.
+    pub fn follow(&mut self, map: Arc<ShardMap>, finished: &mut Vec<Finished>) {
+        self.finish_all(finished);
+        let places = if self.rules.aggregation {
+            map.open_shards()
+        } else {
+            0
+        };
+        self.slots = (0..places)
+            .filter_map(|place| map.open_at(place))
+            .map(|shard| Slot::new(shard.clone(), &self.rules))
+            .collect();
+        self.map = Some(map);
+    }
+
+    /// Puts a record to others of its shard; `None` if there are none or no more fit.
+    ///
+    /// The hash key may be left out where the stream has one open shard.
+    pub fn join(&mut self, hash_key: Option<HashKey>, record: &UserRecord) -> Option<Delivery> {
+        let place = self.place_of(hash_key, record)?;
+        self.slots.get_mut(place)?.join(record, &self.rules)
+    }
+
+    /// Starts a new aggregate with a record, in place of the one that it did not fit into.
+    pub fn start(
+        &mut self,
+        now: Instant,
+        record: UserRecord,
+        group: Group,
+        finished: &mut Vec<Finished>,
+    ) -> Delivery {
+        let (group, hash_key) = (Arc::new(group), record.hash_key());
+        let delivery = Delivery::new(&group, 0);
+        let place = self.map.as_ref().and_then(|map| map.place_of(hash_key));
+        let open = Open::new(now, record, hash_key, group);
+        match place.and_then(|place| self.slots.get_mut(place)) {
+            Some(slot) => {
+                finished.extend(slot.finish(&self.stream, &self.rules));
+                slot.open = Some(open);
+            }
+            None => finished.push(self.alone(place, open)),
+        }
+        delivery
+    }
+
+    /// The deadline of the first open aggregate, if nobody was told of one yet.
+    pub fn unwatched_deadline(&mut self) -> Option<Instant> {
+        if self.watched {
+            return None;
+        }
+        let deadline = self.next_deadline();
+        self.watched = deadline.is_some();
+        deadline
+    }
+
+    /// Finishes what is due; gives the next deadline, which is then watched.
+    pub fn finish_due(&mut self, now: Instant, finished: &mut Vec<Finished>) -> Option<Instant> {
+        let (stream, rules) = (&self.stream, &self.rules);
+        let due = self.slots.iter_mut().filter(|slot| slot.is_due(now, rules));
+        finished.extend(due.filter_map(|slot| slot.finish(stream, rules)));
+        let deadline = self.next_deadline();
+        self.watched = deadline.is_some();
+        deadline
+    }
+
+    pub fn finish_all(&mut self, finished: &mut Vec<Finished>) {
+        let slots = self.slots.iter_mut();
+        finished.extend(slots.filter_map(|slot| slot.finish(&self.stream, &self.rules)));
+    }
+
+    fn next_deadline(&self) -> Option<Instant> {
+        let open = self.slots.iter().filter_map(|slot| slot.open.as_ref());
+        open.map(|open| self.rules.deadline(open.since)).min()
+    }
+
+    fn place_of(&self, hash_key: Option<HashKey>, record: &UserRecord) -> Option<usize> {
+        let map = self.map.as_ref()?;
+        match hash_key {
+            Some(key) => map.place_of(key),
+            None if map.open_shards() == 1 => map.place_of(HashKey::MIN),
+            None => map.place_of(record.hash_key()),
+        }
+    }
+
+    fn alone(&self, place: Option<usize>, open: Open) -> Finished {
+        let map = self.map.as_ref();
+        let shard = map.and_then(|map| map.open_at(place?)).cloned();
+        open.finish(&self.stream, shard, None, &self.rules)
+    }
+}
+
+impl Rules {
+    pub fn of(config: &ProducerConfig) -> Rules {
+        Rules {
+            // An aggregate that never grows would only wait.
+            aggregation: config.aggregation && config.aggregation_max_count > 1,
+            max_bytes: config.aggregation_max_bytes,
+            max_count: config.aggregation_max_count,
+            buffered_time: config.buffered_time(),
+            ttl: config.record_ttl,
+        }
+    }
+
+    fn deadline(&self, since: Instant) -> Instant {
+        later(since, self.buffered_time)
+    }
+}
+
+impl Slot {
+    fn new(shard: ShardId, rules: &Rules) -> Slot {
+        Slot {
+            shard,
+            aggregate: Aggregate::new(rules.max_bytes, rules.max_count),
+            open: None,
+        }
+    }
+
+    fn is_due(&self, now: Instant, rules: &Rules) -> bool {
+        let open = self.open.as_ref();
+        open.is_some_and(|open| rules.deadline(open.since) <= now)
+    }
+
+    fn join(&mut self, record: &UserRecord, rules: &Rules) -> Option<Delivery> {
+        let open = self.open.as_mut()?;
+        let fits = match &open.alone {
+            // An aggregate takes its first record whatever the size, and would copy it for nothing.
+            Some(first) if first.bytes() > rules.max_bytes => false,
+            Some(first) => first_two(&mut self.aggregate, first, record),
+            None => push(&mut self.aggregate, record),
+        };
+        if !fits {
+            return None;
+        }
+        open.alone = None;
+        open.bytes += record.bytes();
+        let index = (self.aggregate.len() - 1) as u32;
+        Some(Delivery::new(&open.group, index))
+    }
+
+    fn finish(&mut self, stream: &Arc<str>, rules: &Rules) -> Option<Finished> {
+        let open = self.open.take()?;
+        let shard = Some(self.shard.clone());
+        let aggregate = (!self.aggregate.is_empty()).then_some(&mut self.aggregate);
+        Some(open.finish(stream, shard, aggregate, rules))
+    }
+}
+
+impl Open {
+    fn new(since: Instant, record: UserRecord, hash_key: HashKey, group: Arc<Group>) -> Open {
+        Open {
+            group,
+            hash_key,
+            since,
+            bytes: record.bytes(),
+            alone: Some(record),
+        }
+    }
+
+    fn finish(
+        self,
+        stream: &Arc<str>,
+        shard: Option<ShardId>,
+        aggregate: Option<&mut Aggregate>,
+        rules: &Rules,
+    ) -> Finished {
+        let count = aggregate.as_ref().map_or(1, |aggregate| aggregate.len());
+        let run = Run {
+            group: self.group,
+            range: 0..count as u32,
+            bytes: self.bytes,
+            epoch: 0,
+            history: Arc::new([]),
+        };
+        let (partition_key, data, content) = match self.alone {
+            Some(record) => bare(record),
+            None => (OUTER_KEY.into(), Bytes::new(), Content::Aggregate),
+        };
+        let record = KinesisRecord {
+            stream: stream.clone(),
+            data,
+            partition_key,
+            hash_key: self.hash_key,
+            content,
+            predicted: shard,
+            runs: vec![run],
+            deadline: rules.deadline(self.since),
+            expires: self.since.checked_add(rules.ttl),
+            since: self.since,
+            attempts: Vec::new(),
+            stored: Stored::No,
+        };
+        let unsealed = aggregate.map(Aggregate::finish_unsealed);
+        Finished { record, unsealed }
+    }
+}
+
+fn bare(record: UserRecord) -> (Arc<str>, Bytes, Content) {
+    let explicit_hash_key = record.given_hash_key();
+    let (partition_key, data) = record.into_parts();
+    let content = Content::Bare { explicit_hash_key };
+    (partition_key.into(), data, content)
+}
+
+/// Puts two records into an empty aggregate, or none.
+fn first_two(aggregate: &mut Aggregate, first: &UserRecord, second: &UserRecord) -> bool {
+    let fits = push(aggregate, first) && push(aggregate, second);
+    if !fits {
+        aggregate.clear();
+    }
+    fits
+}
+
+fn push(aggregate: &mut Aggregate, record: &UserRecord) -> bool {
+    aggregate.try_push(
+        record.partition_key(),
+        record.given_hash_key(),
+        record.data(),
+    )
+}
+
+/// What the KPL sends as an aggregate's partition key; the explicit hash key decides the shard.
+pub(super) const OUTER_KEY: &str = "a";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::aggregation::SubRecord;
+    use crate::model::{HashKeyRange, Shard};
+    use crate::sys::Sys;
+
+    fn halves() -> Arc<ShardMap> {
+        let middle = 1 << 127;
+        let shard = |id: &str, start: u128, end: u128| {
+            let (start, end) = (start.into(), end.into());
+            Shard::new(
+                id,
+                HashKeyRange { start, end },
+                "1".parse().expect("a number"),
+            )
+        };
+        let shards = [
+            shard("lower", 0, middle - 1),
+            shard("upper", middle, u128::MAX),
+        ];
+        Arc::new(ShardMap::new(&shards))
+    }
+
+    struct Bench {
+        aggregator: Aggregator,
+        finished: Vec<Finished>,
+        now: Instant,
+    }
+
+    impl Bench {
+        fn new(config: &ProducerConfig) -> Bench {
+            let mut bench = Bench {
+                aggregator: Aggregator::new("orders".into(), Rules::of(config)),
+                finished: Vec::new(),
+                now: Sys::real().clock.now(),
+            };
+            bench.aggregator.follow(halves(), &mut bench.finished);
+            bench
+        }
+
+        fn put(&mut self, key: u128, data: &str) {
+            let record = UserRecord::new("k", data.to_owned()).explicit_hash_key(key.into());
+            if self.aggregator.join(Some(key.into()), &record).is_none() {
+                let group = Group::new(Sys::real().clock);
+                self.aggregator
+                    .start(self.now, record, group, &mut self.finished);
+            }
+        }
+
+        /// The data of what was finished, by shard.
+        fn taken(&mut self) -> Vec<(Option<String>, Vec<String>)> {
+            let finished = self.finished.drain(..);
+            finished
+                .map(
+                    |Finished {
+                         mut record,
+                         unsealed,
+                     }| {
+                        if let Some(unsealed) = unsealed {
+                            record.data = unsealed.seal();
+                        }
+                        let texts = record.user_records().into_iter().map(text).collect();
+                        (record.predicted.map(|shard| shard.to_string()), texts)
+                    },
+                )
+                .collect()
+        }
+    }
+
+    fn text(record: SubRecord) -> String {
+        String::from_utf8_lossy(&record.data).into_owned()
+    }
+
+    fn of(shard: &str, texts: &[&str]) -> (Option<String>, Vec<String>) {
+        let texts = texts.iter().map(|text| (*text).to_owned()).collect();
+        (Some(shard.to_owned()), texts)
+    }
+
+    const UPPER: u128 = 1 << 127;
+
+    #[test]
+    fn records_gather_by_predicted_shard_until_their_deadline() {
+        let mut bench = Bench::new(&ProducerConfig::default());
+        bench.put(0, "a");
+        bench.now += Duration::from_millis(40);
+        bench.put(UPPER, "b");
+        bench.put(UPPER - 1, "c");
+        bench.put(u128::MAX, "d");
+        assert_eq!(bench.taken(), []);
+
+        let first = bench.aggregator.unwatched_deadline().expect("open");
+        assert_eq!(first, bench.now + Duration::from_millis(60));
+        assert_eq!(bench.aggregator.unwatched_deadline(), None);
+
+        let next = bench.aggregator.finish_due(first, &mut bench.finished);
+        assert_eq!(next, Some(first + Duration::from_millis(40)));
+        assert_eq!(bench.taken(), [of("lower", &["a", "c"])]);
+        let last = first + Duration::from_millis(40);
+        assert_eq!(bench.aggregator.finish_due(last, &mut bench.finished), None);
+        assert_eq!(bench.taken(), [of("upper", &["b", "d"])]);
+    }
+
+    #[test]
+    fn what_does_not_fit_starts_the_next_aggregate() {
+        let config = ProducerConfig::builder().aggregation_max_bytes(64);
+        let mut bench = Bench::new(&config.build().expect("valid"));
+        let huge = "x".repeat(100);
+        for data in ["a", "b", &huge, &huge, "c", "d"] {
+            bench.put(0, data);
+        }
+        let finished = [
+            of("lower", &["a", "b"]),
+            of("lower", &[&huge]),
+            of("lower", &[&huge]),
+        ];
+        assert_eq!(bench.taken(), finished);
+        bench.aggregator.finish_all(&mut bench.finished);
+        assert_eq!(bench.taken(), [of("lower", &["c", "d"])]);
+    }
+
+    #[test]
+    fn one_record_goes_as_it_is_and_two_as_an_aggregate() {
+        let mut bench = Bench::new(&ProducerConfig::default());
+        bench.put(5, "a");
+        bench.aggregator.finish_all(&mut bench.finished);
+        bench.put(6, "a");
+        bench.put(7, "b");
+        bench.aggregator.finish_all(&mut bench.finished);
+        let explicit_hash_key = Some(5.into());
+        let seen: Vec<_> = bench
+            .finished
+            .iter()
+            .map(|Finished { record, .. }| {
+                let KinesisRecord {
+                    content,
+                    hash_key,
+                    partition_key,
+                    ..
+                } = record;
+                (
+                    *content,
+                    hash_key.as_u128(),
+                    &**partition_key,
+                    record.runs[0].range.clone(),
+                )
+            })
+            .collect();
+        assert_eq!(
+            seen,
+            [
+                (Content::Bare { explicit_hash_key }, 5, "k", 0..1),
+                (Content::Aggregate, 6, "a", 0..2)
+            ]
+        );
+    }
+
+    #[test]
+    fn without_a_map_or_aggregation_every_record_goes_alone_and_at_once() {
+        let config = ProducerConfig::builder().aggregation(false);
+        let mut bench = Bench::new(&config.build().expect("valid"));
+        bench.put(0, "a");
+        bench.put(0, "b");
+        assert_eq!(bench.taken(), [of("lower", &["a"]), of("lower", &["b"])]);
+
+        let rules = Rules::of(&ProducerConfig::default());
+        bench.aggregator = Aggregator::new("orders".into(), rules);
+        bench.put(0, "a");
+        assert_eq!(bench.taken(), [(None, vec!["a".to_owned()])]);
+    }
+
+    #[test]
+    fn another_map_finishes_what_the_old_one_gathered() {
+        let mut bench = Bench::new(&ProducerConfig::default());
+        bench.put(0, "a");
+        bench.put(UPPER, "b");
+        bench.aggregator.follow(halves(), &mut bench.finished);
+        assert_eq!(bench.taken(), [of("lower", &["a"]), of("upper", &["b"])]);
+    }
+}

@@ -1,0 +1,171 @@
+use std::fmt;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use crate::client::Client;
+use crate::config::ProducerConfig;
+use crate::error::{Error, Result};
+use crate::model::{Operation, ShardMap};
+use crate::producer::Producer;
+use crate::producer::aggregator::Rules;
+use crate::producer::delivery::RecordResult;
+use crate::producer::front::Front;
+use crate::producer::intake::Intake;
+use crate::producer::ledger::Ledger;
+use crate::producer::pipeline::Pipeline;
+use crate::producer::report::{Callback, Reports};
+use crate::producer::shared::{Failure, Shared};
+use crate::producer::threads::Threads;
+use crate::retry::RetryPolicy;
+use crate::sys::stop::StopSource;
+
+/// Describes a [`Producer`].
+#[must_use = "a builder does nothing until `start`"]
+pub struct ProducerBuilder {
+    client: Client,
+    stream: Option<Arc<str>>,
+    config: ProducerConfig,
+    fail_on_error: bool,
+    on_delivery: Option<Callback>,
+}
+
+impl ProducerBuilder {
+    pub(super) fn new(client: Client) -> ProducerBuilder {
+        ProducerBuilder {
+            client,
+            stream: None,
+            config: ProducerConfig::default(),
+            fail_on_error: false,
+            on_delivery: None,
+        }
+    }
+
+    /// Sets the stream of records that name none.
+    pub fn stream(mut self, default: impl Into<String>) -> ProducerBuilder {
+        self.stream = Some(default.into().into());
+        self
+    }
+
+    /// Sets everything that is data. Default: [`ProducerConfig::default`].
+    pub fn config(mut self, config: ProducerConfig) -> ProducerBuilder {
+        self.config = config;
+        self
+    }
+
+    /// Makes `put`, `flush` and `close` return the error of the first record that was not delivered.
+    ///
+    /// From then on each of them does. Default: false. Flink's `setFailOnError`.
+    pub fn fail_on_error(mut self, yes: bool) -> ProducerBuilder {
+        self.fail_on_error = yes;
+        self
+    }
+
+    /// Has every result reported, one after the other, on a thread of its own.
+    ///
+    /// A record's room is given back after its report: be quick, and do not wait for room in it. A
+    /// panic is logged, and the next result reported all the same.
+    pub fn on_delivery(mut self, report: impl Fn(&RecordResult) + Send + 'static) -> Self {
+        self.on_delivery = Some(Box::new(report));
+        self
+    }
+
+    /// Lists the default stream's shards and starts the producer's threads.
+    ///
+    /// Without the right to list shards it works all the same, but does not aggregate.
+    ///
+    /// # Errors
+    /// The stream does not exist, the service cannot be reached, there are no credentials: whatever
+    /// ListShards says. `Thread`: the operating system has no thread left.
+    pub fn start(self) -> Result<Producer> {
+        let sys = self.client.sys().clone();
+        let began = sys.clock.now();
+        let map = match &self.stream {
+            Some(stream) => first_map(&self.client, stream)?,
+            None => None,
+        };
+        let mut pipeline = Pipeline::new(&self.config, sys.rng("producer"));
+        let (shared, stop) = (Arc::new(self.shared()), StopSource::new());
+        shared.know(&mut pipeline, map, began);
+        let threads = Threads::start(
+            shared.clone(),
+            &self.client,
+            pipeline,
+            stop.stop(),
+            self.on_delivery,
+        )?;
+        Ok(Producer {
+            shared,
+            stop,
+            threads: Mutex::new(Some(threads)),
+        })
+    }
+
+    fn shared(&self) -> Shared {
+        let (config, clock) = (self.config.clone(), self.client.sys().clock.clone());
+        let (rules, ledger) = (Rules::of(&config), Arc::new(Ledger::default()));
+        Shared {
+            front: Front::new(self.stream.clone(), rules, clock.clone(), ledger.clone()),
+            intake: Intake::new(config.queue_limit, config.queue_limit_bytes),
+            failure: Failure::new(self.fail_on_error),
+            counters: Default::default(),
+            reports: self.on_delivery.as_ref().map(|_| Reports::new()),
+            config,
+            clock,
+            ledger,
+        }
+    }
+}
+
+impl Shared {
+    /// Starts with a map of the default stream.
+    fn know(&self, pipeline: &mut Pipeline, map: Option<Arc<ShardMap>>, began: Instant) {
+        let Some(stream) = self.front.stream(None) else {
+            return;
+        };
+        pipeline.learn(&stream.name, map.clone(), began);
+        map.into_iter().for_each(|map| stream.follow(map));
+    }
+}
+
+impl fmt::Debug for ProducerBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ProducerBuilder")
+            .field("client", &self.client)
+            .field("stream", &self.stream)
+            .field("config", &self.config)
+            .field("fail_on_error", &self.fail_on_error)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Lists a stream's shards; `None` without the right to.
+fn first_map(client: &Client, stream: &str) -> Result<Option<Arc<ShardMap>>> {
+    let policy = impatient(client.policy(Operation::ListShards));
+    match client
+        .with_retry(Operation::ListShards, policy)
+        .list_shards(stream)
+    {
+        Ok(shards) => Ok(Some(Arc::new(ShardMap::new(&shards)))),
+        Err(error) if is_denied(&error) => {
+            log::warn!("{error}; records for {stream} are not aggregated");
+            Ok(None)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// A wrong endpoint has to be said within seconds.
+fn impatient(policy: &RetryPolicy) -> RetryPolicy {
+    RetryPolicy {
+        max_retries: Some(policy.max_retries.unwrap_or(RETRIES_MAX).min(RETRIES_MAX)),
+        backoff_max: policy.backoff_max.min(BACKOFF_MAX),
+        ..policy.clone()
+    }
+}
+
+fn is_denied(error: &Error) -> bool {
+    matches!(error.code(), "AccessDenied" | "AccessDeniedException")
+}
+
+const RETRIES_MAX: u32 = 2;
+const BACKOFF_MAX: Duration = Duration::from_millis(1_000);

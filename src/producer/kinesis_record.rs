@@ -1,0 +1,251 @@
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+
+use crate::aggregation::{DecodeLimits, SubRecord, Unsealed, decode_readable};
+use crate::client::PutRecordsEntry;
+use crate::error::Error;
+use crate::model::{HashKey, ShardId};
+use crate::producer::delivery::{Attempt, Stored};
+use crate::producer::group::Group;
+use crate::producer::record::UserRecord;
+
+/// A Kinesis record on its way: one user record as it is, or an aggregate of several.
+///
+/// Holds the only copy of its user records; [`KinesisRecord::take_apart`] gets them back out.
+pub(super) struct KinesisRecord {
+    pub stream: Arc<str>,
+    pub data: Bytes,
+    pub partition_key: Arc<str>,
+    pub hash_key: HashKey,
+    pub content: Content,
+    pub predicted: Option<ShardId>,
+    /// Whose results these are, in the order of the user records.
+    pub runs: Vec<Run>,
+    /// When it should be sent, in good company or not.
+    pub deadline: Instant,
+    /// When it is given up; `None` for never.
+    pub expires: Option<Instant>,
+    /// When its last attempt ended, or when it was put.
+    pub since: Instant,
+    /// Attempts since its user records came together.
+    pub attempts: Vec<Attempt>,
+    pub stored: Stored,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Content {
+    Aggregate,
+    /// The explicit hash key is the one that the user gave, if any.
+    Bare {
+        explicit_hash_key: Option<HashKey>,
+    },
+}
+
+/// Neighbours in one group that are also neighbours in a Kinesis record.
+#[derive(Clone)]
+pub(super) struct Run {
+    pub group: Arc<Group>,
+    pub range: Range<u32>,
+    /// Of keys and data, as the intake counts them.
+    pub bytes: usize,
+    /// The ledger's epoch.
+    pub epoch: u64,
+    /// Attempts before the records came into this Kinesis record.
+    pub history: Arc<[Attempt]>,
+}
+
+/// A Kinesis record as it comes from the caller's thread: perhaps without its checksum.
+pub(super) struct Finished {
+    pub record: KinesisRecord,
+    /// Becomes the record's data.
+    pub unsealed: Option<Unsealed>,
+}
+
+impl KinesisRecord {
+    /// What the service counts against its limits.
+    pub fn bytes(&self) -> usize {
+        self.data.len() + self.partition_key.len()
+    }
+
+    pub fn is_aggregate(&self) -> bool {
+        self.content == Content::Aggregate
+    }
+
+    pub fn is_expired(&self, now: Instant) -> bool {
+        self.expires.is_some_and(|expires| expires <= now)
+    }
+
+    pub fn entry(&self) -> PutRecordsEntry {
+        PutRecordsEntry {
+            data: self.data.clone(),
+            partition_key: self.partition_key.clone(),
+            explicit_hash_key: Some(self.hash_key),
+        }
+    }
+
+    pub fn note(&mut self, attempt: Attempt, ended: Instant) {
+        self.attempts.push(attempt);
+        self.since = ended;
+    }
+
+    /// Turns its last attempt, which stored it, into one that did not help.
+    pub fn blame(&mut self, error: Error) {
+        self.stored = Stored::Possibly;
+        if let Some(last) = self.attempts.last_mut() {
+            last.error = Some(error);
+        }
+    }
+
+    /// Its user records in order; an aggregate's data are slices of its own.
+    pub fn user_records(&self) -> Vec<SubRecord> {
+        if let Content::Bare { explicit_hash_key } = self.content {
+            let mut record = SubRecord::new(self.partition_key.clone(), self.data.clone());
+            record.explicit_hash_key = explicit_hash_key;
+            return vec![record];
+        }
+        let decoded = decode_readable(&self.data, &OUR_OWN);
+        let decoded = decoded.ok().flatten();
+        decoded
+            .expect("an aggregate of our own can be read")
+            .records
+    }
+
+    /// Its user records as they were put, for the default stream or for the one they named.
+    pub fn take_apart(&self, default_stream: Option<&str>) -> Vec<UserRecord> {
+        let elsewhere = default_stream != Some(&*self.stream);
+        let whole = |record: SubRecord| {
+            let whole = UserRecord::new(&*record.partition_key, record.data);
+            let whole = match record.explicit_hash_key {
+                Some(key) => whole.explicit_hash_key(key),
+                None => whole,
+            };
+            match elsewhere {
+                true => whole.stream(self.stream.clone()),
+                false => whole,
+            }
+        };
+        self.user_records().into_iter().map(whole).collect()
+    }
+}
+
+impl Run {
+    /// How many records it has.
+    pub fn len(&self) -> u32 {
+        self.range.end - self.range.start
+    }
+
+    /// All its attempts, these last ones included.
+    pub fn attempts(&self, last: &[Attempt]) -> Arc<[Attempt]> {
+        self.history.iter().chain(last).cloned().collect()
+    }
+}
+
+/// `from` and a time later; for ever is a year, so that instants stay within their bounds.
+pub(super) fn later(from: Instant, time: Duration) -> Instant {
+    from.checked_add(time.min(FOR_EVER)).unwrap_or(from)
+}
+
+const FOR_EVER: Duration = Duration::from_secs(365 * 24 * 3600);
+
+/// What we made ourselves may be as large as it was made.
+const OUR_OWN: DecodeLimits = DecodeLimits {
+    max_bytes: usize::MAX,
+    max_records: usize::MAX,
+    max_table_entries: usize::MAX,
+};
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use crate::aggregation::encode;
+    use crate::model::{HashKeyRange, Shard, ShardMap};
+    use crate::sys::Sys;
+
+    /// A map of shards that are all open, by name, start and end.
+    pub fn map_of(shards: &[(&str, u128, u128)]) -> ShardMap {
+        let shards: Vec<_> = shards
+            .iter()
+            .map(|&(id, start, end)| {
+                let (start, end) = (start.into(), end.into());
+                Shard::new(
+                    id,
+                    HashKeyRange { start, end },
+                    "1".parse().expect("a number"),
+                )
+            })
+            .collect();
+        ShardMap::new(&shards)
+    }
+
+    /// One user record on its way, put just now, with a minute to live.
+    pub fn bare(now: Instant, partition_key: &str, data: &[u8]) -> KinesisRecord {
+        let run = Run {
+            group: Arc::new(Group::new(Sys::real().clock)),
+            range: 0..1,
+            bytes: partition_key.len() + data.len(),
+            epoch: 0,
+            history: Arc::new([]),
+        };
+        KinesisRecord {
+            stream: "orders".into(),
+            data: Bytes::copy_from_slice(data),
+            partition_key: partition_key.into(),
+            hash_key: HashKey::of_partition_key(partition_key),
+            content: Content::Bare {
+                explicit_hash_key: None,
+            },
+            predicted: None,
+            runs: vec![run],
+            deadline: now,
+            expires: Some(now + Duration::from_secs(60)),
+            since: now,
+            attempts: Vec::new(),
+            stored: Stored::No,
+        }
+    }
+
+    /// An aggregate of records at these hash keys, each of which has its hash key as its data.
+    pub fn aggregate(now: Instant, keys: &[u128]) -> KinesisRecord {
+        let records: Vec<_> = keys
+            .iter()
+            .map(|&key| {
+                let mut record = SubRecord::new("k", key.to_string());
+                record.explicit_hash_key = Some(key.into());
+                record
+            })
+            .collect();
+        let mut record = bare(now, "a", b"");
+        record.data = encode(&records);
+        record.hash_key = keys[0].into();
+        record.content = Content::Aggregate;
+        record.runs[0].range = 0..keys.len() as u32;
+        record.runs[0].bytes = records.iter().map(|one| 1 + one.data.len()).sum();
+        record
+    }
+
+    pub fn texts(record: &KinesisRecord) -> Vec<String> {
+        let records = record.user_records().into_iter();
+        records
+            .map(|record| String::from_utf8_lossy(&record.data).into_owned())
+            .collect()
+    }
+
+    #[test]
+    fn user_records_come_back_as_they_were_put() {
+        let now = Sys::real().clock.now();
+        let one = UserRecord::new("k", "1").explicit_hash_key(1.into());
+        let two = UserRecord::new("k", "2").explicit_hash_key(2.into());
+        let record = aggregate(now, &[1, 2]);
+        assert_eq!(record.take_apart(Some("orders")), [one.clone(), two]);
+        let elsewhere = record.take_apart(Some("other"));
+        assert_eq!(elsewhere[0], one.stream("orders"));
+        let bare = bare(now, "k", b"data");
+        assert_eq!(
+            bare.take_apart(Some("orders")),
+            [UserRecord::new("k", "data")]
+        );
+    }
+}

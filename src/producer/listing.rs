@@ -1,0 +1,134 @@
+use std::time::{Duration, Instant};
+
+/// When one stream's shards are to be listed, and how old the last list is.
+///
+/// The old map stays in use meanwhile.
+pub(super) struct Listing {
+    state: State,
+    /// When the call began whose answer is the current map.
+    listed_at: Option<Instant>,
+    not_before: Option<Instant>,
+    backoff: Duration,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Idle,
+    UnderWay,
+    Wanted(Instant),
+}
+
+impl Listing {
+    /// Of a stream whose map was listed by a call that began at this time, or not at all.
+    pub fn new(listed_at: Option<Instant>) -> Listing {
+        Listing {
+            state: State::Idle,
+            listed_at,
+            not_before: None,
+            backoff: BACKOFF_MIN,
+        }
+    }
+
+    /// Asks for a new list, as soon as the last failure allows.
+    pub fn want(&mut self, now: Instant) {
+        if self.state == State::Idle {
+            let at = self.not_before.map_or(now, |at| at.max(now));
+            self.state = State::Wanted(at);
+        }
+    }
+
+    /// Asks for a new list if what happened at this time is news to the current one.
+    pub fn want_if_older(&mut self, than: Instant, now: Instant) {
+        if !self.knows_of(than) {
+            self.want(now);
+        }
+    }
+
+    /// Says whether the current list was asked for at this time or later.
+    pub fn knows_of(&self, time: Instant) -> bool {
+        self.listed_at.is_some_and(|listed_at| listed_at >= time)
+    }
+
+    /// Says whether to list now; from then on it is under way.
+    pub fn begin(&mut self, now: Instant) -> bool {
+        let due = matches!(self.state, State::Wanted(at) if at <= now);
+        if due {
+            self.state = State::UnderWay;
+        }
+        due
+    }
+
+    pub fn is_under_way(&self) -> bool {
+        self.state == State::UnderWay
+    }
+
+    pub fn next_deadline(&self) -> Option<Instant> {
+        match self.state {
+            State::Wanted(at) => Some(at),
+            State::Idle | State::UnderWay => None,
+        }
+    }
+
+    pub fn succeeded(&mut self, began: Instant, ended: Instant) {
+        *self = Listing::new(Some(began));
+        // A list that still lacks a new shard must not be asked for over and over.
+        self.not_before = ended.checked_add(PAUSE);
+    }
+
+    /// Gives how long the next one will be put off.
+    pub fn failed(&mut self, now: Instant) -> Duration {
+        let pause = self.backoff;
+        self.state = State::Idle;
+        self.not_before = now.checked_add(pause);
+        self.backoff = (pause * 3 / 2).min(BACKOFF_MAX);
+        pause
+    }
+}
+
+/// The KPL's, for its shard map: grows by half each time.
+const BACKOFF_MIN: Duration = Duration::from_millis(1_000);
+const BACKOFF_MAX: Duration = Duration::from_millis(30_000);
+
+/// Between two lists of one stream that succeed.
+const PAUSE: Duration = Duration::from_millis(100);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sys::Sys;
+
+    #[test]
+    fn failures_are_followed_by_longer_and_longer_pauses() {
+        let now = Sys::real().clock.now();
+        let mut listing = Listing::new(None);
+        let mut pauses = Vec::new();
+        for _ in 0..11 {
+            pauses.push(listing.failed(now).as_millis());
+        }
+        assert_eq!(
+            pauses,
+            [
+                1000, 1500, 2250, 3375, 5062, 7593, 11390, 17085, 25628, 30000, 30000
+            ]
+        );
+        listing.want(now);
+        let at = now + Duration::from_secs(30);
+        assert_eq!(listing.next_deadline(), Some(at));
+        assert!(!listing.begin(at - Duration::from_nanos(1)) && listing.begin(at));
+        assert!(!listing.begin(at) && listing.next_deadline().is_none());
+    }
+
+    #[test]
+    fn old_evidence_asks_for_nothing() {
+        let began = Sys::real().clock.now();
+        let later = began + Duration::from_secs(1);
+        let mut listing = Listing::new(Some(began));
+        listing.want_if_older(began, later);
+        assert_eq!(listing.next_deadline(), None);
+        listing.want_if_older(later, later);
+        assert_eq!(listing.next_deadline(), Some(later));
+        assert!(listing.begin(later));
+        listing.succeeded(later, later);
+        assert!(listing.knows_of(later) && !listing.knows_of(later + PAUSE));
+    }
+}

@@ -1,0 +1,254 @@
+//! Writes user records to streams: aggregated, batched, retried, each with its own result.
+//!
+//! ```text
+//!  Producer::put ─► intake ─► aggregator ─► shelf ─► collector ─► sender ─► http ─► outcome ─┐
+//!  (any thread: room, lock, copy)    │       └────── pipeline thread ─────┘  (pool)          │
+//!                    │                                                                       ▼
+//!                room given back ◄── group settled ◄── retrier: in its place, again, or given up
+//! ```
+//!
+//! A record is copied into the open aggregate of its shard in the caller's thread; only finished
+//! Kinesis records cross threads. All records of an aggregate share one result, a group.
+
+mod aggregator;
+mod builder;
+mod collector;
+mod delivery;
+mod front;
+mod group;
+mod intake;
+mod job;
+mod kinesis_record;
+mod ledger;
+mod listing;
+mod metrics;
+mod pipeline;
+mod placement;
+mod record;
+mod report;
+mod retrier;
+mod shared;
+mod stream_state;
+mod threads;
+mod wake;
+
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use crate::client::Client;
+use crate::error::{Error, ErrorKind, Result};
+use shared::Shared;
+use threads::Threads;
+
+use crate::sys::stop::StopSource;
+
+pub use builder::ProducerBuilder;
+pub use delivery::{Attempt, Delivered, Delivery, RecordResult, Stored, Undelivered};
+pub use metrics::ProducerMetrics;
+pub use record::{PutError, UserRecord};
+
+/// Aggregates, batches and retries user records. Share it by reference between threads.
+///
+/// At least once: a record whose confirmation was lost is put again, and may then be in the stream
+/// twice. Records of one partition key may change places when calls fail or run side by side.
+///
+/// ```
+/// # fn main() -> kinesis_blocking::Result<()> {
+/// use kinesis_blocking::fake::FakeKinesis;
+/// use kinesis_blocking::{Producer, UserRecord};
+///
+/// // Against AWS: `Client::builder().region("us-east-1").build()?`
+/// let client = FakeKinesis::new().with_stream("orders", 2).client();
+/// let producer = Producer::builder(client).stream("orders").start()?;
+///
+/// let delivery = producer.put(UserRecord::new("customer-7", "order 1"))?;
+/// producer.flush()?;
+/// println!("stored in {}", delivery.wait()?.shard_id);
+/// producer.close()?;
+/// # Ok(())
+/// # }
+/// ```
+pub struct Producer {
+    shared: Arc<Shared>,
+    stop: StopSource,
+    /// `None` once they were waited for.
+    threads: Mutex<Option<Threads>>,
+}
+
+/// How long a `put` may wait for room.
+#[derive(Clone, Copy)]
+enum Patience {
+    For(Duration),
+    Forever,
+    None,
+}
+
+impl Producer {
+    /// Starts the description of a producer.
+    pub fn builder(client: Client) -> ProducerBuilder {
+        ProducerBuilder::new(client)
+    }
+
+    /// Takes a record in; blocks while the queue limit is reached.
+    ///
+    /// # Errors
+    /// The record comes back. `InvalidRecord`, `RecordTooLarge`: the service would refuse it.
+    /// `Closed`: the producer was closed. With [`ProducerBuilder::fail_on_error`], the error of the
+    /// first record that was not delivered.
+    pub fn put(&self, record: UserRecord) -> Result<Delivery, PutError> {
+        self.put_with(record, Patience::Forever)
+    }
+
+    /// Takes a record in; blocks while the queue limit is reached, but no longer than `timeout`.
+    ///
+    /// # Errors
+    /// As [`Producer::put`], and `Full` when the time is up.
+    pub fn put_timeout(&self, record: UserRecord, timeout: Duration) -> Result<Delivery, PutError> {
+        self.put_with(record, Patience::For(timeout))
+    }
+
+    /// Takes a record in if there is room. Does not block.
+    ///
+    /// # Errors
+    /// As [`Producer::put`], and `Full` if there is no room: see [`PutError::is_full`].
+    pub fn try_put(&self, record: UserRecord) -> Result<Delivery, PutError> {
+        self.put_with(record, Patience::None)
+    }
+
+    /// Sends what is buffered at once, and blocks until all that was taken in before is settled.
+    ///
+    /// That is at most the time to live and one request timeout. What other threads put meanwhile is
+    /// not waited for.
+    ///
+    /// # Errors
+    /// With [`ProducerBuilder::fail_on_error`], the error of the first record that was not delivered.
+    pub fn flush(&self) -> Result<()> {
+        self.flush_within(None);
+        self.shared.failure.check()
+    }
+
+    /// As [`Producer::flush`], but no longer than `timeout`; gives how many records are not settled.
+    ///
+    /// # Errors
+    /// As [`Producer::flush`].
+    pub fn flush_timeout(&self, timeout: Duration) -> Result<usize> {
+        let left = self.flush_within(Some(timeout));
+        self.shared.failure.check().map(|()| left)
+    }
+
+    /// Counts the records that are taken in and not yet settled.
+    pub fn outstanding(&self) -> usize {
+        self.shared.intake.records()
+    }
+
+    /// Returns what the producer has done so far.
+    pub fn metrics(&self) -> ProducerMetrics {
+        self.shared.counters.snapshot(self.outstanding())
+    }
+
+    /// Takes nothing in any more, flushes, then stops every thread and waits for it.
+    ///
+    /// Takes a reference, so that the threads that put learn of it from their next `put`.
+    ///
+    /// # Errors
+    /// With [`ProducerBuilder::fail_on_error`], the error of the first record that was not delivered.
+    /// `Thread`: a thread of the producer died, which is a bug.
+    pub fn close(&self) -> Result<()> {
+        self.close_within(None).map(|_| ())
+    }
+
+    /// As [`Producer::close`], but flushes no longer than `timeout`; gives how many records it gave up.
+    ///
+    /// Those settle as `Closed`. A call under way is waited for, up to the client's request timeout.
+    ///
+    /// # Errors
+    /// As [`Producer::close`].
+    pub fn close_timeout(&self, timeout: Duration) -> Result<usize> {
+        self.close_within(Some(timeout))
+    }
+
+    fn put_with(&self, record: UserRecord, patience: Patience) -> Result<Delivery, PutError> {
+        let Some(stream) = self.shared.front.stream(record.stream_name()) else {
+            return Err(PutError::new(record, no_stream(), None));
+        };
+        if let Err(error) = self.admit(&record, patience) {
+            return Err(PutError::new(record, error, Some(&stream.name)));
+        }
+        let bytes = record.bytes();
+        stream.put(record).map_err(|(record, error)| {
+            self.shared.intake.give_back(1, bytes);
+            PutError::new(record, error, Some(&stream.name))
+        })
+    }
+
+    /// Lets a record in that is as it should be, once there is room.
+    fn admit(&self, record: &UserRecord, patience: Patience) -> Result<()> {
+        let shared = &*self.shared;
+        shared.failure.check()?;
+        record.check(shared.config.max_user_record_bytes)?;
+        if shared.front.is_closed() {
+            return Err(Error::new(ErrorKind::Closed));
+        }
+        let bytes = record.bytes();
+        let Err(full) = shared.intake.try_take(bytes) else {
+            return Ok(());
+        };
+        let timer = match patience {
+            Patience::None => return Err(full),
+            Patience::For(time) => shared.clock.after(Some(time)),
+            Patience::Forever => shared.clock.after(None),
+        };
+        shared.intake.take(bytes, &timer, &self.stop.stop())
+    }
+
+    /// Gives how many records are left when the time is up.
+    fn flush_within(&self, timeout: Option<Duration>) -> usize {
+        let timer = self.shared.clock.after(timeout);
+        self.shared.front.flush();
+        let epoch = self.shared.ledger.end_epoch();
+        self.shared.ledger.wait(epoch, &timer, &self.stop.stop())
+    }
+
+    fn close_within(&self, timeout: Option<Duration>) -> Result<usize> {
+        self.shared.front.close();
+        let left = self.flush_within(timeout);
+        self.stop.signal();
+        let mut threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
+        let joined = threads.take().map_or(Ok(()), Threads::join);
+        joined
+            .and_then(|()| self.shared.failure.check())
+            .map(|()| left)
+    }
+}
+
+impl Drop for Producer {
+    /// Gives up what is outstanding and returns at once. The threads end by themselves.
+    ///
+    /// Records settle as `Closed`; what was under way is [`Stored::Possibly`]. Close the producer to
+    /// have them delivered.
+    fn drop(&mut self) {
+        let left = self.outstanding();
+        if left > 0 && !self.stop.stop().is_stopped() {
+            log::warn!(
+                "a producer was dropped with {left} records outstanding; close it to have them delivered"
+            );
+        }
+        self.stop.signal();
+    }
+}
+
+impl fmt::Debug for Producer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Producer")
+            .field("stream", &self.shared.front.default_stream())
+            .field("outstanding", &self.outstanding())
+            .finish_non_exhaustive()
+    }
+}
+
+fn no_stream() -> Error {
+    Error::new(ErrorKind::InvalidRecord {
+        reason: "the record names no stream and the producer has no default".to_owned(),
+    })
+}

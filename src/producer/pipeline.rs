@@ -1,0 +1,394 @@
+//! Everything between the shelf and the calls, and back: one value with one owner.
+//!
+//! Pure: time is an argument, jobs are handed out and their outcomes handed in, and what is to be
+//! done to the world outside waits in [`Effects`]. A test drives it by hand.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::aggregation::seal_all;
+use crate::client::{EntryError, PutRecordOutput, PutRecordsOutput};
+use crate::config::ProducerConfig;
+use crate::error::{Error, Result};
+use crate::model::{Shard, ShardMap};
+use crate::producer::aggregator::Rules;
+use crate::producer::delivery::Stored;
+use crate::producer::job::{Answer, Job, Outcome, Span};
+use crate::producer::kinesis_record::{Finished, KinesisRecord, later};
+use crate::producer::listing::Listing;
+use crate::producer::placement::{Placement, earlier, is_outdated, regroup};
+use crate::producer::retrier::{
+    Retrier, blames_one_record, entry_error, stored_despite, told, wrong_shard,
+};
+use crate::producer::stream_state::{StreamState, Unplaced};
+use crate::sys::rng::Rng;
+
+pub(super) struct Pipeline {
+    config: ProducerConfig,
+    rules: Rules,
+    streams: HashMap<Arc<str>, StreamState>,
+    /// Streams whose shards are to be listed.
+    listings: VecDeque<Arc<str>>,
+    /// Calls that wait for a sender.
+    ready: VecDeque<Batch>,
+    /// Calls that a sender makes.
+    in_flight: HashMap<u64, Batch>,
+    last_id: u64,
+    retrier: Retrier,
+    effects: Effects,
+}
+
+struct Batch {
+    stream: Arc<str>,
+    records: Vec<KinesisRecord>,
+}
+
+/// What is to be done outside.
+#[derive(Default)]
+pub(super) struct Effects {
+    pub settled: Vec<Settlement>,
+    pub maps: Vec<(Arc<str>, Arc<ShardMap>)>,
+}
+
+/// A record at its end; whether a failed one may be stored, it knows itself.
+pub(super) struct Settlement {
+    pub record: KinesisRecord,
+    pub result: Result<PutRecordOutput>,
+}
+
+impl Pipeline {
+    pub fn new(config: &ProducerConfig, rng: Rng) -> Pipeline {
+        Pipeline {
+            config: config.clone(),
+            rules: Rules::of(config),
+            streams: HashMap::new(),
+            listings: VecDeque::new(),
+            ready: VecDeque::new(),
+            in_flight: HashMap::new(),
+            last_id: 0,
+            retrier: Retrier::new(config, rng),
+            effects: Effects::default(),
+        }
+    }
+
+    /// Knows a stream's shards from the start; `None` if it may not list them.
+    pub fn learn(&mut self, stream: &Arc<str>, map: Option<Arc<ShardMap>>, began: Instant) {
+        let known = self.stream(stream);
+        known.listing = Listing::new(map.is_some().then_some(began));
+        known.degraded = map.is_none();
+        known.map = map;
+    }
+
+    /// Takes in what the callers finished.
+    pub fn accept(&mut self, now: Instant, finished: Vec<Finished>) {
+        let mut records = Vec::with_capacity(finished.len());
+        let (mut unsealed, mut places) = (Vec::new(), Vec::new());
+        for one in finished {
+            places.extend(one.unsealed.is_some().then_some(records.len()));
+            unsealed.extend(one.unsealed);
+            records.push(one.record);
+        }
+        for (place, data) in places.into_iter().zip(seal_all(unsealed)) {
+            records[place].data = data;
+        }
+        let company = later(now, self.company_time());
+        for mut record in records {
+            record.deadline = record.deadline.max(company);
+            self.route(now, record);
+        }
+    }
+
+    /// Sends what was gathered without waiting for more.
+    pub fn flush(&mut self) {
+        for (name, stream) in &mut self.streams {
+            let records = stream.collector.take();
+            self.ready
+                .extend(records.map(|records| Batch::new(name, records)));
+        }
+    }
+
+    /// Does what is due.
+    pub fn tick(&mut self, now: Instant) {
+        for mut record in self.retrier.take_due(now) {
+            record.deadline = now;
+            self.route(now, record);
+        }
+        for (name, stream) in &mut self.streams {
+            let due = stream.collector.take_due(now);
+            self.ready
+                .extend(due.map(|records| Batch::new(name, records)));
+            if stream.listing.begin(now) {
+                self.listings.push_back(name.clone());
+            }
+        }
+        self.give_up_unplaced(now);
+    }
+
+    /// Gives the next job for a sender that has nothing to do.
+    pub fn next_job(&mut self, now: Instant) -> Option<Job> {
+        if let Some(stream) = self.listings.pop_front() {
+            return Some(Job::List { stream });
+        }
+        loop {
+            let batch = self.ready.pop_front()?;
+            if let Some(job) = self.launch(now, batch) {
+                return Some(job);
+            }
+        }
+    }
+
+    pub fn on_outcome(&mut self, now: Instant, outcome: Outcome) {
+        let Outcome { span, answer } = outcome;
+        match answer {
+            Answer::Listed { stream, shards } => self.on_listed(now, &stream, span, shards),
+            Answer::Put { id, output } => {
+                let batch = self.in_flight.remove(&id);
+                batch.into_iter().for_each(|batch| match &output {
+                    Ok(output) => self.on_answered(now, batch, span, output),
+                    Err(error) => self.on_failed(now, batch, span, error),
+                });
+            }
+        }
+    }
+
+    /// When to come back if nothing happens before.
+    pub fn next_deadline(&self) -> Option<Instant> {
+        let streams = self.streams.values().filter_map(StreamState::next_deadline);
+        earlier(streams.min(), self.retrier.next_deadline())
+    }
+
+    pub fn take_effects(&mut self) -> Effects {
+        std::mem::take(&mut self.effects)
+    }
+
+    /// Settles everything with an error, what is under way as possibly stored.
+    pub fn abandon(&mut self, error: &Error) {
+        for batch in std::mem::take(&mut self.in_flight).into_values() {
+            for mut record in batch.records {
+                record.stored = Stored::Possibly;
+                self.settle(record, Err(error.clone()));
+            }
+        }
+        let mut records = self.retrier.take_all();
+        records.extend(self.ready.drain(..).flat_map(|batch| batch.records));
+        for stream in self.streams.values_mut() {
+            records.extend(stream.collector.take().into_iter().flatten());
+            records.extend(stream.unplaced.drain(..).map(|unplaced| unplaced.record));
+        }
+        for record in records {
+            self.settle(record, Err(error.clone()));
+        }
+    }
+
+    fn stream(&mut self, name: &Arc<str>) -> &mut StreamState {
+        if !self.streams.contains_key(name) {
+            let stream = StreamState::new(&self.config);
+            self.streams.insert(name.clone(), stream);
+        }
+        self.streams
+            .get_mut(name)
+            .expect("it is there or was put there")
+    }
+
+    fn map_of(&self, name: &Arc<str>) -> Option<Arc<ShardMap>> {
+        self.streams.get(name)?.map.clone()
+    }
+
+    fn route(&mut self, now: Instant, record: KinesisRecord) {
+        let name = record.stream.clone();
+        let (stream, mut full) = (self.stream(&name), Vec::new());
+        if stream.map.is_none() {
+            stream.listing.want(now);
+        }
+        stream.collector.add(record, &mut full);
+        let full = full.into_iter().map(|records| Batch::new(&name, records));
+        self.ready.extend(full);
+    }
+
+    /// Makes a call of a batch, without what has expired or was made for shards that have closed.
+    fn launch(&mut self, now: Instant, batch: Batch) -> Option<Job> {
+        let Batch { stream, records } = batch;
+        let map = self.map_of(&stream);
+        let (expired, records): (Vec<_>, Vec<_>) = records
+            .into_iter()
+            .partition(|record| record.is_expired(now));
+        self.expire(now, expired);
+        let (outdated, records): (Vec<_>, Vec<_>) = records
+            .into_iter()
+            .partition(|record| is_outdated(record, map.as_deref()));
+        self.regroup(now, outdated, map.as_deref());
+        if records.is_empty() {
+            return None;
+        }
+        self.last_id += 1;
+        let (id, entries) = (
+            self.last_id,
+            records.iter().map(KinesisRecord::entry).collect(),
+        );
+        self.in_flight.insert(id, Batch::new(&stream, records));
+        Some(Job::Put {
+            id,
+            stream,
+            entries,
+        })
+    }
+
+    fn on_answered(&mut self, now: Instant, batch: Batch, span: Span, output: &PutRecordsOutput) {
+        let mut again = Vec::new();
+        for (mut record, result) in batch.records.into_iter().zip(&output.records) {
+            match result {
+                Ok(output) => self.on_stored(now, record, span, output.clone()),
+                Err(EntryError { code, message }) => {
+                    let (code, message) = (code.clone(), message.clone());
+                    let error = entry_error(&batch.stream, EntryError { code, message });
+                    record.note(span.attempt(record.since, Some(error.clone())), span.ended);
+                    match self.retrier.allows(&error) {
+                        true => again.push(record),
+                        false => self.fail(now, record, error),
+                    }
+                }
+            }
+        }
+        self.again(now, again);
+    }
+
+    fn on_stored(
+        &mut self,
+        now: Instant,
+        mut record: KinesisRecord,
+        span: Span,
+        output: PutRecordOutput,
+    ) {
+        record.note(span.attempt(record.since, None), span.ended);
+        let name = record.stream.clone();
+        let listing = &mut self.stream(&name).listing;
+        let foreseen = record.predicted.as_ref() == Some(&output.shard_id);
+        if record.predicted.is_some() && !foreseen {
+            listing.want_if_older(span.began, now);
+        }
+        let is_newest = listing.knows_of(span.ended);
+        self.place(now, Unplaced { record, output }, is_newest);
+    }
+
+    /// Settles a stored record, puts it again, or keeps it for a map that was listed later than it was stored.
+    fn place(&mut self, now: Instant, unplaced: Unplaced, is_newest: bool) {
+        let Unplaced { mut record, output } = unplaced;
+        let (name, shard) = (record.stream.clone(), &output.shard_id);
+        let map = self.map_of(&name);
+        match Placement::of(&record, shard, map.as_deref()) {
+            Placement::InPlace => self.settle(record, Ok(output)),
+            Placement::Misplaced if is_newest || is_outdated(&record, map.as_deref()) => {
+                record.blame(wrong_shard(&name, shard));
+                self.regroup(now, vec![record], map.as_deref());
+            }
+            Placement::Misplaced | Placement::Unknown => {
+                let stream = self.stream(&name);
+                stream.listing.want(now);
+                stream.unplaced.push(Unplaced { record, output });
+            }
+        }
+    }
+
+    fn on_failed(&mut self, now: Instant, batch: Batch, span: Span, error: &Error) {
+        let Batch {
+            stream,
+            mut records,
+        } = batch;
+        for record in &mut records {
+            record.note(span.attempt(record.since, Some(error.clone())), span.ended);
+            if stored_despite(error) == Stored::Possibly {
+                record.stored = Stored::Possibly;
+            }
+        }
+        if self.retrier.allows(error) {
+            self.again(now, records);
+        } else if records.len() > 1 && blames_one_record(error) {
+            let half = records.split_off(records.len() / 2);
+            self.ready.push_front(Batch::new(&stream, half));
+            self.ready.push_front(Batch::new(&stream, records));
+        } else {
+            records
+                .into_iter()
+                .for_each(|record| self.fail(now, record, error.clone()));
+        }
+    }
+
+    fn on_listed(&mut self, now: Instant, name: &Arc<str>, span: Span, shards: Result<Vec<Shard>>) {
+        match shards {
+            Ok(shards) => self.on_map(now, name, span, Arc::new(ShardMap::new(&shards))),
+            Err(error) => self.stream(name).on_no_map(now, name, &error),
+        }
+    }
+
+    fn on_map(&mut self, now: Instant, name: &Arc<str>, span: Span, map: Arc<ShardMap>) {
+        let stream = self.stream(name);
+        stream.listing.succeeded(span.began, span.ended);
+        stream.degraded = false;
+        stream.map = Some(map.clone());
+        let unplaced = std::mem::take(&mut stream.unplaced);
+        self.effects.maps.push((name.clone(), map));
+        for unplaced in unplaced {
+            let is_newest = span.began >= unplaced.record.since;
+            self.place(now, unplaced, is_newest);
+        }
+    }
+
+    fn regroup(&mut self, now: Instant, records: Vec<KinesisRecord>, map: Option<&ShardMap>) {
+        for record in regroup(now, records, map, &self.rules) {
+            self.route(now, record);
+        }
+    }
+
+    fn again(&mut self, now: Instant, records: Vec<KinesisRecord>) {
+        if !records.is_empty() {
+            let expired = self.retrier.wait(now, records);
+            self.expire(now, expired);
+        }
+    }
+
+    fn give_up_unplaced(&mut self, now: Instant) {
+        let mut expired = Vec::new();
+        let streams = self.streams.values_mut();
+        for stream in streams.filter(|stream| !stream.listing.is_under_way()) {
+            let gone = stream
+                .unplaced
+                .extract_if(.., |one| one.record.is_expired(now));
+            expired.extend(gone.map(|one| one.give_up()));
+        }
+        self.expire(now, expired);
+    }
+
+    fn expire(&mut self, now: Instant, records: Vec<KinesisRecord>) {
+        for record in records {
+            let error = self.retrier.expired(&record);
+            self.fail(now, record, error);
+        }
+    }
+
+    fn fail(&mut self, now: Instant, record: KinesisRecord, error: Error) {
+        let error = told(error, &record, now);
+        self.settle(record, Err(error));
+    }
+
+    fn settle(&mut self, record: KinesisRecord, result: Result<PutRecordOutput>) {
+        self.effects.settled.push(Settlement { record, result });
+    }
+
+    /// The KPL's: how long a finished record waits for others, so that they share a call.
+    fn company_time(&self) -> Duration {
+        (self.config.buffered_time() / 5).min(COMPANY_TIME_MAX)
+    }
+}
+
+impl Batch {
+    fn new(stream: &Arc<str>, records: Vec<KinesisRecord>) -> Batch {
+        Batch {
+            stream: stream.clone(),
+            records,
+        }
+    }
+}
+
+/// 50 ms, or a fifth of the buffered time if that is less.
+const COMPANY_TIME_MAX: Duration = Duration::from_millis(50);

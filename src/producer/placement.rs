@@ -1,0 +1,344 @@
+//! Whether a stored record will reach its readers, and what to do with one that will not.
+//!
+//! Readers by the KCL's rule leave out a whole aggregate as soon as one of its user records lies
+//! outside the shard that it was read from. So an aggregate is judged as a whole: it is in its place
+//! if the shard owns all of its user records. If not, all of them are put again, and the copy that is
+//! already stored is one that no such reader hands on. A record that went alone is never left out.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+
+use crate::aggregation::{Aggregate, SubRecord};
+use crate::model::{HashKey, ShardId, ShardMap};
+use crate::producer::aggregator::{OUTER_KEY, Rules};
+use crate::producer::delivery::Stored;
+use crate::producer::kinesis_record::{Content, KinesisRecord, Run};
+
+/// What the shard that took a record says about it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Placement {
+    /// Readers will find all of it there.
+    InPlace,
+    /// Readers will leave it out: all of its user records have to go again.
+    Misplaced,
+    /// The map does not know the shard: ask for a newer one.
+    Unknown,
+}
+
+impl Placement {
+    pub fn of(record: &KinesisRecord, shard: &ShardId, map: Option<&ShardMap>) -> Placement {
+        if !record.is_aggregate() || record.predicted.as_ref() == Some(shard) {
+            return Placement::InPlace;
+        }
+        let Some(range) = map.and_then(|map| map.range_of(shard)) else {
+            return Placement::Unknown;
+        };
+        let mut keys = record
+            .user_records()
+            .into_iter()
+            .map(|record| record.hash_key());
+        match keys.all(|key| range.contains(key)) {
+            true => Placement::InPlace,
+            false => Placement::Misplaced,
+        }
+    }
+}
+
+/// Says whether an aggregate was made for a shard that takes no more records.
+pub(super) fn is_outdated(record: &KinesisRecord, map: Option<&ShardMap>) -> bool {
+    match (map, &record.predicted) {
+        (Some(map), Some(shard)) => record.is_aggregate() && !map.is_open(shard),
+        _ => false,
+    }
+}
+
+/// Groups the user records of Kinesis records of one stream anew, by a newer map.
+pub(super) fn regroup(
+    now: Instant,
+    records: Vec<KinesisRecord>,
+    map: Option<&ShardMap>,
+    rules: &Rules,
+) -> Vec<KinesisRecord> {
+    let mut regrouper = Regrouper {
+        now,
+        rules,
+        open: Vec::new(),
+        done: Vec::new(),
+    };
+    for record in &records {
+        regrouper.take(record, map);
+    }
+    regrouper.finish()
+}
+
+struct Regrouper<'a> {
+    now: Instant,
+    rules: &'a Rules,
+    open: Vec<Open>,
+    done: Vec<KinesisRecord>,
+}
+
+/// An aggregate in the making, out of user records of other ones.
+struct Open {
+    shard: Option<ShardId>,
+    aggregate: Aggregate,
+    first: SubRecord,
+    runs: Vec<Run>,
+    /// The first of the Kinesis records that the user records come from.
+    stream: Arc<str>,
+    expires: Option<Instant>,
+    stored: Stored,
+}
+
+/// A user record on its way from one Kinesis record to another.
+struct Mover<'a> {
+    record: SubRecord,
+    run: Run,
+    from: &'a KinesisRecord,
+}
+
+impl Regrouper<'_> {
+    fn take(&mut self, from: &KinesisRecord, map: Option<&ShardMap>) {
+        let mut records = from.user_records().into_iter();
+        for run in &from.runs {
+            let history = run.attempts(&from.attempts);
+            for index in run.range.clone() {
+                let Some(record) = records.next() else { return };
+                let run = Run {
+                    range: index..index + 1,
+                    bytes: record.partition_key.len() + record.data.len(),
+                    history: history.clone(),
+                    ..run.clone()
+                };
+                self.place(Mover { record, run, from }, map);
+            }
+        }
+    }
+
+    fn place(&mut self, mover: Mover<'_>, map: Option<&ShardMap>) {
+        let key = mover.record.hash_key();
+        let shard = map.and_then(|map| map.shard_of(key)).cloned();
+        let place = self.open.iter().position(|open| open.shard == shard);
+        // Who knows no shard goes alone, where no reader leaves it out.
+        let Some(place) = place.filter(|_| shard.is_some()) else {
+            return self.open.push(Open::new(shard, mover, self.rules));
+        };
+        if !self.open[place].join(&mover) {
+            let next = Open::new(shard, mover, self.rules);
+            let full = std::mem::replace(&mut self.open[place], next);
+            self.done.push(full.finish(self.now));
+        }
+    }
+
+    fn finish(mut self) -> Vec<KinesisRecord> {
+        let rest = self.open.into_iter().map(|open| open.finish(self.now));
+        self.done.extend(rest);
+        self.done
+    }
+}
+
+impl Open {
+    fn new(shard: Option<ShardId>, mover: Mover<'_>, rules: &Rules) -> Open {
+        let mut aggregate = Aggregate::new(rules.max_bytes, rules.max_count);
+        push(&mut aggregate, &mover.record);
+        Open {
+            shard,
+            aggregate,
+            first: mover.record,
+            runs: vec![mover.run],
+            stream: mover.from.stream.clone(),
+            expires: mover.from.expires,
+            stored: mover.from.stored,
+        }
+    }
+
+    fn join(&mut self, mover: &Mover<'_>) -> bool {
+        if !push(&mut self.aggregate, &mover.record) {
+            return false;
+        }
+        match self.runs.last_mut().filter(|run| follows(run, &mover.run)) {
+            Some(last) => {
+                last.range.end += 1;
+                last.bytes += mover.run.bytes;
+            }
+            None => self.runs.push(mover.run.clone()),
+        }
+        self.expires = earlier(self.expires, mover.from.expires);
+        if mover.from.stored == Stored::Possibly {
+            self.stored = Stored::Possibly;
+        }
+        true
+    }
+
+    fn finish(mut self, now: Instant) -> KinesisRecord {
+        let hash_key = self.first.hash_key();
+        let (partition_key, data, content) = match self.aggregate.len() {
+            1 => bare(self.first),
+            _ => (
+                OUTER_KEY.into(),
+                self.aggregate.finish(),
+                Content::Aggregate,
+            ),
+        };
+        KinesisRecord {
+            stream: self.stream,
+            data,
+            partition_key,
+            hash_key,
+            content,
+            predicted: self.shard,
+            runs: self.runs,
+            deadline: now,
+            expires: self.expires,
+            since: now,
+            attempts: Vec::new(),
+            stored: self.stored,
+        }
+    }
+}
+
+fn bare(record: SubRecord) -> (Arc<str>, Bytes, Content) {
+    let explicit_hash_key: Option<HashKey> = record.explicit_hash_key;
+    let content = Content::Bare { explicit_hash_key };
+    (record.partition_key, record.data, content)
+}
+
+fn push(aggregate: &mut Aggregate, record: &SubRecord) -> bool {
+    aggregate.try_push(
+        &record.partition_key,
+        record.explicit_hash_key,
+        &record.data,
+    )
+}
+
+/// Says whether one run goes on where the other ends.
+fn follows(run: &Run, next: &Run) -> bool {
+    Arc::ptr_eq(&run.group, &next.group)
+        && Arc::ptr_eq(&run.history, &next.history)
+        && run.range.end == next.range.start
+}
+
+/// The earlier of two instants, of which `None` is never.
+pub(super) fn earlier(one: Option<Instant>, other: Option<Instant>) -> Option<Instant> {
+    one.into_iter().chain(other).min()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::ProducerConfig;
+    use crate::producer::kinesis_record::tests::{aggregate, bare, map_of, texts};
+    use crate::sys::Sys;
+
+    fn now() -> Instant {
+        Sys::real().clock.now()
+    }
+
+    #[test]
+    fn an_aggregate_is_in_its_place_if_the_shard_owns_all_of_it() {
+        let map = map_of(&[("parent", 0, 99), ("left", 0, 49), ("right", 50, 99)]);
+        for (what, keys, predicted, shard, placement) in [
+            (
+                "as predicted",
+                [10, 60],
+                "parent",
+                "parent",
+                Placement::InPlace,
+            ),
+            (
+                "all to the left",
+                [10, 49],
+                "parent",
+                "left",
+                Placement::InPlace,
+            ),
+            (
+                "all to the right",
+                [50, 99],
+                "parent",
+                "right",
+                Placement::InPlace,
+            ),
+            (
+                "last one outside",
+                [49, 50],
+                "parent",
+                "left",
+                Placement::Misplaced,
+            ),
+            (
+                "first one outside",
+                [49, 50],
+                "parent",
+                "right",
+                Placement::Misplaced,
+            ),
+            ("merged", [10, 20], "left", "parent", Placement::InPlace),
+            ("unheard of", [10, 20], "left", "new", Placement::Unknown),
+        ] {
+            let mut record = aggregate(now(), &keys);
+            record.predicted = Some(predicted.into());
+            let found = Placement::of(&record, &shard.into(), Some(&map));
+            assert_eq!(found, placement, "{what}");
+        }
+        let alone = bare(now(), "k", b"data");
+        let found = Placement::of(&alone, &"new".into(), None);
+        assert_eq!(found, Placement::InPlace);
+    }
+
+    #[test]
+    fn the_records_of_a_split_shard_go_to_its_children_and_keep_their_results() {
+        let map = map_of(&[("left", 0, 49), ("right", 50, 99)]);
+        let mut record = aggregate(now(), &[10, 60, 70, 20, 30]);
+        record.stored = Stored::Possibly;
+        let rules = Rules::of(&ProducerConfig::default());
+        let regrouped = regroup(now(), vec![record], Some(&map), &rules);
+        let seen: Vec<_> = regrouped
+            .iter()
+            .map(|record| {
+                let ranges: Vec<_> = record
+                    .runs
+                    .iter()
+                    .map(|run| (run.range.start, run.range.end))
+                    .collect();
+                let shard = record.predicted.as_ref().map(ShardId::as_str);
+                (shard, texts(record), ranges, record.hash_key.as_u128())
+            })
+            .collect();
+        let text = |keys: &[u128]| keys.iter().map(u128::to_string).collect::<Vec<_>>();
+        assert_eq!(
+            seen,
+            [
+                (Some("left"), text(&[10, 20, 30]), vec![(0, 1), (3, 5)], 10),
+                (Some("right"), text(&[60, 70]), vec![(1, 3)], 60)
+            ]
+        );
+        assert!(
+            regrouped
+                .iter()
+                .all(|record| record.stored == Stored::Possibly)
+        );
+    }
+
+    #[test]
+    fn a_record_that_is_left_alone_goes_as_it_is() {
+        let map = map_of(&[("left", 0, 49), ("right", 50, 99)]);
+        let rules = Rules::of(&ProducerConfig::default());
+        let record = aggregate(now(), &[10, 60, 20]);
+        let regrouped = regroup(now(), vec![record], Some(&map), &rules);
+        let alone = &regrouped[1];
+        let explicit_hash_key = Some(60.into());
+        assert_eq!(alone.content, Content::Bare { explicit_hash_key });
+        assert_eq!((&alone.data[..], &*alone.partition_key), (&b"60"[..], "k"));
+    }
+
+    #[test]
+    fn without_a_map_every_record_goes_alone() {
+        let rules = Rules::of(&ProducerConfig::default());
+        let regrouped = regroup(now(), vec![aggregate(now(), &[1, 2, 3])], None, &rules);
+        let bare = regrouped.iter().filter(|record| !record.is_aggregate());
+        assert_eq!(bare.count(), 3);
+    }
+}

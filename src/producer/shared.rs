@@ -1,0 +1,159 @@
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::client::PutRecordOutput;
+use crate::config::ProducerConfig;
+use crate::error::{Error, Result};
+use crate::producer::front::Front;
+use crate::producer::group::Outcome;
+use crate::producer::intake::Intake;
+use crate::producer::kinesis_record::{KinesisRecord, Run};
+use crate::producer::ledger::Ledger;
+use crate::producer::metrics::Counters;
+use crate::producer::pipeline::Settlement;
+use crate::producer::report::Reports;
+use crate::sys::clock::Clock;
+
+/// What the callers and the producer's threads have in common.
+pub(super) struct Shared {
+    pub config: ProducerConfig,
+    pub clock: Arc<dyn Clock>,
+    pub front: Front,
+    pub intake: Intake,
+    pub ledger: Arc<Ledger>,
+    pub failure: Failure,
+    pub counters: Counters,
+    /// Set if somebody wants to be told of every result.
+    pub reports: Option<Reports>,
+}
+
+/// The first failure that the caller is to be told of, once and for all.
+pub(super) struct Failure {
+    fail_on_error: bool,
+    is_set: AtomicBool,
+    first: Mutex<Option<Error>>,
+}
+
+impl Shared {
+    /// Tells everyone what became of a record.
+    ///
+    /// The result is there before the room is given back and the counters drop: who sees that nothing
+    /// is outstanding sees every failure.
+    pub fn settle(&self, settlement: Settlement) {
+        let Settlement { record, result } = settlement;
+        let records = record.runs.iter().map(|run| u64::from(run.len())).sum();
+        match &result {
+            Ok(_) => {
+                self.counters.kinesis_records_put.add(1);
+                self.counters.user_records_put.add(records);
+            }
+            Err(error) => {
+                self.counters.user_records_failed.add(records);
+                self.failure.note(error);
+            }
+        }
+        let default_stream = self.front.default_stream().map(|name| &**name);
+        for (run, outcome) in outcomes(record, result, default_stream) {
+            run.group.settle(run.range.clone(), outcome);
+            match &self.reports {
+                Some(reports) => reports.lay_down(run),
+                None => self.release(&run),
+            }
+        }
+    }
+
+    /// Gives the room of settled records back, and lets those go on who wait for them.
+    pub fn release(&self, run: &Run) {
+        let records = run.len() as usize;
+        self.intake.give_back(records, run.bytes);
+        self.ledger.leave(run.epoch, records);
+    }
+}
+
+impl Failure {
+    pub fn new(fail_on_error: bool) -> Failure {
+        Failure {
+            fail_on_error,
+            is_set: AtomicBool::new(false),
+            first: Mutex::default(),
+        }
+    }
+
+    /// Notes that a record was not delivered.
+    fn note(&self, error: &Error) {
+        if self.fail_on_error {
+            self.set(error);
+        }
+    }
+
+    /// Notes what ended the producer.
+    pub fn set(&self, error: &Error) {
+        let mut first = self.first.lock().unwrap_or_else(PoisonError::into_inner);
+        first.get_or_insert_with(|| error.clone());
+        self.is_set.store(true, Ordering::Release);
+    }
+
+    /// # Errors
+    /// The first failure.
+    pub fn check(&self) -> Result<()> {
+        if !self.is_set.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        let first = self.first.lock().unwrap_or_else(PoisonError::into_inner);
+        first.clone().map_or(Ok(()), Err)
+    }
+}
+
+/// What became of each run of a record.
+fn outcomes(
+    record: KinesisRecord,
+    result: Result<PutRecordOutput>,
+    default_stream: Option<&str>,
+) -> Vec<(Run, Outcome)> {
+    match result {
+        Ok(output) => delivered(record, &output),
+        Err(error) => undelivered(record, &error, default_stream),
+    }
+}
+
+fn delivered(record: KinesisRecord, output: &PutRecordOutput) -> Vec<(Run, Outcome)> {
+    let is_aggregate = record.is_aggregate();
+    let KinesisRecord { runs, attempts, .. } = record;
+    let mut sub = 0;
+    let tell = |run: Run| {
+        let first_sub = is_aggregate.then_some(sub);
+        sub += u64::from(run.len());
+        let outcome = Outcome::Delivered {
+            shard_id: output.shard_id.clone(),
+            sequence_number: output.sequence_number.clone(),
+            first_sub,
+            attempts: run.attempts(&attempts),
+        };
+        (run, outcome)
+    };
+    runs.into_iter().map(tell).collect()
+}
+
+fn undelivered(
+    record: KinesisRecord,
+    error: &Error,
+    default_stream: Option<&str>,
+) -> Vec<(Run, Outcome)> {
+    let mut records = record.take_apart(default_stream).into_iter();
+    let KinesisRecord {
+        runs,
+        attempts,
+        stored,
+        ..
+    } = record;
+    let tell = |run: Run| {
+        let outcome = Outcome::Undelivered {
+            records: records.by_ref().take(run.len() as usize).collect(),
+            error: error.clone(),
+            stored,
+            attempts: run.attempts(&attempts),
+        };
+        (run, outcome)
+    };
+    runs.into_iter().map(tell).collect()
+}
