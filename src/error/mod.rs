@@ -301,7 +301,7 @@ impl fmt::Display for ErrorKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             ErrorKind::Checkpoint { doing, source } => write!(f, "{doing}: {source}"),
-            ErrorKind::Closed => f.write_str("closed"),
+            ErrorKind::Closed => f.write_str("the producer or consumer was closed"),
             ErrorKind::Config {
                 key,
                 value,

@@ -6,6 +6,7 @@ use bytes::Bytes;
 
 use crate::aggregation::{DecodeLimits, SubRecord, Unsealed, decode_readable};
 use crate::client::PutRecordsEntry;
+use crate::error::Error;
 use crate::model::{HashKey, ShardId};
 use crate::producer::delivery::{Attempt, Stored};
 use crate::producer::group::Group;
@@ -88,6 +89,14 @@ impl KinesisRecord {
     pub fn note(&mut self, attempt: Attempt, ended: Instant) {
         self.attempts.push(attempt);
         self.since = ended;
+    }
+
+    /// Turns its last attempt, which stored it, into one that did not help.
+    pub fn blame(&mut self, error: Error) {
+        self.stored = Stored::Possibly;
+        if let Some(last) = self.attempts.last_mut() {
+            last.error = Some(error);
+        }
     }
 
     /// Its user records in order; an aggregate's data are slices of its own.

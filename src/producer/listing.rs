@@ -58,6 +58,10 @@ impl Listing {
         due
     }
 
+    pub fn is_under_way(&self) -> bool {
+        self.state == State::UnderWay
+    }
+
     pub fn next_deadline(&self) -> Option<Instant> {
         match self.state {
             State::Wanted(at) => Some(at),

@@ -17,6 +17,7 @@ mod delivery;
 mod front;
 mod group;
 mod intake;
+mod job;
 mod kinesis_record;
 mod ledger;
 mod listing;
@@ -27,6 +28,7 @@ mod record;
 mod report;
 mod retrier;
 mod shared;
+mod stream_state;
 mod threads;
 mod wake;
 

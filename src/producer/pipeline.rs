@@ -8,25 +8,26 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::aggregation::seal_all;
-use crate::client::{EntryError, PutRecordOutput, PutRecordsEntry, PutRecordsOutput};
+use crate::client::{EntryError, PutRecordOutput, PutRecordsOutput};
 use crate::config::ProducerConfig;
 use crate::error::{Error, Result};
 use crate::model::{Shard, ShardMap};
 use crate::producer::aggregator::Rules;
-use crate::producer::collector::Collector;
-use crate::producer::delivery::{Attempt, Stored};
+use crate::producer::delivery::Stored;
+use crate::producer::job::{Answer, Job, Outcome, Span};
 use crate::producer::kinesis_record::{Finished, KinesisRecord, later};
 use crate::producer::listing::Listing;
 use crate::producer::placement::{Placement, earlier, is_outdated, regroup};
 use crate::producer::retrier::{
     Retrier, blames_one_record, entry_error, stored_despite, told, wrong_shard,
 };
+use crate::producer::stream_state::{StreamState, Unplaced};
 use crate::sys::rng::Rng;
 
 pub(super) struct Pipeline {
     config: ProducerConfig,
     rules: Rules,
-    streams: HashMap<Arc<str>, Stream>,
+    streams: HashMap<Arc<str>, StreamState>,
     /// Streams whose shards are to be listed.
     listings: VecDeque<Arc<str>>,
     /// Calls that wait for a sender.
@@ -38,53 +39,9 @@ pub(super) struct Pipeline {
     effects: Effects,
 }
 
-struct Stream {
-    map: Option<Arc<ShardMap>>,
-    listing: Listing,
-    collector: Collector,
-    /// Stored, but in a shard that a newer map has to judge.
-    unplaced: Vec<Unplaced>,
-    degraded: bool,
-}
-
-struct Unplaced {
-    record: KinesisRecord,
-    output: PutRecordOutput,
-}
-
 struct Batch {
     stream: Arc<str>,
     records: Vec<KinesisRecord>,
-}
-
-/// Something for a sender to do.
-pub(super) enum Job {
-    List {
-        stream: Arc<str>,
-    },
-    Put {
-        id: u64,
-        stream: Arc<str>,
-        entries: Vec<PutRecordsEntry>,
-    },
-}
-
-/// What a sender found.
-pub(super) struct Outcome {
-    pub began: Instant,
-    pub ended: Instant,
-    pub answer: Answer,
-}
-
-pub(super) enum Answer {
-    Listed {
-        stream: Arc<str>,
-        shards: Result<Vec<Shard>>,
-    },
-    Put {
-        id: u64,
-        output: Result<PutRecordsOutput>,
-    },
 }
 
 /// What is to be done outside.
@@ -98,13 +55,6 @@ pub(super) struct Effects {
 pub(super) struct Settlement {
     pub record: KinesisRecord,
     pub result: Result<PutRecordOutput>,
-}
-
-/// When a call was made.
-#[derive(Clone, Copy)]
-struct Span {
-    began: Instant,
-    ended: Instant,
 }
 
 impl Pipeline {
@@ -189,12 +139,7 @@ impl Pipeline {
     }
 
     pub fn on_outcome(&mut self, now: Instant, outcome: Outcome) {
-        let Outcome {
-            began,
-            ended,
-            answer,
-        } = outcome;
-        let span = Span { began, ended };
+        let Outcome { span, answer } = outcome;
         match answer {
             Answer::Listed { stream, shards } => self.on_listed(now, &stream, span, shards),
             Answer::Put { id, output } => {
@@ -209,7 +154,7 @@ impl Pipeline {
 
     /// When to come back if nothing happens before.
     pub fn next_deadline(&self) -> Option<Instant> {
-        let streams = self.streams.values().filter_map(Stream::next_deadline);
+        let streams = self.streams.values().filter_map(StreamState::next_deadline);
         earlier(streams.min(), self.retrier.next_deadline())
     }
 
@@ -236,9 +181,9 @@ impl Pipeline {
         }
     }
 
-    fn stream(&mut self, name: &Arc<str>) -> &mut Stream {
+    fn stream(&mut self, name: &Arc<str>) -> &mut StreamState {
         if !self.streams.contains_key(name) {
-            let stream = Stream::new(&self.config);
+            let stream = StreamState::new(&self.config);
             self.streams.insert(name.clone(), stream);
         }
         self.streams
@@ -404,7 +349,8 @@ impl Pipeline {
 
     fn give_up_unplaced(&mut self, now: Instant) {
         let mut expired = Vec::new();
-        for stream in self.streams.values_mut() {
+        let streams = self.streams.values_mut();
+        for stream in streams.filter(|stream| !stream.listing.is_under_way()) {
             let gone = stream
                 .unplaced
                 .extract_if(.., |one| one.record.is_expired(now));
@@ -435,72 +381,11 @@ impl Pipeline {
     }
 }
 
-impl Stream {
-    fn new(config: &ProducerConfig) -> Stream {
-        Stream {
-            map: None,
-            listing: Listing::new(None),
-            collector: Collector::new(config),
-            unplaced: Vec::new(),
-            degraded: false,
-        }
-    }
-
-    fn on_no_map(&mut self, now: Instant, name: &str, error: &Error) {
-        let pause = self.listing.failed(now);
-        if self.map.is_some() || !self.unplaced.is_empty() {
-            self.listing.want(now);
-        }
-        if !std::mem::replace(&mut self.degraded, true) {
-            log::warn!(
-                "{error}; records for {name} are not aggregated by a newer shard map until it is listed"
-            );
-        }
-        log::debug!("{error}; again in {} ms", pause.as_millis());
-    }
-
-    fn next_deadline(&self) -> Option<Instant> {
-        let expiries = self.unplaced.iter().filter_map(|one| one.record.expires);
-        let waits = earlier(self.collector.next_deadline(), self.listing.next_deadline());
-        earlier(waits, expiries.min())
-    }
-}
-
-impl Unplaced {
-    /// The record, stored where nobody knows whether it is read.
-    fn give_up(self) -> KinesisRecord {
-        let Unplaced { mut record, output } = self;
-        let error = wrong_shard(&record.stream, &output.shard_id);
-        record.blame(error);
-        record
-    }
-}
-
-impl KinesisRecord {
-    /// Turns its last attempt, which stored it, into one that did not help.
-    fn blame(&mut self, error: Error) {
-        self.stored = Stored::Possibly;
-        if let Some(last) = self.attempts.last_mut() {
-            last.error = Some(error);
-        }
-    }
-}
-
 impl Batch {
     fn new(stream: &Arc<str>, records: Vec<KinesisRecord>) -> Batch {
         Batch {
             stream: stream.clone(),
             records,
-        }
-    }
-}
-
-impl Span {
-    fn attempt(self, since: Instant, error: Option<Error>) -> Attempt {
-        Attempt {
-            delay: self.began.saturating_duration_since(since),
-            duration: self.ended.saturating_duration_since(self.began),
-            error,
         }
     }
 }

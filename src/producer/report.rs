@@ -1,4 +1,3 @@
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Mutex, PoisonError};
 
 use crossbeam::channel::{self, Receiver, Sender, select};
@@ -7,7 +6,7 @@ use crate::producer::delivery::RecordResult;
 use crate::producer::kinesis_record::Run;
 use crate::producer::shared::Shared;
 use crate::sys::stop::Stop;
-use crate::sys::thread::panic_message;
+use crate::sys::thread::caught;
 
 /// What a user wants to be called with.
 pub(super) type Callback = Box<dyn Fn(&RecordResult) + Send>;
@@ -69,12 +68,8 @@ fn report(run: &Run, callback: &Callback) {
         .clone()
         .filter_map(|index| run.group.result(index))
     {
-        let called = catch_unwind(AssertUnwindSafe(|| callback(&result)));
-        if let Err(panic) = called {
-            let message = panic_message(&*panic);
-            log::error!(
-                "the on_delivery callback panicked: {message}; it is called for the next record all the same"
-            );
+        if let Err(error) = caught("kin-report", || callback(&result)) {
+            log::error!("{error}: on_delivery is called for the next record all the same");
         }
     }
 }

@@ -4,7 +4,6 @@
 //! out no more jobs than there are places in either channel, and counts a job until it has received
 //! the outcome. So neither channel is ever full when somebody sends.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -14,14 +13,15 @@ use crate::client::Client;
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::Operation;
 use crate::producer::front::Stream;
-use crate::producer::pipeline::{Answer, Job, Outcome, Pipeline};
+use crate::producer::job::{Answer, Job, Outcome, Span};
+use crate::producer::pipeline::Pipeline;
 use crate::producer::placement::earlier;
 use crate::producer::report::Callback;
 use crate::producer::shared::Shared;
 use crate::retry::RetryPolicy;
 use crate::sys::clock::{Clock, Timer};
 use crate::sys::stop::{Stop, StopSource};
-use crate::sys::thread::{self, Handle, panic_message};
+use crate::sys::thread::{self, Handle, caught};
 
 /// The threads that a producer waits for when it is closed.
 pub(super) struct Threads {
@@ -87,10 +87,9 @@ struct PipelineLoop {
 
 impl PipelineLoop {
     fn run_to_the_end(&mut self) {
-        let ran = catch_unwind(AssertUnwindSafe(|| self.run()));
-        let error = match ran {
+        let error = match caught("kin-pipe", || self.run()) {
             Ok(()) => Error::new(ErrorKind::Closed),
-            Err(panic) => self.died(&panic_message(&*panic)),
+            Err(error) => self.died(error),
         };
         self.shared.front.close();
         self.visit(self.shared.clock.now());
@@ -169,10 +168,8 @@ impl PipelineLoop {
         }
     }
 
-    fn died(&self, message: &str) -> Error {
-        log::error!("thread kin-pipe died: {message}; records on their way are given up");
-        let (name, message) = ("kin-pipe".to_owned(), message.to_owned());
-        let error = Error::new(ErrorKind::Thread { name, message });
+    fn died(&self, error: Error) -> Error {
+        log::error!("{error}; records on their way are given up");
         self.shared.failure.set(&error);
         error
     }
@@ -262,11 +259,8 @@ fn send(client: &Client, jobs: &Receiver<Job>, outcomes: &Sender<Outcome>) {
         let began = client.sys().clock.now();
         let answer = carry_out(client, job);
         let ended = client.sys().clock.now();
-        let outcome = Outcome {
-            began,
-            ended,
-            answer,
-        };
+        let span = Span { began, ended };
+        let outcome = Outcome { span, answer };
         if outcomes.send(outcome).is_err() {
             return;
         }
@@ -292,11 +286,7 @@ fn carry_out(client: &Client, job: Job) -> Answer {
 
 /// A panic of the user's transport or credentials provider, made an error.
 fn contained<T>(call: impl FnOnce() -> Result<T>) -> Result<T> {
-    catch_unwind(AssertUnwindSafe(call)).unwrap_or_else(|panic| {
-        let (name, message) = ("kin-send".to_owned(), panic_message(&*panic));
-        log::error!("a call panicked: {message}");
-        Err(Error::new(ErrorKind::Thread { name, message }))
-    })
+    caught("kin-send", call).flatten()
 }
 
 /// A wait until then, or for ever.

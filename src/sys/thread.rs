@@ -52,7 +52,7 @@ impl Handle {
 }
 
 /// Runs a thread's work; a panic becomes an error that says where.
-pub(crate) fn caught(name: &str, work: impl FnOnce()) -> Result<()> {
+pub(crate) fn caught<T>(name: &str, work: impl FnOnce() -> T) -> Result<T> {
     // Nothing of what the work used is looked at again.
     catch_unwind(AssertUnwindSafe(work)).map_err(|panic| {
         let (name, message) = (name.to_owned(), panic_message(&*panic));

@@ -1,0 +1,54 @@
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::client::{PutRecordsEntry, PutRecordsOutput};
+use crate::error::{Error, Result};
+use crate::model::Shard;
+use crate::producer::delivery::Attempt;
+
+/// Something for a sender to do.
+pub(super) enum Job {
+    List {
+        stream: Arc<str>,
+    },
+    Put {
+        id: u64,
+        stream: Arc<str>,
+        entries: Vec<PutRecordsEntry>,
+    },
+}
+
+/// What a sender found.
+pub(super) struct Outcome {
+    pub span: Span,
+    pub answer: Answer,
+}
+
+pub(super) enum Answer {
+    Listed {
+        stream: Arc<str>,
+        shards: Result<Vec<Shard>>,
+    },
+    Put {
+        id: u64,
+        output: Result<PutRecordsOutput>,
+    },
+}
+
+/// When a call was made.
+#[derive(Clone, Copy)]
+pub(super) struct Span {
+    pub began: Instant,
+    pub ended: Instant,
+}
+
+impl Span {
+    /// The call as one of a record's attempts, which has waited since then.
+    pub fn attempt(self, since: Instant, error: Option<Error>) -> Attempt {
+        Attempt {
+            delay: self.began.saturating_duration_since(since),
+            duration: self.ended.saturating_duration_since(self.began),
+            error,
+        }
+    }
+}

@@ -1,0 +1,78 @@
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::client::PutRecordOutput;
+use crate::config::ProducerConfig;
+use crate::error::Error;
+use crate::model::ShardMap;
+use crate::producer::collector::Collector;
+use crate::producer::kinesis_record::KinesisRecord;
+use crate::producer::listing::Listing;
+use crate::producer::placement::earlier;
+use crate::producer::retrier::wrong_shard;
+
+/// What the pipeline knows of one stream, and what it keeps for it.
+pub(super) struct StreamState {
+    pub map: Option<Arc<ShardMap>>,
+    pub listing: Listing,
+    pub collector: Collector,
+    /// Stored, but in a shard that a newer map has to judge.
+    pub unplaced: Vec<Unplaced>,
+    /// Whether it was said that there is no newer map.
+    pub degraded: bool,
+}
+
+/// A record that was stored, and the place it was stored at.
+pub(super) struct Unplaced {
+    pub record: KinesisRecord,
+    pub output: PutRecordOutput,
+}
+
+impl StreamState {
+    pub fn new(config: &ProducerConfig) -> StreamState {
+        StreamState {
+            map: None,
+            listing: Listing::new(None),
+            collector: Collector::new(config),
+            unplaced: Vec::new(),
+            degraded: false,
+        }
+    }
+
+    /// Notes that its shards were not listed, and says so once.
+    pub fn on_no_map(&mut self, now: Instant, name: &str, error: &Error) {
+        let pause = self.listing.failed(now);
+        if self.map.is_some() || !self.unplaced.is_empty() {
+            self.listing.want(now);
+        }
+        if !std::mem::replace(&mut self.degraded, true) {
+            log::warn!(
+                "{error}; records for {name} are not aggregated by a newer shard map until it is listed"
+            );
+        }
+        log::debug!("{error}; again in {} ms", pause.as_millis());
+    }
+
+    pub fn next_deadline(&self) -> Option<Instant> {
+        let expiry = match self.listing.is_under_way() {
+            // Its answer decides, and comes for certain.
+            true => None,
+            false => {
+                let expiries = self.unplaced.iter().filter_map(|one| one.record.expires);
+                expiries.min()
+            }
+        };
+        let waits = earlier(self.collector.next_deadline(), self.listing.next_deadline());
+        earlier(waits, expiry)
+    }
+}
+
+impl Unplaced {
+    /// The record, stored where nobody knows whether it is read.
+    pub fn give_up(self) -> KinesisRecord {
+        let Unplaced { mut record, output } = self;
+        let error = wrong_shard(&record.stream, &output.shard_id);
+        record.blame(error);
+        record
+    }
+}

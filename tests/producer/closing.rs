@@ -1,0 +1,107 @@
+//! How a producer ends.
+
+use std::time::Duration;
+
+use kinesis_blocking::fake::{FakeKinesis, Fault};
+use kinesis_blocking::{ErrorKind, Operation, Producer, Stored};
+
+use crate::support::*;
+
+#[test]
+fn close_delivers_what_was_taken_in() {
+    let fake = kinesis(4);
+    let producer = producer(&fake);
+    for n in 0..100 {
+        producer.put(named(n)).expect("taken in");
+    }
+    producer.close().expect("closed");
+    assert_each_once(&fake, 100);
+    producer.close().expect("closed again");
+}
+
+#[test]
+fn after_close_a_record_comes_back() {
+    let fake = kinesis(1);
+    let producer = producer(&fake);
+    producer.close().expect("closed");
+    let refused = producer
+        .put(named("late"))
+        .expect_err("the producer or consumer was closed");
+    assert_eq!(refused.record, named("late"));
+    assert_eq!(
+        refused.to_string(),
+        "PutRecords on stream orders: the producer or consumer was closed"
+    );
+    assert!(matches!(refused.error.kind(), ErrorKind::Closed));
+    producer.flush().expect("nothing to flush");
+}
+
+#[test]
+fn a_dropped_producer_settles_everything_as_closed() {
+    let clock = clock();
+    let fake = FakeKinesis::on_clock(clock.clone()).with_stream(STREAM, 1);
+    fake.on(Operation::PutRecords).fail_next(1, Fault::Hang);
+    let producer = producer(&fake);
+    let sent = producer.put(named("sent")).expect("taken in");
+    producer.flush_timeout(Duration::ZERO).expect("flushed");
+    // The call hangs; nobody moves the clock.
+    assert!(clock.await_waiters(1));
+    let kept = ["kept", "too"].map(|name| producer.put(named(name)).expect("taken in"));
+    drop(producer);
+
+    let sent = undelivered(sent.wait());
+    assert_eq!(
+        (sent.record, sent.stored),
+        (named("sent"), Stored::Possibly)
+    );
+    assert_eq!(
+        sent.error.to_string(),
+        "the producer or consumer was closed"
+    );
+    for (name, delivery) in ["kept", "too"].iter().zip(kept) {
+        let kept = undelivered(delivery.wait());
+        assert_eq!((kept.record, kept.stored), (named(name), Stored::No));
+        assert!(matches!(kept.error.kind(), ErrorKind::Closed));
+    }
+    clock.auto_advance(1);
+}
+
+#[test]
+fn a_close_that_may_not_take_longer_gives_the_rest_up() {
+    let fake = kinesis(1);
+    fake.on(Operation::PutRecords)
+        .fail_next(u64::MAX, Fault::Throttle);
+    let producer = producer(&fake);
+    let delivery = producer.put(named("one")).expect("taken in");
+    let left = producer.close_timeout(Duration::from_secs(2));
+    assert_eq!(left.expect("closed"), 1);
+    let undelivered = undelivered(delivery.wait());
+    assert!(matches!(undelivered.error.kind(), ErrorKind::Closed));
+    assert_eq!(undelivered.stored, Stored::No);
+}
+
+#[test]
+fn a_put_that_waits_for_room_ends_when_another_thread_closes() {
+    let fake = kinesis(1);
+    fake.on(Operation::PutRecords)
+        .fail_next(u64::MAX, Fault::Throttle);
+    let producer = configured(&fake, |config| config.queue_limit(1));
+    producer.put(named("one")).expect("taken in");
+    let refused = std::thread::scope(|scope| {
+        let waiting = scope.spawn(|| producer.put(named("two")));
+        let left = producer.close_timeout(Duration::from_secs(1));
+        assert_eq!(left.expect("closed"), 1);
+        waiting
+            .join()
+            .expect("no panic")
+            .expect_err("the producer or consumer was closed")
+    });
+    assert_eq!(refused.record, named("two"));
+    assert!(matches!(refused.error.kind(), ErrorKind::Closed));
+}
+
+#[test]
+fn a_producer_can_be_shared_and_sent() {
+    fn crosses_threads<T: Send + Sync + 'static>() {}
+    crosses_threads::<Producer>();
+}

@@ -1,0 +1,9 @@
+//! The producer, as its users see it, on the fake.
+
+mod closing;
+mod delivery;
+mod failure;
+mod pressure;
+mod reshard;
+mod start;
+mod support;

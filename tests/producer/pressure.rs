@@ -1,0 +1,100 @@
+//! What happens when records come faster than they go.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use kinesis_blocking::Operation;
+use kinesis_blocking::fake::{FakeKinesis, Fault};
+
+use crate::support::*;
+
+#[test]
+fn put_blocks_while_the_queue_is_full_and_goes_on_when_records_settle() {
+    let fake = kinesis(2);
+    let producer = configured(&fake, |config| config.queue_limit(10));
+    for n in 0..1_000 {
+        producer.put(named(n)).expect("taken in");
+        assert!(producer.outstanding() <= 10);
+    }
+    producer.close().expect("closed");
+    assert_each_once(&fake, 1_000);
+}
+
+#[test]
+fn bytes_are_limited_too() {
+    let fake = kinesis(1);
+    let producer = configured(&fake, |config| config.queue_limit_bytes(100));
+    for n in 0..100 {
+        producer.put(named(n)).expect("taken in");
+        assert!(producer.outstanding() <= 50);
+    }
+    producer.close().expect("closed");
+    assert_each_once(&fake, 100);
+}
+
+#[test]
+fn who_does_not_want_to_wait_gets_the_record_back() {
+    let clock = clock();
+    let fake = FakeKinesis::on_clock(clock.clone()).with_stream(STREAM, 1);
+    let producer = configured(&fake, |config| config.queue_limit(1));
+    producer.put(named("one")).expect("taken in");
+    let refused = producer.try_put(named("two")).expect_err("full");
+    assert!(refused.is_full());
+    assert_eq!(refused.record, named("two"));
+    assert_eq!(
+        refused.to_string(),
+        "PutRecords on stream orders: the queue limit of records is reached; wait for deliveries, or raise it"
+    );
+    let refused = producer.put_timeout(named("two"), Duration::ZERO);
+    assert!(refused.expect_err("full").is_full());
+    // The pipeline and this test.
+    clock.auto_advance(2);
+    let taken = producer.put_timeout(named("two"), Duration::from_secs(10));
+    let taken = taken.expect("room within ten seconds");
+    clock.auto_advance(1);
+    delivered(taken.wait());
+}
+
+#[test]
+fn many_threads_put_and_flush_at_once_and_lose_nothing() {
+    const THREADS: usize = 8;
+    const EACH: usize = 2_000;
+    let fake = kinesis(4);
+    fake.on(Operation::PutRecords)
+        .fail_at_random(3, 0.2, [Fault::Throttle]);
+    let producer = configured(&fake, |config| config.queue_limit(3_000));
+    let next = AtomicUsize::new(0);
+    std::thread::scope(|scope| {
+        for _ in 0..THREADS {
+            scope.spawn(|| {
+                for _ in 0..EACH {
+                    let name = next.fetch_add(1, Ordering::Relaxed);
+                    let delivery = producer.put(named(name)).expect("taken in");
+                    if name.is_multiple_of(500) {
+                        producer.flush().expect("flushed");
+                        assert!(delivery.is_settled(), "{name}");
+                    }
+                }
+            });
+        }
+    });
+    producer.close().expect("closed");
+    assert_eq!(producer.outstanding(), 0);
+    assert_each_once(&fake, THREADS * EACH);
+}
+
+#[test]
+fn a_flush_that_may_not_take_longer_says_what_is_left() {
+    let clock = clock();
+    let fake = FakeKinesis::on_clock(clock.clone()).with_stream(STREAM, 1);
+    fake.on(Operation::PutRecords).fail_next(1, Fault::Hang);
+    let producer = producer(&fake);
+    for n in 0..5 {
+        producer.put(named(n)).expect("taken in");
+    }
+    assert_eq!(producer.flush_timeout(Duration::ZERO).expect("flushed"), 5);
+    assert_eq!(producer.outstanding(), 5);
+    clock.auto_advance(1);
+    producer.flush().expect("flushed");
+    assert_eq!(producer.flush_timeout(Duration::ZERO).expect("flushed"), 0);
+}
