@@ -20,6 +20,7 @@ mod intake;
 mod job;
 mod kinesis_record;
 mod ledger;
+mod limiter;
 mod listing;
 mod metrics;
 mod pipeline;
@@ -199,7 +200,10 @@ impl Producer {
             Patience::For(time) => shared.clock.after(Some(time)),
             Patience::Forever => shared.clock.after(None),
         };
-        shared.intake.take(bytes, &timer, &self.stop.stop())
+        let announce = || shared.front.ring();
+        shared
+            .intake
+            .take(bytes, &timer, &self.stop.stop(), announce)
     }
 
     /// Gives how many records are left when the time is up.
