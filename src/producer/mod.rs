@@ -30,6 +30,8 @@ mod report;
 mod retrier;
 mod shared;
 mod stream_state;
+#[cfg(test)]
+mod tests;
 mod threads;
 mod wake;
 

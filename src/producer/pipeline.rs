@@ -176,7 +176,7 @@ impl Pipeline {
         for stream in self.streams.values_mut() {
             records.extend(stream.limiter.take_all());
             records.extend(stream.collector.take().into_iter().flatten());
-            records.extend(stream.unplaced.drain(..).map(|unplaced| unplaced.record));
+            records.extend(stream.unplaced.drain(..).map(Unplaced::give_up));
         }
         for record in records {
             self.settle(record, Err(error.clone()));
