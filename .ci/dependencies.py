@@ -117,7 +117,9 @@ def tree(features, depth=None, edges="normal"):
     for line in cargo("tree", *options, *features).splitlines()[1:]:
         package, features_of_it = line.rsplit("|", 1)
         name, version = re.match(r"(\S+) v(\S+)", package).groups()
-        found.add((name, version, tuple(filter(None, features_of_it.removesuffix(" (*)").split(",")))))
+        found.add(
+            (name, version, tuple(filter(None, features_of_it.removesuffix(" (*)").split(","))))
+        )
     return found
 
 

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, Request, Response};
+use http::{HeaderMap, Request, Response, Uri};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc2822;
 
@@ -23,7 +23,10 @@ impl Client {
         for retry in 0.. {
             let error = match self.attempt(exchange, &body) {
                 Ok(answer) => return Ok(answer),
-                Err(error) => told(error, exchange, retry + 1, clock.now() - started),
+                Err(error) => {
+                    let elapsed = clock.now() - started;
+                    told(error, exchange, &self.shared.endpoint, retry + 1, elapsed)
+                }
             };
             let backoff = match error.verdict() {
                 // The provider is asked anew for the next attempt.
@@ -100,10 +103,19 @@ impl Client {
 }
 
 /// The error, told with what was being done.
-fn told<E: Exchange>(error: Error, exchange: &E, attempts: u32, elapsed: Duration) -> Error {
+fn told<E: Exchange>(
+    error: Error,
+    exchange: &E,
+    endpoint: &Uri,
+    attempts: u32,
+    elapsed: Duration,
+) -> Error {
+    let sent = !matches!(error.kind(), ErrorKind::Credentials { .. });
     error.within(|context| {
-        (context.operation, context.attempts, context.elapsed) =
-            (Some(E::OPERATION), attempts, elapsed);
+        context.operation = Some(E::OPERATION);
+        context.endpoint = Some(endpoint.to_string());
+        context.attempts = if sent { attempts } else { attempts - 1 };
+        context.elapsed = elapsed;
         exchange.subject(context);
     })
 }
@@ -305,7 +317,7 @@ mod tests {
             .expect_err("no credentials");
         assert_eq!(
             error.to_string(),
-            "ListShards on stream orders: no credentials: here: nothing (1 attempt in 0.0 s); set one of them, or \
+            "ListShards on stream orders: no credentials: here: nothing; set one of them, or \
              give the client a provider of your own"
         );
     }

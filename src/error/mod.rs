@@ -35,6 +35,8 @@ pub(crate) struct Context {
     pub operation: Option<Operation>,
     pub stream: Option<Arc<str>>,
     pub shard: Option<ShardRef>,
+    /// Told where it may be what is wrong.
+    pub endpoint: Option<String>,
     pub request_id: Option<String>,
     pub attempts: u32,
     pub elapsed: Duration,
@@ -233,7 +235,11 @@ impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let context = &self.0.context;
         if let Some(operation) = context.operation {
-            write!(f, "{operation}{}: ", Subject(context))?;
+            write!(f, "{operation}{}", Subject(context))?;
+            if let (ErrorKind::Transport(_), Some(endpoint)) = (self.kind(), &context.endpoint) {
+                write!(f, " at {endpoint}")?;
+            }
+            f.write_str(": ")?;
         }
         self.kind().fmt(f)?;
         context.fmt_attempts(f)?;
@@ -295,7 +301,7 @@ impl fmt::Display for ErrorKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             ErrorKind::Checkpoint { doing, source } => write!(f, "{doing}: {source}"),
-            ErrorKind::Closed => f.write_str("closed"),
+            ErrorKind::Closed => f.write_str("the producer or consumer was closed"),
             ErrorKind::Config {
                 key,
                 value,

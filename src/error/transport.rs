@@ -59,7 +59,7 @@ impl fmt::Display for TransportError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             TransportError::Connect(error) => write!(f, "cannot connect: {error}"),
-            TransportError::Dns(host) => write!(f, "{host} has no address"),
+            TransportError::Dns(reason) => write!(f, "the host has no address: {reason}"),
             TransportError::Io(error) => write!(f, "the connection failed: {error}"),
             TransportError::Timeout(after) => {
                 write!(f, "no answer within {:.1} s", after.as_secs_f64())

@@ -113,7 +113,7 @@ fn transport_error(error: ureq::Error, timeout: Duration) -> TransportError {
         ureq::Error::ConnectionFailed => {
             TransportError::Connect(io::Error::other("no address answered"))
         }
-        ureq::Error::HostNotFound => TransportError::Dns("the endpoint's host".to_owned()),
+        ureq::Error::HostNotFound => TransportError::Dns("nothing was found".to_owned()),
         ureq::Error::Io(error) => io_error(error, timeout),
         ureq::Error::Timeout(Timeout::Connect) => {
             TransportError::Connect(io::ErrorKind::TimedOut.into())

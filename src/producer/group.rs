@@ -201,7 +201,10 @@ mod tests {
         for (index, record) in (5..).zip(records) {
             let undelivered = group.wait(index).expect_err("undelivered");
             assert_eq!(undelivered.record, record);
-            assert_eq!(undelivered.to_string(), "record not stored: closed");
+            assert_eq!(
+                undelivered.to_string(),
+                "record not stored: the producer or consumer was closed"
+            );
         }
     }
 

@@ -15,10 +15,14 @@ config = Config(
 )
 with SyncProducer(config) as producer:
     outcomes = [
-        producer.put_record(stream=stream, partition_key=f"key {number % 1000}", data=b"%d" % number)
+        producer.put_record(
+            stream=stream, partition_key=f"key {number % 1000}", data=b"%d" % number
+        )
         for number in range(1, count + 1)
     ]
     producer.flush(timeout=60)
-    failed = [outcome for outcome in (each.wait(timeout=60) for each in outcomes) if not outcome.success]
+    failed = [
+        outcome for outcome in (each.wait(timeout=60) for each in outcomes) if not outcome.success
+    ]
 if failed:
     sys.exit(f"{len(failed)} records failed, the first one: {failed[0]}")

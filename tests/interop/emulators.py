@@ -12,6 +12,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from dataclasses import dataclass
 
 HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
@@ -30,6 +31,13 @@ class NotReady(Exception):
     pass
 
 
+@dataclass(frozen=True)
+class Endpoint:
+    url: str
+    # Behind a certificate that nobody has to trust.
+    untrusted: str | None = None
+
+
 def clean_environment(**more):
     """What a started program sees: nothing of the caller's account, proxies or settings."""
     kept = {name: os.environ[name] for name in ("PATH", "LANG", "TMPDIR") if name in os.environ}
@@ -46,12 +54,13 @@ def kinesalite():
         return node(cli, f"--port={port}", "--shardLimit=1000", *pace), {}
 
     with running("kinesalite", command, ready_path="/", ready_status=403) as url:
-        yield url
+        yield Endpoint(url)
 
 
 @contextlib.contextmanager
 def kinesis_mock():
-    changes = ["CREATE_STREAM", "DELETE_STREAM", "SPLIT_SHARD", "MERGE_SHARDS", "UPDATE_SHARD_COUNT"]
+    changes = ["CREATE_STREAM", "DELETE_STREAM", "SPLIT_SHARD", "MERGE_SHARDS"]
+    tls_port = free_port()
 
     def command(port):
         package = INSTALLED / "npm/node_modules/kinesis-local"
@@ -59,7 +68,7 @@ def kinesis_mock():
         settings |= {
             "KINESIS_MOCK_PLAIN_PORT": str(port),
             # It opens this one too, asked or not, and ends without its certificate.
-            "KINESIS_MOCK_TLS_PORT": str(free_port()),
+            "KINESIS_MOCK_TLS_PORT": str(tls_port),
             "KINESIS_MOCK_CERT_PATH": str(package / "server.json"),
             "SHARD_LIMIT": "1000",
             "LOG_LEVEL": "ERROR",
@@ -68,7 +77,7 @@ def kinesis_mock():
         return node(package / "main.js"), settings
 
     with running("kinesis-mock", command, ready_path="/healthcheck", ready_status=200) as url:
-        yield url
+        yield Endpoint(url, untrusted=f"https://127.0.0.1:{tls_port}")
 
 
 @contextlib.contextmanager
@@ -77,7 +86,7 @@ def moto():
         return [INSTALLED / "venv/bin/moto_server", "-H", "127.0.0.1", "-p", str(port)], {}
 
     with running("moto", command, ready_path="/moto-api/", ready_status=200) as url:
-        yield url
+        yield Endpoint(url)
 
 
 def ferrokinesis(*options):
@@ -97,7 +106,7 @@ def peer(name, *options):
         url = wait_for_line(process, log)
         if url is None:
             raise NotReady(f"{name} was not ready within {READY_SECONDS} s:\n{end_of(log)}")
-        yield url
+        yield Endpoint(url)
     finally:
         stop(process)
 

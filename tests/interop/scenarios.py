@@ -2,6 +2,7 @@
 line, or raises `Different` with what was not as it had to be."""
 
 import json
+import os
 import pathlib
 import subprocess
 import sys
@@ -12,8 +13,11 @@ from collections import Counter
 
 import tools
 from emulators import INSTALLED, PEERS, ROOT
-from streams import UserRecord, delivered_records, user_records
+from streams import REGION, UserRecord, delivered_records, user_records
 from tools import Different, Line
+
+AGGREGATION = ROOT / "tests/interop/aggregation/run.sh"
+BOTO3_CHECK = ROOT / "tests/interop/fake/boto3_check.py"
 
 
 def numbers(count):
@@ -130,7 +134,9 @@ def split_and_killed(service, count, kills=2):
         put = put_during_split(service, stream, lines)
         same("put's own count", (put.delivered, put.failed), (count, 0))
         delivered, kinesis_records, left_out = delivered_records(service, stream)
-        same_lines("the stream, by the KCL's rule", [user.data + b"\n" for user in delivered], lines)
+        same_lines(
+            "the stream, by the KCL's rule", [user.data + b"\n" for user in delivered], lines
+        )
         with tempfile.TemporaryDirectory(dir=INSTALLED) as folder:
             runs = read_killed(service, stream, pathlib.Path(folder, "checkpoint"), count, kills)
     shards = {line.shard_id for run in runs for line in run.lines}
@@ -154,15 +160,19 @@ def put_during_split(service, stream, lines):
             put.process.stdin.write(b"".join(some))
             put.process.stdin.flush()
 
+        def is_under_way():
+            if put.process.poll() is None:
+                return True
+            raise Different(f"put ended before its input did: {put.ended().stderr.strip()}")
+
         write(lines[:half])
         parent = service.shards(stream)[1]
-        service.wait_for_record(stream, parent)
+        service.wait_for_record(stream, parent, is_under_way)
         meanwhile = threading.Thread(target=write, args=(lines[half:most],))
         meanwhile.start()
         service.split(stream, parent)
         meanwhile.join()
-        if put.process.poll() is not None:
-            raise Different(f"put ended before its input did: {put.ended().stderr.strip()}")
+        is_under_way()
         write(lines[most:])
         put.process.stdin.close()
         return tools.Put.from_ended(put.ended().expect_success("put"))
@@ -257,52 +267,48 @@ def expect_exactly_once_but_for_kills(runs, lines):
 
 
 def bad_input(service):
-    """Each is one clear line and a status, never a panic."""
-    unreachable = "http://127.0.0.1:9"
+    """Each is one clear line and a status, never a panic, from both programs."""
+    # Nothing may listen on the discard port of a machine that runs tests.
+    nobody = "http://127.0.0.1:9"
+    rows = [
+        ("unknown stream", dict(stream="no-such-stream"), "no-such-stream"),
+        ("region", dict(region="us east 1"), '"us east 1"'),
+        ("endpoint", dict(endpoint="not a url"), '"not a url"'),
+        ("nobody listens", dict(endpoint=nobody), "127.0.0.1:9"),
+        ("no access key", dict(without="AWS_ACCESS_KEY_ID"), "AWS_ACCESS_KEY_ID"),
+        ("no secret key", dict(without="AWS_SECRET_ACCESS_KEY"), "AWS_SECRET_ACCESS_KEY"),
+    ]
+    if service.untrusted:
+        rows.append(("certificate", dict(endpoint=service.untrusted), "ertificate"))
     with service.stream(shards=1) as stream:
-        good = tools.command("tail", service.endpoint, stream, "--until-caught-up")
-        rows = [
-            ("tail, unknown stream", tail_of(service, "no-such-stream"), None, "no-such-stream"),
-            ("put, unknown stream", tools.command("put", service.endpoint, "no-such-stream"), None, "no-such-stream"),
-            ("tail, region", [*good, "--region", "us east 1"], None, "us east 1"),
-            ("put, region", [*tools.command("put", service.endpoint, stream), "--region", "us east 1"], None, "us east 1"),
-            ("tail, no one listens", tools.command("tail", unreachable, stream, "--until-caught-up"), None, "127.0.0.1:9"),
-            ("put, no one listens", tools.command("put", unreachable, stream), None, "127.0.0.1:9"),
-            ("tail, no credentials", good, {}, "AWS_ACCESS_KEY_ID"),
-            ("put, no credentials", tools.command("put", service.endpoint, stream), {}, "AWS_ACCESS_KEY_ID"),
-            ("tail, endpoint", tools.command("tail", "not a url", stream), None, "not a url"),
-            ("tail, start", [*good, "--from", "yesterday"], None, "yesterday"),
-        ]
-        said = [expect_refusal(*row) for row in rows]
-        said.append(oversized(service, stream))
-    return f"{len(said)} kinds of bad input, each with its error"
+        place = dict(stream=stream, region=REGION, endpoint=service.endpoint, without=None)
+        for name, wrong, named in rows:
+            for program in ("put", "tail"):
+                expect_refusal(f"{program}, {name}", program, place | wrong, named)
+        oversized(service, stream)
+    return f"{len(rows)} kinds of it for both programs, and an oversized record: each its error"
 
 
-def tail_of(service, stream):
-    return tools.command("tail", service.endpoint, stream, "--until-caught-up")
-
-
-def expect_refusal(name, arguments, environment, names):
-    # A later `--region` would be given twice: the first one goes.
-    if arguments.count("--region") == 2:
-        at = arguments.index("--region")
-        arguments = arguments[:at] + arguments[at + 2 :]
+def expect_refusal(name, program, place, named):
+    arguments = tools.command(program, place["endpoint"], place["stream"], region=place["region"])
+    if program == "tail":
+        arguments.append("--until-caught-up")
+    environment = tools.credentials()
+    environment.pop(place["without"], None)
     ended = tools.run(arguments, b"one line\n", environment)
-    if ended.status not in (1, 2):
-        raise Different(f"{name}: status {ended.status}, not 1 or 2: {ended.stderr.strip()}")
-    expect_clear(name, ended, names)
-    return ended
+    same(f"the status of {name}", ended.status, 1)
+    expect_clear(name, ended, named)
 
 
-def expect_clear(name, ended, names):
+def expect_clear(name, ended, named):
     said = ended.stderr.strip()
     if "panicked" in said or "RUST_BACKTRACE" in said:
         raise Different(f"{name}: a panic: {said}")
     errors = [line for line in said.splitlines() if not tools.SUMMARY.match(line)]
-    if ended.status == 1 and len(errors) != 1:
+    if len(errors) != 1:
         raise Different(f"{name}: {len(errors)} lines of error, not one:\n{said}")
-    if names not in said:
-        raise Different(f"{name}: the error does not name {names!r}: {said}")
+    if named not in said:
+        raise Different(f"{name}: the error does not name {named}: {said}")
 
 
 def oversized(service, stream):
@@ -315,7 +321,6 @@ def oversized(service, stream):
     expect_clear("oversized record", ended, "1048576")
     tail = tools.tail(service, stream, "--from", "trim_horizon")
     same_lines("tail", tail.stdout.splitlines(keepends=True), [lines[0], lines[2]])
-    return ended
 
 
 # ── programs and scripts of other parts of the suite ───────────────────────────────────────────
@@ -328,21 +333,33 @@ def sdk_check(service):
 
 def script(arguments, environment):
     ended = tools.run([str(argument) for argument in arguments], environment=environment)
-    said = (ended.stdout.decode(errors="replace") + ended.stderr).strip()
+    said = ended.stdout.decode(errors="replace").strip()
     if ended.status != 0:
-        raise Different(f"status {ended.status}:\n{said}")
-    last = said.splitlines()[-1] if said else "no output"
-    return f"{last} ({ended.seconds:.1f} s)"
+        raise Different(f"status {ended.status}:\n{said}\n{ended.stderr.strip()}")
+    if not said:
+        raise Different("it said nothing")
+    return said.splitlines()[-1]
 
 
-def codec():
+def aggregation():
     """The aggregation format against the libraries of others, byte by byte."""
-    environment = {
-        "PYTHON": sys.executable,
-        "NODE_PATH": str(INSTALLED / "npm" / "node_modules"),
-        "CARGO_HOME": str(pathlib.Path.home() / ".cargo"),
-    }
-    return script(["bash", ROOT / "tests/interop/aggregation/run.sh"], environment)
+    return script(["bash", AGGREGATION], builds() | library_places())
+
+
+def boto3_on_the_fake(service):
+    """What boto3 makes of the fake, call by call."""
+    environment = tools.credentials() | library_places()
+    return script([sys.executable, "-B", BOTO3_CHECK, service.endpoint], environment)
+
+
+def library_places():
+    return {"PYTHON": sys.executable, "NODE_PATH": str(INSTALLED / "npm" / "node_modules")}
+
+
+def builds():
+    """What cargo needs of the caller's environment."""
+    names = ("HOME", "CARGO_HOME", "RUSTUP_HOME", "RUSTUP_TOOLCHAIN")
+    return {name: os.environ[name] for name in names if name in os.environ}
 
 
 # ── comparing ──────────────────────────────────────────────────────────────────────────────────

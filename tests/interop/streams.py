@@ -54,11 +54,12 @@ class Service:
 
     def __init__(self, name, endpoint):
         self.name = name
-        self.endpoint = endpoint
+        self.endpoint = endpoint.url
+        self.untrusted = endpoint.untrusted
         self.client = boto3.client(
             "kinesis",
             region_name=REGION,
-            endpoint_url=endpoint,
+            endpoint_url=endpoint.url,
             aws_access_key_id=ACCESS_KEY_ID,
             aws_secret_access_key=SECRET_ACCESS_KEY,
             config=Config(connect_timeout=5, read_timeout=60, proxies={}),
@@ -116,17 +117,17 @@ class Service:
                     break
                 iterator = page.get("NextShardIterator")
 
-    def wait_for_record(self, stream, shard):
-        """Until something is in this shard."""
+    def wait_for_record(self, stream, shard, is_under_way):
+        """Until something is in this shard, while there is someone who puts it there."""
         end = time.monotonic() + FIRST_RECORD_SECONDS
-        while time.monotonic() < end:
+        while time.monotonic() < end and is_under_way():
             answer = self.client.get_shard_iterator(
                 StreamName=stream, ShardId=shard.id, ShardIteratorType="TRIM_HORIZON"
             )
             if self.client.get_records(ShardIterator=answer["ShardIterator"], Limit=1)["Records"]:
                 return
             time.sleep(0.02)
-        raise TimeoutError(f"nothing is in {shard.id} of {stream} after {FIRST_RECORD_SECONDS} s")
+        raise TimeoutError(f"nothing came into {shard.id} of {stream}")
 
     def put_aggregated(self, stream, records):
         """Aggregates as the KPL does: only records of one shard share an aggregate."""

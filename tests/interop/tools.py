@@ -89,27 +89,30 @@ def credentials():
     }
 
 
-def command(program, endpoint, stream, *options):
+def command(program, endpoint, stream, *options, region=streams.REGION):
     path = PROGRAMS / program
     if not path.exists():
         raise Different(f"{path} is missing: build it with cargo build --release --examples")
-    place = ["--region", streams.REGION, "--endpoint", endpoint]
+    place = ["--region", region, "--endpoint", endpoint]
     return [str(path), "--stream", stream, *place, *options]
 
 
 def run(arguments, stdin=b"", environment=None):
+    environment = credentials() if environment is None else environment
     begin = time.monotonic()
     try:
         ended = subprocess.run(
             arguments,
             input=stdin,
             capture_output=True,
-            env=emulators.clean_environment(**(credentials() if environment is None else environment)),
+            env=emulators.clean_environment(**environment),
             timeout=PROGRAM_SECONDS,
         )
     except subprocess.TimeoutExpired as hung:
         said = (hung.stderr or b"").decode(errors="replace").strip()
-        raise Different(f"{' '.join(arguments)}: no end after {PROGRAM_SECONDS} s: {said}") from None
+        raise Different(
+            f"{' '.join(arguments)}: no end after {PROGRAM_SECONDS} s: {said}"
+        ) from None
     seconds = time.monotonic() - begin
     return Ended(ended.returncode, ended.stdout, ended.stderr.decode(errors="replace"), seconds)
 
@@ -174,9 +177,7 @@ class Running:
         self.process.wait()
         self.stderr_reader.join()
         seconds = time.monotonic() - self.begin
-        return Ended(
-            self.process.returncode, stdout, self.stderr.decode(errors="replace"), seconds
-        )
+        return Ended(self.process.returncode, stdout, self.stderr.decode(errors="replace"), seconds)
 
 
 def checkpoint_positions(saved):

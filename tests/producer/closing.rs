@@ -24,9 +24,14 @@ fn after_close_a_record_comes_back() {
     let fake = kinesis(1);
     let producer = producer(&fake);
     producer.close().expect("closed");
-    let refused = producer.put(named("late")).expect_err("closed");
+    let refused = producer
+        .put(named("late"))
+        .expect_err("the producer or consumer was closed");
     assert_eq!(refused.record, named("late"));
-    assert_eq!(refused.to_string(), "PutRecords on stream orders: closed");
+    assert_eq!(
+        refused.to_string(),
+        "PutRecords on stream orders: the producer or consumer was closed"
+    );
     assert!(matches!(refused.error.kind(), ErrorKind::Closed));
     producer.flush().expect("nothing to flush");
 }
@@ -49,7 +54,10 @@ fn a_dropped_producer_settles_everything_as_closed() {
         (sent.record, sent.stored),
         (named("sent"), Stored::Possibly)
     );
-    assert_eq!(sent.error.to_string(), "closed");
+    assert_eq!(
+        sent.error.to_string(),
+        "the producer or consumer was closed"
+    );
     for (name, delivery) in ["kept", "too"].iter().zip(kept) {
         let kept = undelivered(delivery.wait());
         assert_eq!((kept.record, kept.stored), (named(name), Stored::No));
@@ -86,7 +94,10 @@ fn a_put_that_waits_for_room_ends_when_another_thread_closes() {
         let waiting = scope.spawn(|| producer.put(named("two")));
         let left = producer.close_timeout(Duration::from_secs(1));
         assert_eq!(left.expect("closed"), 1);
-        waiting.join().expect("no panic").expect_err("closed")
+        waiting
+            .join()
+            .expect("no panic")
+            .expect_err("the producer or consumer was closed")
     });
     assert_eq!(refused.record, named("two"));
     assert!(matches!(refused.error.kind(), ErrorKind::Closed));

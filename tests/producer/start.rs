@@ -55,7 +55,7 @@ fn a_closed_port_is_said_with_what_to_check() {
         .expect("a client");
     let message = refused(client);
     assert!(
-        message.starts_with("ListShards on stream orders: cannot connect: "),
+        message.starts_with("ListShards on stream orders at http://127.0.0.1:"),
         "{message}"
     );
     assert!(
