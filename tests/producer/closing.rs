@@ -97,7 +97,10 @@ fn a_dropped_producer_says_possibly_of_what_may_lie_in_the_wrong_shard() {
 
 #[test]
 fn a_close_that_may_not_take_longer_gives_the_rest_up() {
-    let fake = kinesis(1);
+    let clock = clock();
+    // The pipeline between two attempts, and this test: no call is under way.
+    clock.auto_advance(2);
+    let fake = FakeKinesis::on_clock(clock).with_stream(STREAM, 1);
     fake.on(Operation::PutRecords)
         .fail_next(u64::MAX, Fault::Throttle);
     let producer = producer(&fake);
