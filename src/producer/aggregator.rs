@@ -8,7 +8,7 @@ use crate::config::ProducerConfig;
 use crate::model::{HashKey, ShardId, ShardMap};
 use crate::producer::delivery::{Delivery, Stored};
 use crate::producer::group::Group;
-use crate::producer::kinesis_record::{Content, Finished, KinesisRecord, Run, later};
+use crate::producer::kinesis_record::{Content, KinesisRecord, Run, later};
 use crate::producer::record::UserRecord;
 
 /// One stream's open aggregates, one for each predicted shard.
@@ -62,7 +62,7 @@ impl Aggregator {
     }
 
     /// Goes by another map; gives what was gathered by the old one.
-    pub fn follow(&mut self, map: Arc<ShardMap>, finished: &mut Vec<Finished>) {
+    pub fn follow(&mut self, map: Arc<ShardMap>, finished: &mut Vec<KinesisRecord>) {
         self.finish_all(finished);
         let places = if self.rules.aggregation {
             map.open_shards()
@@ -90,7 +90,7 @@ impl Aggregator {
         now: Instant,
         record: UserRecord,
         group: Group,
-        finished: &mut Vec<Finished>,
+        finished: &mut Vec<KinesisRecord>,
     ) -> Delivery {
         let (group, hash_key) = (Arc::new(group), record.hash_key());
         let delivery = Delivery::new(&group, 0);
@@ -117,7 +117,11 @@ impl Aggregator {
     }
 
     /// Finishes what is due; gives the next deadline, which is then watched.
-    pub fn finish_due(&mut self, now: Instant, finished: &mut Vec<Finished>) -> Option<Instant> {
+    pub fn finish_due(
+        &mut self,
+        now: Instant,
+        finished: &mut Vec<KinesisRecord>,
+    ) -> Option<Instant> {
         let (stream, rules) = (&self.stream, &self.rules);
         let due = self.slots.iter_mut().filter(|slot| slot.is_due(now, rules));
         finished.extend(due.filter_map(|slot| slot.finish(stream, rules)));
@@ -126,7 +130,7 @@ impl Aggregator {
         deadline
     }
 
-    pub fn finish_all(&mut self, finished: &mut Vec<Finished>) {
+    pub fn finish_all(&mut self, finished: &mut Vec<KinesisRecord>) {
         let slots = self.slots.iter_mut();
         finished.extend(slots.filter_map(|slot| slot.finish(&self.stream, &self.rules)));
     }
@@ -145,7 +149,7 @@ impl Aggregator {
         }
     }
 
-    fn alone(&self, place: Option<usize>, open: Open) -> Finished {
+    fn alone(&self, place: Option<usize>, open: Open) -> KinesisRecord {
         let map = self.map.as_ref();
         let shard = map.and_then(|map| map.open_at(place?)).cloned();
         open.finish(&self.stream, shard, None, &self.rules)
@@ -200,7 +204,7 @@ impl Slot {
         Some(Delivery::new(&open.group, index))
     }
 
-    fn finish(&mut self, stream: &Arc<str>, rules: &Rules) -> Option<Finished> {
+    fn finish(&mut self, stream: &Arc<str>, rules: &Rules) -> Option<KinesisRecord> {
         let open = self.open.take()?;
         let shard = Some(self.shard.clone());
         let aggregate = (!self.aggregate.is_empty()).then_some(&mut self.aggregate);
@@ -225,7 +229,7 @@ impl Open {
         shard: Option<ShardId>,
         aggregate: Option<&mut Aggregate>,
         rules: &Rules,
-    ) -> Finished {
+    ) -> KinesisRecord {
         let count = aggregate.as_ref().map_or(1, |aggregate| aggregate.len());
         let run = Run {
             group: self.group,
@@ -238,9 +242,10 @@ impl Open {
             Some(record) => bare(record),
             None => (OUTER_KEY.into(), Bytes::new(), Content::Aggregate),
         };
-        let record = KinesisRecord {
+        KinesisRecord {
             stream: stream.clone(),
             data,
+            unsealed: aggregate.map(Aggregate::finish_unsealed),
             partition_key,
             hash_key: self.hash_key,
             content,
@@ -251,9 +256,7 @@ impl Open {
             since: self.since,
             attempts: Vec::new(),
             stored: Stored::No,
-        };
-        let unsealed = aggregate.map(Aggregate::finish_unsealed);
-        Finished { record, unsealed }
+        }
     }
 }
 
@@ -310,7 +313,7 @@ mod tests {
 
     struct Bench {
         aggregator: Aggregator,
-        finished: Vec<Finished>,
+        finished: Vec<KinesisRecord>,
         now: Instant,
     }
 
@@ -338,18 +341,11 @@ mod tests {
         fn taken(&mut self) -> Vec<(Option<String>, Vec<String>)> {
             let finished = self.finished.drain(..);
             finished
-                .map(
-                    |Finished {
-                         mut record,
-                         unsealed,
-                     }| {
-                        if let Some(unsealed) = unsealed {
-                            record.data = unsealed.seal();
-                        }
-                        let texts = record.user_records().into_iter().map(text).collect();
-                        (record.predicted.map(|shard| shard.to_string()), texts)
-                    },
-                )
+                .map(|mut record| {
+                    record.seal();
+                    let texts = record.user_records().into_iter().map(text).collect();
+                    (record.predicted.map(|shard| shard.to_string()), texts)
+                })
                 .collect()
         }
     }
@@ -417,7 +413,7 @@ mod tests {
         let seen: Vec<_> = bench
             .finished
             .iter()
-            .map(|Finished { record, .. }| {
+            .map(|record| {
                 let KinesisRecord {
                     content,
                     hash_key,

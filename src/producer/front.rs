@@ -17,7 +17,7 @@ use crate::model::ShardMap;
 use crate::producer::aggregator::{Aggregator, Rules};
 use crate::producer::delivery::Delivery;
 use crate::producer::group::Group;
-use crate::producer::kinesis_record::Finished;
+use crate::producer::kinesis_record::KinesisRecord;
 use crate::producer::ledger::Ledger;
 use crate::producer::record::UserRecord;
 use crate::sys::clock::Clock;
@@ -52,7 +52,7 @@ struct Bench {
 /// What waits for the pipeline; bounded by the intake, whose room these records hold.
 #[derive(Default)]
 pub(super) struct Shelf {
-    pub finished: Vec<Finished>,
+    pub finished: Vec<KinesisRecord>,
     /// Streams whose first open aggregate nobody watches yet.
     pub opened: Vec<(Instant, Arc<Stream>)>,
     /// Somebody waits for everything on its way.
@@ -120,19 +120,27 @@ impl Front {
 
     /// Finishes every open aggregate, and asks for everything on its way to be sent.
     pub fn flush(&self) {
+        self.finish_all();
+        self.bench.shelf().flush = true;
+        self.bench.ring_if(true);
+    }
+
+    /// Finishes every open aggregate.
+    pub fn finish_all(&self) {
         for stream in self.streams() {
             stream.finish_all();
         }
-        self.bench.shelf().flush = true;
+    }
+
+    /// Has the pipeline look around.
+    pub fn ring(&self) {
         self.bench.ring_if(true);
     }
 
     /// Takes nothing in any more; what was taken in lies on the shelf afterwards.
     pub fn close(&self) {
         self.bench.closed.store(true, Ordering::SeqCst);
-        for stream in self.streams() {
-            stream.finish_all();
-        }
+        self.finish_all();
     }
 
     pub fn is_closed(&self) -> bool {
@@ -215,13 +223,13 @@ impl Bench {
     /// Says whether there is news for the pipeline. To be called under the stream's lock.
     fn lay_down(
         &self,
-        mut finished: Vec<Finished>,
+        mut finished: Vec<KinesisRecord>,
         opened: Option<(Instant, Arc<Stream>)>,
     ) -> bool {
         if finished.is_empty() && opened.is_none() {
             return false;
         }
-        for run in finished.iter_mut().flat_map(|one| &mut one.record.runs) {
+        for run in finished.iter_mut().flat_map(|record| &mut record.runs) {
             run.epoch = self.ledger.enter(run.len() as usize);
         }
         let mut shelf = self.shelf();

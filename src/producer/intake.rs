@@ -54,12 +54,26 @@ impl Intake {
         Ok(())
     }
 
+    /// Says whether somebody waits for room.
+    pub fn is_waited_for(&self) -> bool {
+        self.waiting.load(Ordering::SeqCst) > 0
+    }
+
     /// Takes room for one record, and waits for it until the timer fires.
+    ///
+    /// Announces that it waits, so that what holds the room is sent.
     ///
     /// # Errors
     /// `Full` when the time is up, `Closed` when told to stop.
-    pub fn take(&self, bytes: usize, timer: &Timer, stop: &Stop) -> Result<()> {
+    pub fn take(
+        &self,
+        bytes: usize,
+        timer: &Timer,
+        stop: &Stop,
+        announce: impl FnOnce(),
+    ) -> Result<()> {
         self.waiting.fetch_add(1, Ordering::SeqCst);
+        announce();
         let taken = self.wait(bytes, timer, stop);
         self.waiting.fetch_sub(1, Ordering::SeqCst);
         // The wake-up may have been for more than one: who waits next looks for itself.
@@ -87,7 +101,7 @@ impl Intake {
     }
 
     fn wake(&self) {
-        if self.waiting.load(Ordering::SeqCst) > 0 {
+        if self.is_waited_for() {
             // A bell that already rings needs no second pull.
             let _ = self.ring.try_send(());
         }
@@ -163,13 +177,13 @@ mod tests {
         let intake = Intake::new(1, 100);
         intake.try_take(1).expect("room");
         let clock = Sys::real().clock;
-        let up = intake.take(1, &clock.after(Some(Duration::ZERO)), &Stop::never());
+        let up = intake.take(1, &clock.after(Some(Duration::ZERO)), &Stop::never(), || {});
         assert!(matches!(
             up.expect_err("full").kind(),
             ErrorKind::Full { .. }
         ));
         let stopped = StopSource::new().stop();
-        let closed = intake.take(1, &clock.after(None), &stopped);
+        let closed = intake.take(1, &clock.after(None), &stopped, || {});
         assert!(matches!(
             closed.expect_err("stopped").kind(),
             ErrorKind::Closed
@@ -185,7 +199,9 @@ mod tests {
                 scope.spawn(|| {
                     for _ in 0..500 {
                         let forever = clock.after(None);
-                        intake.take(10, &forever, &Stop::never()).expect("room");
+                        intake
+                            .take(10, &forever, &Stop::never(), || {})
+                            .expect("room");
                         intake.give_back(1, 10);
                     }
                 });

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-use crate::aggregation::{DecodeLimits, SubRecord, Unsealed, decode_readable};
+use crate::aggregation::{DecodeLimits, SubRecord, Unsealed, decode_readable, seal_all};
 use crate::client::PutRecordsEntry;
 use crate::error::Error;
 use crate::model::{HashKey, ShardId};
@@ -17,7 +17,10 @@ use crate::producer::record::UserRecord;
 /// Holds the only copy of its user records; [`KinesisRecord::take_apart`] gets them back out.
 pub(super) struct KinesisRecord {
     pub stream: Arc<str>,
+    /// Empty as long as it is in `unsealed`.
     pub data: Bytes,
+    /// The data but for their checksum, which is cheaper for several at a time.
+    pub unsealed: Option<Unsealed>,
     pub partition_key: Arc<str>,
     pub hash_key: HashKey,
     pub content: Content,
@@ -57,17 +60,31 @@ pub(super) struct Run {
     pub history: Arc<[Attempt]>,
 }
 
-/// A Kinesis record as it comes from the caller's thread: perhaps without its checksum.
-pub(super) struct Finished {
-    pub record: KinesisRecord,
-    /// Becomes the record's data.
-    pub unsealed: Option<Unsealed>,
-}
-
 impl KinesisRecord {
     /// What the service counts against its limits.
     pub fn bytes(&self) -> usize {
-        self.data.len() + self.partition_key.len()
+        let unsealed = self.unsealed.as_ref().map_or(0, Unsealed::encoded_len);
+        self.data.len() + unsealed + self.partition_key.len()
+    }
+
+    /// Writes the checksum, if that is still to be done.
+    pub fn seal(&mut self) {
+        if let Some(unsealed) = self.unsealed.take() {
+            self.data = unsealed.seal();
+        }
+    }
+
+    /// Writes the checksums of many, side by side.
+    pub fn seal_all(records: &mut [KinesisRecord]) {
+        let mut open: Vec<_> = records
+            .iter_mut()
+            .filter(|record| record.unsealed.is_some())
+            .collect();
+        let unsealed = open.iter_mut().filter_map(|record| record.unsealed.take());
+        let sealed = seal_all(unsealed.collect());
+        for (record, data) in open.into_iter().zip(sealed) {
+            record.data = data;
+        }
     }
 
     pub fn is_aggregate(&self) -> bool {
@@ -192,6 +209,7 @@ pub(super) mod tests {
         KinesisRecord {
             stream: "orders".into(),
             data: Bytes::copy_from_slice(data),
+            unsealed: None,
             partition_key: partition_key.into(),
             hash_key: HashKey::of_partition_key(partition_key),
             content: Content::Bare {

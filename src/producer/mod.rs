@@ -20,6 +20,7 @@ mod intake;
 mod job;
 mod kinesis_record;
 mod ledger;
+mod limiter;
 mod listing;
 mod metrics;
 mod pipeline;
@@ -29,6 +30,8 @@ mod report;
 mod retrier;
 mod shared;
 mod stream_state;
+#[cfg(test)]
+mod tests;
 mod threads;
 mod wake;
 
@@ -199,7 +202,10 @@ impl Producer {
             Patience::For(time) => shared.clock.after(Some(time)),
             Patience::Forever => shared.clock.after(None),
         };
-        shared.intake.take(bytes, &timer, &self.stop.stop())
+        let announce = || shared.front.ring();
+        shared
+            .intake
+            .take(bytes, &timer, &self.stop.stop(), announce)
     }
 
     /// Gives how many records are left when the time is up.

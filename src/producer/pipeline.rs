@@ -7,15 +7,14 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::aggregation::seal_all;
-use crate::client::{EntryError, PutRecordOutput, PutRecordsOutput};
+use crate::client::{PutRecordOutput, PutRecordsOutput};
 use crate::config::ProducerConfig;
 use crate::error::{Error, Result};
 use crate::model::{Shard, ShardMap};
 use crate::producer::aggregator::Rules;
 use crate::producer::delivery::Stored;
 use crate::producer::job::{Answer, Job, Outcome, Span};
-use crate::producer::kinesis_record::{Finished, KinesisRecord, later};
+use crate::producer::kinesis_record::{KinesisRecord, later};
 use crate::producer::listing::Listing;
 use crate::producer::placement::{Placement, earlier, is_outdated, regroup};
 use crate::producer::retrier::{
@@ -81,19 +80,9 @@ impl Pipeline {
     }
 
     /// Takes in what the callers finished.
-    pub fn accept(&mut self, now: Instant, finished: Vec<Finished>) {
-        let mut records = Vec::with_capacity(finished.len());
-        let (mut unsealed, mut places) = (Vec::new(), Vec::new());
-        for one in finished {
-            places.extend(one.unsealed.is_some().then_some(records.len()));
-            unsealed.extend(one.unsealed);
-            records.push(one.record);
-        }
-        for (place, data) in places.into_iter().zip(seal_all(unsealed)) {
-            records[place].data = data;
-        }
+    pub fn accept(&mut self, now: Instant, finished: Vec<KinesisRecord>) {
         let company = later(now, self.company_time());
-        for mut record in records {
+        for mut record in finished {
             record.deadline = record.deadline.max(company);
             self.route(now, record);
         }
@@ -114,15 +103,18 @@ impl Pipeline {
             record.deadline = now;
             self.route(now, record);
         }
+        let mut expired = Vec::new();
         for (name, stream) in &mut self.streams {
-            let due = stream.collector.take_due(now);
+            let (calls, late) = stream.take_due(now);
+            let calls = calls.into_iter();
             self.ready
-                .extend(due.map(|records| Batch::new(name, records)));
+                .extend(calls.map(|records| Batch::new(name, records)));
+            expired.extend(late);
             if stream.listing.begin(now) {
                 self.listings.push_back(name.clone());
             }
         }
-        self.give_up_unplaced(now);
+        self.expire(now, expired);
     }
 
     /// Gives the next job for a sender that has nothing to do.
@@ -158,6 +150,15 @@ impl Pipeline {
         earlier(streams.min(), self.retrier.next_deadline())
     }
 
+    /// Says whether nothing is on its way but what waits for company.
+    pub fn is_idle(&self) -> bool {
+        let waits = |stream: &StreamState| stream.limiter.is_empty() && stream.unplaced.is_empty();
+        self.in_flight.is_empty()
+            && self.ready.is_empty()
+            && self.retrier.next_deadline().is_none()
+            && self.streams.values().all(waits)
+    }
+
     pub fn take_effects(&mut self) -> Effects {
         std::mem::take(&mut self.effects)
     }
@@ -173,8 +174,9 @@ impl Pipeline {
         let mut records = self.retrier.take_all();
         records.extend(self.ready.drain(..).flat_map(|batch| batch.records));
         for stream in self.streams.values_mut() {
+            records.extend(stream.limiter.take_all());
             records.extend(stream.collector.take().into_iter().flatten());
-            records.extend(stream.unplaced.drain(..).map(|unplaced| unplaced.record));
+            records.extend(stream.unplaced.drain(..).map(Unplaced::give_up));
         }
         for record in records {
             self.settle(record, Err(error.clone()));
@@ -201,7 +203,10 @@ impl Pipeline {
         if stream.map.is_none() {
             stream.listing.want(now);
         }
-        stream.collector.add(record, &mut full);
+        let admitted = stream.limiter.admit(now, record);
+        admitted
+            .into_iter()
+            .for_each(|record| stream.collector.add(record, &mut full));
         let full = full.into_iter().map(|records| Batch::new(&name, records));
         self.ready.extend(full);
     }
@@ -214,6 +219,8 @@ impl Pipeline {
             .into_iter()
             .partition(|record| record.is_expired(now));
         self.expire(now, expired);
+        let mut records = records;
+        KinesisRecord::seal_all(&mut records);
         let (outdated, records): (Vec<_>, Vec<_>) = records
             .into_iter()
             .partition(|record| is_outdated(record, map.as_deref()));
@@ -239,10 +246,10 @@ impl Pipeline {
         for (mut record, result) in batch.records.into_iter().zip(&output.records) {
             match result {
                 Ok(output) => self.on_stored(now, record, span, output.clone()),
-                Err(EntryError { code, message }) => {
-                    let (code, message) = (code.clone(), message.clone());
-                    let error = entry_error(&batch.stream, EntryError { code, message });
+                Err(error) => {
+                    let error = entry_error(&batch.stream, error.clone());
                     record.note(span.attempt(record.since, Some(error.clone())), span.ended);
+                    self.heed(now, &record, &error);
                     match self.retrier.allows(&error) {
                         true => again.push(record),
                         false => self.fail(now, record, error),
@@ -251,6 +258,13 @@ impl Pipeline {
             }
         }
         self.again(now, again);
+    }
+
+    /// Sends less to a shard that was throttled.
+    fn heed(&mut self, now: Instant, record: &KinesisRecord, error: &Error) {
+        if let Some(shard) = record.predicted.as_ref().filter(|_| error.is_throttled()) {
+            self.stream(&record.stream).limiter.slow_down(now, shard);
+        }
     }
 
     fn on_stored(
@@ -327,14 +341,17 @@ impl Pipeline {
         stream.degraded = false;
         stream.map = Some(map.clone());
         let unplaced = std::mem::take(&mut stream.unplaced);
-        self.effects.maps.push((name.clone(), map));
+        let homeless = stream.limiter.take_closed(|shard| map.is_open(shard));
+        self.effects.maps.push((name.clone(), map.clone()));
+        self.regroup(now, homeless, Some(&map));
         for unplaced in unplaced {
             let is_newest = span.began >= unplaced.record.since;
             self.place(now, unplaced, is_newest);
         }
     }
 
-    fn regroup(&mut self, now: Instant, records: Vec<KinesisRecord>, map: Option<&ShardMap>) {
+    fn regroup(&mut self, now: Instant, mut records: Vec<KinesisRecord>, map: Option<&ShardMap>) {
+        KinesisRecord::seal_all(&mut records);
         for record in regroup(now, records, map, &self.rules) {
             self.route(now, record);
         }
@@ -345,18 +362,6 @@ impl Pipeline {
             let expired = self.retrier.wait(now, records);
             self.expire(now, expired);
         }
-    }
-
-    fn give_up_unplaced(&mut self, now: Instant) {
-        let mut expired = Vec::new();
-        let streams = self.streams.values_mut();
-        for stream in streams.filter(|stream| !stream.listing.is_under_way()) {
-            let gone = stream
-                .unplaced
-                .extract_if(.., |one| one.record.is_expired(now));
-            expired.extend(gone.map(|one| one.give_up()));
-        }
-        self.expire(now, expired);
     }
 
     fn expire(&mut self, now: Instant, records: Vec<KinesisRecord>) {
@@ -371,7 +376,9 @@ impl Pipeline {
         self.settle(record, Err(error));
     }
 
-    fn settle(&mut self, record: KinesisRecord, result: Result<PutRecordOutput>) {
+    fn settle(&mut self, mut record: KinesisRecord, result: Result<PutRecordOutput>) {
+        // One that was never sent has still to be taken apart.
+        record.seal();
         self.effects.settled.push(Settlement { record, result });
     }
 

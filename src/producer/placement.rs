@@ -185,6 +185,7 @@ impl Open {
         KinesisRecord {
             stream: self.stream,
             data,
+            unsealed: None,
             partition_key,
             hash_key,
             content,

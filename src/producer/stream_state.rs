@@ -7,6 +7,7 @@ use crate::error::Error;
 use crate::model::ShardMap;
 use crate::producer::collector::Collector;
 use crate::producer::kinesis_record::KinesisRecord;
+use crate::producer::limiter::{Limiter, Released};
 use crate::producer::listing::Listing;
 use crate::producer::placement::earlier;
 use crate::producer::retrier::wrong_shard;
@@ -15,6 +16,7 @@ use crate::producer::retrier::wrong_shard;
 pub(super) struct StreamState {
     pub map: Option<Arc<ShardMap>>,
     pub listing: Listing,
+    pub limiter: Limiter,
     pub collector: Collector,
     /// Stored, but in a shard that a newer map has to judge.
     pub unplaced: Vec<Unplaced>,
@@ -33,10 +35,33 @@ impl StreamState {
         StreamState {
             map: None,
             listing: Listing::new(None),
+            limiter: Limiter::new(config.rate_limit_percent),
             collector: Collector::new(config),
             unplaced: Vec::new(),
             degraded: false,
         }
+    }
+
+    /// Gives the calls that are due, and what has expired.
+    pub fn take_due(&mut self, now: Instant) -> (Vec<Vec<KinesisRecord>>, Vec<KinesisRecord>) {
+        let Released { ready, mut expired } = self.limiter.release(now);
+        let mut calls = Vec::new();
+        for record in ready {
+            self.collector.add(record, &mut calls);
+        }
+        calls.extend(self.collector.take_due(now));
+        expired.extend(self.give_up_unplaced(now));
+        (calls, expired)
+    }
+
+    fn give_up_unplaced(&mut self, now: Instant) -> Vec<KinesisRecord> {
+        // While a list is under way, its answer decides.
+        if self.listing.is_under_way() {
+            return Vec::new();
+        }
+        let expired = |one: &mut Unplaced| one.record.is_expired(now);
+        let expired = self.unplaced.extract_if(.., expired);
+        expired.map(Unplaced::give_up).collect()
     }
 
     /// Notes that its shards were not listed, and says so once.
@@ -62,8 +87,8 @@ impl StreamState {
                 expiries.min()
             }
         };
-        let waits = earlier(self.collector.next_deadline(), self.listing.next_deadline());
-        earlier(waits, expiry)
+        let sends = earlier(self.limiter.next_deadline(), self.collector.next_deadline());
+        earlier(earlier(sends, self.listing.next_deadline()), expiry)
     }
 }
 

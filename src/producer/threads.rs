@@ -103,6 +103,7 @@ impl PipelineLoop {
             let now = self.shared.clock.now();
             self.visit(now);
             self.pipeline.tick(now);
+            self.hurry(now);
             while let Some(outcome) = self.senders.finished() {
                 self.pipeline.on_outcome(now, outcome);
             }
@@ -152,6 +153,15 @@ impl PipelineLoop {
         self.watched.extend(shelf.opened);
         self.pipeline.accept(now, shelf.finished);
         if shelf.flush {
+            self.pipeline.flush();
+        }
+    }
+
+    /// Sends at once what holds the room that somebody waits for, if all of it only waits for company.
+    fn hurry(&mut self, now: Instant) {
+        if self.shared.intake.is_waited_for() && self.pipeline.is_idle() {
+            self.shared.front.finish_all();
+            self.visit(now);
             self.pipeline.flush();
         }
     }
