@@ -265,6 +265,20 @@ mod tests {
     }
 
     #[test]
+    fn a_listing_whose_token_has_expired_starts_again() {
+        const MORE: &str = r#"{"Shards":[],"NextToken":"AAA"}"#;
+        const OLD: &str = r#"{"__type":"ExpiredNextTokenException"}"#;
+        let expired = || [answer(200, MORE), answer(400, OLD)];
+        let good = [answer(200, MORE), answer(200, NONE)];
+        let answers = expired().into_iter().chain(expired()).chain(good);
+        let (outcome, made, _) = list(answers);
+        assert_eq!((outcome.ok(), made), (Some(0), 6));
+        let answers = expired().into_iter().chain(expired()).chain(expired());
+        let (outcome, made, _) = list(answers);
+        assert_eq!((outcome.is_err(), made), (true, 6));
+    }
+
+    #[test]
     fn the_last_error_tells_the_whole_story() {
         let (outcome, _, _) = list([answer(400, THROTTLED), reset(), answer(400, THROTTLED)]);
         let error = outcome.expect_err("throttled to the end");

@@ -1,6 +1,7 @@
 //! JSON 1.1: what goes over the wire for each operation, and nothing else.
 
 mod get_records;
+mod put_record;
 mod put_records;
 mod shards;
 mod streams;
@@ -14,9 +15,12 @@ use crate::error::{Context, Error, Result};
 use crate::model::Operation;
 
 pub(super) use get_records::GetRecords;
+pub(super) use put_record::PutRecord;
 pub(super) use put_records::PutRecords;
 pub(super) use shards::{GetShardIterator, ListShards};
-pub(super) use streams::{CreateStream, DescribeStreamSummary, MergeShards, SplitShard};
+pub(super) use streams::{
+    CreateStream, DeleteStream, DescribeStreamSummary, MergeShards, SplitShard, UpdateShardCount,
+};
 
 /// One operation's request, and what its answer means. The two cannot be paired wrongly.
 pub(super) trait Exchange {
@@ -33,6 +37,20 @@ pub(super) trait Exchange {
 
 fn json(value: &Value) -> Bytes {
     value.to_string().into()
+}
+
+/// A request about a stream, which is named by its name or by its ARN.
+fn json_about(stream: &str, mut fields: Value) -> Bytes {
+    fields[stream_field(stream)] = stream.into();
+    json(&fields)
+}
+
+/// The field that names a stream. No stream's name has a colon.
+fn stream_field(stream: &str) -> &'static str {
+    match stream.starts_with("arn:") {
+        true => "StreamARN",
+        false => "StreamName",
+    }
 }
 
 fn parsed<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T> {
