@@ -4,6 +4,9 @@
 
 use std::collections::HashMap;
 
+#[cfg(feature = "client")]
+mod answers;
+
 use bytes::Bytes;
 use md5::{Digest, Md5};
 use prost::Message;
@@ -14,6 +17,11 @@ use crate::aggregation::{
     decode_all, decode_readable, encode,
 };
 use crate::model::HashKey;
+
+#[cfg(feature = "sts")]
+pub use answers::sts_response;
+#[cfg(feature = "client")]
+pub use answers::{error_body, get_records_json, list_shards_json, profile_file};
 
 /// Bytes that decoding may hold at once for each byte of input, all that it returns included.
 ///
@@ -245,12 +253,22 @@ mod tests {
 
     type Target = fn(&[u8]);
 
-    const TARGETS: [(&str, Target); 3] = [
+    const TARGETS: &[(&str, Target)] = &[
         ("aggregation_decode", |input| {
             aggregation_decode(input, held)
         }),
         ("aggregation_differential", aggregation_differential),
         ("aggregation_round_trip", aggregation_round_trip),
+        #[cfg(feature = "client")]
+        ("error_body", error_body),
+        #[cfg(feature = "client")]
+        ("get_records_json", get_records_json),
+        #[cfg(feature = "client")]
+        ("list_shards_json", list_shards_json),
+        #[cfg(feature = "client")]
+        ("profile_file", profile_file),
+        #[cfg(feature = "sts")]
+        ("sts_response", sts_response),
     ];
 
     fn held(run: &mut dyn FnMut()) -> u64 {

@@ -4,6 +4,8 @@ mod answers;
 mod builder;
 mod call;
 mod endpoint;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 mod wire;
 
 use std::fmt;

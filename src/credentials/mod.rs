@@ -16,7 +16,7 @@ mod outside;
 pub(crate) mod profile;
 mod properties;
 #[cfg(feature = "sts")]
-mod sts;
+pub(crate) mod sts;
 #[cfg(feature = "sts")]
 mod web_identity;
 

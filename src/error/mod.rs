@@ -151,16 +151,11 @@ impl Error {
         })
     }
 
-    /// An error that a service answered with. Its words become one line of bounded length.
+    /// An error that a service answered with. Its words become lines of bounded length.
     pub(crate) fn service(code: &str, message: &str, status: u16) -> Error {
-        let line: String = message
-            .chars()
-            .map(|c| if c.is_control() { ' ' } else { c })
-            .take(MESSAGE_CHARS_MAX)
-            .collect();
         Error::new(ErrorKind::Service {
-            code: code.to_owned(),
-            message: line.trim().to_owned(),
+            code: line(code, CODE_CHARS_MAX),
+            message: line(message, MESSAGE_CHARS_MAX),
             status,
         })
     }
@@ -168,7 +163,7 @@ impl Error {
     pub(crate) fn malformed(what: &'static str, detail: impl fmt::Display) -> Error {
         Error::new(ErrorKind::Malformed {
             what,
-            detail: detail.to_string(),
+            detail: line(&detail.to_string(), MESSAGE_CHARS_MAX),
         })
     }
 
@@ -403,16 +398,31 @@ impl ErrorKind {
 fn service_advice(code: &str) -> Option<&'static str> {
     Some(match code {
         "AccessDeniedException" => "the IAM policy of these credentials has to allow the call",
-        "ExpiredTokenException" => "get new credentials: the session token is no longer valid",
-        "InvalidSignatureException" => "check the secret key, the region and this machine's clock",
+        "ExpiredToken" | "ExpiredTokenException" => {
+            "get new credentials: the session token is no longer valid"
+        }
+        "InvalidSignatureException" | "SignatureDoesNotMatch" => {
+            "check the secret key, the region and this machine's clock"
+        }
         "ProvisionedThroughputExceededException" => {
             "another program may share the shard: call less often, or split it"
         }
         "ResourceNotFoundException" => "check the stream's name, the region and the account",
-        "UnrecognizedClientException" => "check the access key: the service does not know it",
+        "InvalidClientTokenId" | "UnrecognizedClientException" => {
+            "check the access key: the service does not know it"
+        }
         _ => return None,
     })
 }
+
+fn line(text: &str, chars_max: usize) -> String {
+    let plain = text.chars().map(|c| if c.is_control() { ' ' } else { c });
+    let line: String = plain.take(chars_max).collect();
+    line.trim().to_owned()
+}
+
+/// Twice the longest name there is.
+const CODE_CHARS_MAX: usize = 100;
 
 /// The service's longest messages list the members that broke a rule; this holds several of them.
 const MESSAGE_CHARS_MAX: usize = 500;

@@ -10,6 +10,7 @@ use bytes::Bytes;
 use http::Response;
 use serde::Deserialize;
 use serde_json::Value;
+use serde_json::error::Category;
 
 use crate::error::{Context, Error, Result};
 use crate::model::Operation;
@@ -54,7 +55,16 @@ fn stream_field(stream: &str) -> &'static str {
 }
 
 fn parsed<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T> {
-    serde_json::from_slice(body).map_err(malformed)
+    serde_json::from_slice(body).map_err(|error| {
+        let what = match error.classify() {
+            Category::Data => "it has other members than documented",
+            Category::Eof => "it breaks off",
+            Category::Io | Category::Syntax => "it is no JSON",
+        };
+        // The reader's own words may quote a record.
+        let (line, column) = (error.line(), error.column());
+        malformed(format_args!("{what}, line {line} column {column}"))
+    })
 }
 
 /// Error for an answer that is not what the operation answers. Never quotes it: it may hold records.
@@ -86,10 +96,23 @@ pub(super) fn service_error(response: &Response<Bytes>) -> Error {
     let status = response.status().as_u16();
     match (said.message, code.is_empty()) {
         (Some(message), _) => Error::service(&code, &message, status),
-        // Somebody on the way answered in the service's place; its first words say who.
-        (None, true) => Error::service("", &String::from_utf8_lossy(response.body()), status),
+        (None, true) => {
+            let text = String::from_utf8_lossy(response.body());
+            match (between(&text, "Code"), between(&text, "Message")) {
+                // What stands before the service may answer in XML, as the query services do.
+                (Some(code), message) => Error::service(code, message.unwrap_or_default(), status),
+                // Somebody on the way answered in the service's place; its first words say who.
+                (None, _) => Error::service("", &text, status),
+            }
+        }
         (None, false) => Error::service(&code, "", status),
     }
+}
+
+/// What stands in an element of this name.
+fn between<'a>(text: &'a str, name: &str) -> Option<&'a str> {
+    let (_, rest) = text.split_once(&format!("<{name}>"))?;
+    Some(rest.split_once(&format!("</{name}>"))?.0)
 }
 
 /// The bare name in `com.amazon.coral.service#Name`, `Name:http://…` and `Name`.
@@ -115,54 +138,175 @@ mod tests {
 
     #[test]
     fn an_error_is_read_in_every_spelling() {
-        for (status, header, body, message) in [
+        for (who, status, header, body, message) in [
             (
+                "kinesalite",
                 400,
                 None,
-                r#"{"__type":"InternalFailure","message":"m"}"#,
-                "InternalFailure: m",
+                r#"{"__type":"ResourceNotFoundException","message":"Stream x under account 000000000000 not found."}"#,
+                "ResourceNotFoundException: Stream x under account 000000000000 not found.; check the stream's name, \
+                 the region and the account",
             ),
             (
+                "kinesalite, without a message",
                 400,
                 None,
-                r#"{"__type":"com.amazon.coral.service#InternalFailure"}"#,
-                "InternalFailure",
+                r#"{"__type":"UnknownOperationException"}"#,
+                "UnknownOperationException",
             ),
             (
+                "kinesalite, with a capital",
                 400,
                 None,
-                r#"{"__type":"InternalFailure","Message":"m"}"#,
-                "InternalFailure: m",
+                r#"{"__type":"SerializationException","Message":"m"}"#,
+                "SerializationException: m",
             ),
             (
+                "kinesalite, with a prefix",
+                404,
+                None,
+                r#"{"__type":"com.amazon.coral.service#UnknownOperationException","message":null}"#,
+                "UnknownOperationException",
+            ),
+            (
+                "kinesalite, body too large",
+                413,
+                None,
+                "",
+                "HTTP status 413: ",
+            ),
+            (
+                "kinesis-mock",
                 400,
-                Some("InternalFailure:http://host/"),
+                None,
+                r#"{"__type":"ExpiredIteratorException","message":"The shard iterator has expired."}"#,
+                "ExpiredIteratorException: The shard iterator has expired.",
+            ),
+            (
+                "kinesis-mock, unhandled",
+                500,
+                None,
+                "Internal Server Error",
+                "HTTP status 500: Internal Server Error",
+            ),
+            (
+                "moto",
+                400,
+                Some("InvalidArgumentException"),
+                r#"{"__type":"InvalidArgumentException","message":"m"}"#,
+                "InvalidArgumentException: m",
+            ),
+            (
+                "moto, unhandled",
+                500,
+                None,
+                "<!doctype html>\n<title>500 Internal Server Error</title>",
+                "HTTP status 500: <!doctype html> <title>500 Internal Server Error</title>",
+            ),
+            (
+                "moto, of the signature",
+                403,
+                None,
+                "<ErrorResponse>\n <Error>\n  <Code>SignatureDoesNotMatch</Code>\n  <Message>The request signature \
+                 we calculated</Message>\n </Error></ErrorResponse>",
+                "SignatureDoesNotMatch: The request signature we calculated; check the secret key, the region and \
+                 this machine's clock",
+            ),
+            (
+                "ministack, of the signature",
+                400,
+                None,
+                r#"{"__type":"InvalidSignatureException","message":"Signature expired: 1 is now earlier than 2"}"#,
+                "InvalidSignatureException: Signature expired: 1 is now earlier than 2; check the secret key, the \
+                 region and this machine's clock",
+            ),
+            (
+                "ministack, of the key",
+                400,
+                None,
+                r#"{"__type":"UnrecognizedClientException","message":"m"}"#,
+                "UnrecognizedClientException: m; check the access key: the service does not know it",
+            ),
+            (
+                "ministack, of the token",
+                400,
+                None,
+                r#"{"__type":"ExpiredTokenException","message":"m"}"#,
+                "ExpiredTokenException: m; get new credentials: the session token is no longer valid",
+            ),
+            (
+                "AWS, in the header",
+                400,
+                Some("InternalFailure:http://internal.amazon.com/coral/"),
                 r#"{"message":"m"}"#,
                 "InternalFailure: m",
             ),
-            (500, Some("InternalFailure"), "", "InternalFailure"),
             (
+                "AWS, in the header only",
+                500,
+                Some("InternalFailure"),
+                "",
+                "InternalFailure",
+            ),
+            (
+                "a proxy",
                 502,
                 None,
                 "<html>\n<b>Bad gateway</b>",
                 "HTTP status 502: <html> <b>Bad gateway</b>",
             ),
             (
-                500,
-                None,
-                "Internal Server Error",
-                "HTTP status 500: Internal Server Error",
-            ),
-            (413, None, "", "HTTP status 413: "),
-            (
+                "nulls",
                 400,
                 None,
                 r#"{"__type":null,"message":null}"#,
                 "HTTP status 400: {\"__type\":null,\"message\":null}",
             ),
+            (
+                "a body that breaks off",
+                400,
+                None,
+                r#"{"__type":"Internal"#,
+                r#"HTTP status 400: {"__type":"Internal"#,
+            ),
         ] {
-            assert_eq!(error(status, header, body), message, "{body}");
+            assert_eq!(error(status, header, body), message, "{who}");
         }
+    }
+
+    #[test]
+    fn a_body_that_is_no_text_is_told_as_far_as_it_is() {
+        let mut response = Response::new(Bytes::from_static(b"\xff\xfe\x00busy"));
+        *response.status_mut() = http::StatusCode::SERVICE_UNAVAILABLE;
+        let text = service_error(&response).to_string();
+        assert_eq!(text, "HTTP status 503: \u{fffd}\u{fffd} busy");
+    }
+
+    #[test]
+    fn what_is_no_answer_is_told_without_a_quote() {
+        #[derive(Debug, Deserialize)]
+        struct Answer {
+            #[serde(rename = "Records")]
+            _records: Vec<u8>,
+        }
+        for (body, wrong) in [
+            (
+                r#"{"Records":"hidden"}"#,
+                "it has other members than documented, line 1 column 19",
+            ),
+            (
+                r#"{"hidden":1}"#,
+                "it has other members than documented, line 1 column 12",
+            ),
+            (r#"{"Records"#, "it breaks off, line 1 column 9"),
+            ("<html>hidden", "it is no JSON, line 1 column 1"),
+            ("", "it breaks off, line 1 column 0"),
+        ] {
+            let error = parsed::<Answer>(body.as_bytes()).expect_err(wrong);
+            let expected = format!("response is malformed: {wrong}");
+            assert_eq!(error.to_string(), expected);
+        }
+        assert!(parsed::<Answer>(b"\xff\xfe").is_err(), "not UTF-8");
     }
 
     #[test]

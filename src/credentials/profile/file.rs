@@ -64,10 +64,12 @@ impl Reader {
             return Ok(());
         }
         match line.split_once('=') {
-            Some((name, value)) => self.property(name.trim(), without_comment(value)),
+            Some((name, value)) if !line.starts_with('[') => {
+                self.property(name.trim(), without_comment(value))
+            }
             // The rest of a value that goes over several lines; none of ours does.
-            None if is_indented => Ok(()),
-            None => Err("is neither a section nor a property nor a comment"),
+            _ if is_indented => Ok(()),
+            _ => Err("is neither a section nor a property nor a comment"),
         }
     }
 
@@ -156,7 +158,7 @@ mod tests {
     #[test]
     fn values_keep_what_is_theirs_and_settings_of_services_are_passed_over() {
         let text = "# comment\n; comment\n[a]\n  aws_secret_access_key = a=b#c;d/+ #e\n\
-                    s3 =\n  region = x\n  other = y\nregion = z\n  continued\n  role_arn = r\n";
+                    s3 =\n  region = x\n  other = y\nregion = z\n  continued\n  [x = y\n  role_arn = r\n";
         let profile: &[(&str, &[(&str, &str)])] = &[(
             "a",
             &[

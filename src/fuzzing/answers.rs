@@ -1,0 +1,129 @@
+//! Targets for what others write: profiles' files, and the answers of services.
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use http::Response;
+use serde_json::Value;
+
+use crate::client::fuzz;
+use crate::credentials::profile::file::{Kind, Profiles, parse};
+#[cfg(feature = "sts")]
+use crate::credentials::sts;
+use crate::error::{Error, ErrorKind};
+
+/// Reads the input as both of the user's files; what was read is read again the same.
+pub fn profile_file(input: &[u8]) {
+    let text = String::from_utf8_lossy(input);
+    for kind in [Kind::Config, Kind::Credentials] {
+        match parse(&text, kind) {
+            Ok(profiles) => assert_eq!(parse(&written(&profiles, kind), kind), Ok(profiles)),
+            Err(wrong) => assert!(wrong.starts_with("line ") && wrong.len() < 100, "{wrong}"),
+        }
+    }
+}
+
+/// Reads the input as STS's answer, good and bad.
+#[cfg(feature = "sts")]
+pub fn sts_response(input: &[u8]) {
+    match sts::credentials(input) {
+        Ok(credentials) => assert!(!credentials.access_key_id().is_empty()),
+        Err(error) => assert_told(&error),
+    }
+    assert_told(&sts::refusal(400, input));
+}
+
+/// Reads the input as the body of an error: its first line is the header with the error's name.
+pub fn error_body(input: &[u8]) {
+    let header_end = input.iter().position(|byte| *byte == b'\n');
+    let (header, body) = input.split_at(header_end.unwrap_or(0));
+    let mut response = Response::builder().status(400);
+    if let Ok(header) = http::HeaderValue::from_bytes(header)
+        && header_end.is_some()
+    {
+        response = response.header("x-amzn-errortype", header);
+    }
+    let body = Bytes::copy_from_slice(body.strip_prefix(b"\n").unwrap_or(body));
+    let error = fuzz::error(&response.body(body).expect("a response"));
+    assert_told(&error);
+    assert!(matches!(
+        error.kind(),
+        ErrorKind::Service { status: 400, .. }
+    ));
+}
+
+/// Reads the input as GetRecords' answer, and by way of a tree, where both can.
+pub fn get_records_json(input: &[u8]) {
+    let output = match fuzz::get_records(Bytes::copy_from_slice(input)) {
+        Ok(output) => output,
+        Err(error) => return assert_told(&error),
+    };
+    let Ok(tree) = serde_json::from_slice::<Value>(input) else {
+        // Where a value is passed over, the tree is the stricter of the two.
+        return;
+    };
+    let listed = tree["Records"].as_array().expect("records");
+    assert_eq!(output.records.len(), listed.len());
+    for (record, listed) in output.records.iter().zip(listed) {
+        let data = listed["Data"].as_str().expect("text");
+        assert_eq!(STANDARD.decode(data).expect("base64"), record.data);
+        assert_eq!(listed["PartitionKey"], *record.partition_key);
+        let number = listed["SequenceNumber"].as_str().expect("text");
+        assert_eq!(number.parse(), Ok(record.sequence_number.clone()));
+    }
+    assert_eq!(output.next.is_some(), tree["NextShardIterator"].is_string());
+    assert_eq!(
+        output.millis_behind_latest,
+        tree["MillisBehindLatest"].as_u64()
+    );
+}
+
+/// Reads the input as ListShards' answer, and by way of a tree, where both can.
+pub fn list_shards_json(input: &[u8]) {
+    let (shards, next) = match fuzz::list_shards(Bytes::copy_from_slice(input)) {
+        Ok(page) => page,
+        Err(error) => return assert_told(&error),
+    };
+    let Ok(tree) = serde_json::from_slice::<Value>(input) else {
+        return;
+    };
+    let listed = tree["Shards"].as_array().expect("shards");
+    assert_eq!(shards.len(), listed.len());
+    for (shard, listed) in shards.iter().zip(listed) {
+        assert_eq!(listed["ShardId"], shard.id.as_str());
+        let range = &listed["HashKeyRange"];
+        let start = range["StartingHashKey"].as_str().expect("text");
+        assert_eq!(start.parse(), Ok(shard.hash_key_range.start));
+        let parent = shard.parent.as_ref().map(|parent| parent.as_str());
+        assert_eq!(listed["ParentShardId"].as_str(), parent);
+        let ending = &listed["SequenceNumberRange"]["EndingSequenceNumber"];
+        assert_eq!(ending.is_string(), !shard.is_open());
+    }
+    assert_eq!(
+        next.is_some(),
+        tree["NextToken"]
+            .as_str()
+            .is_some_and(|token| !token.is_empty())
+    );
+}
+
+fn written(profiles: &Profiles, kind: Kind) -> String {
+    let mut text = String::new();
+    for (name, properties) in profiles {
+        match kind {
+            Kind::Config => text.push_str(&format!("[profile {name}]\n")),
+            Kind::Credentials => text.push_str(&format!("[{name}]\n")),
+        }
+        for (property, value) in properties {
+            text.push_str(&format!("{property}={value}\n"));
+        }
+    }
+    text
+}
+
+/// An error's text is a line of bearable length.
+fn assert_told(error: &Error) {
+    let text = error.to_string();
+    assert!(!text.chars().any(char::is_control), "{text:?}");
+    assert!(text.chars().count() < 1_000, "{text}");
+}
