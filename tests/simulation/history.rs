@@ -162,12 +162,13 @@ impl History {
             producer.close().expect("closed");
         }
         self.close_consumer();
+        let before = Truth::of(&self.world);
         let mut last = self.start_consumer(true);
         for record in &mut last {
             self.committed.0.push(Seen::of(&record.expect("a record")));
         }
         let truth = Truth::of(&self.world);
-        check(&truth, &self.committed.0);
+        check(&before, &truth, &self.committed.0);
         let readable = |data: &str| truth.readable.iter().any(|seen| seen.data == data);
         for (data, delivery) in self.deliveries {
             match delivery.wait() {
