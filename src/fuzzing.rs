@@ -2,6 +2,8 @@
 //!
 //! `fuzz/corpus` has their seeds, which `cargo test` replays.
 
+use std::collections::HashMap;
+
 use bytes::Bytes;
 use md5::{Digest, Md5};
 use prost::Message;
@@ -195,30 +197,42 @@ fn resolve(message: &AggregatedRecord) -> (Vec<SubRecord>, bool) {
     (records, true)
 }
 
-/// Encodes by prost's derive, with tables that are searched from the front.
+/// Encodes by prost's derive.
 fn prost_encode(records: &[SubRecord]) -> Bytes {
-    fn index_of(table: &mut Vec<String>, key: String) -> u64 {
-        let held = table.iter().position(|held| *held == key);
-        held.unwrap_or_else(|| {
-            table.push(key);
-            table.len() - 1
-        }) as u64
-    }
-    let mut message = AggregatedRecord::default();
-    for record in records {
-        let key = record.partition_key.to_string();
-        let hash_key = record.explicit_hash_key.map(|key| key.to_string());
-        message.records.push(Record {
-            partition_key_index: index_of(&mut message.partition_key_table, key),
-            explicit_hash_key_index: hash_key
-                .map(|key| index_of(&mut message.explicit_hash_key_table, key)),
-            data: record.data.clone(),
-            tags: Vec::new(),
-        });
-    }
+    let (mut keys, mut hash_keys) = (Table::default(), Table::default());
+    let record = |record: &SubRecord| Record {
+        partition_key_index: keys.index_of(record.partition_key.to_string()),
+        explicit_hash_key_index: record
+            .explicit_hash_key
+            .map(|key| hash_keys.index_of(key.to_string())),
+        data: record.data.clone(),
+        tags: Vec::new(),
+    };
+    let message = AggregatedRecord {
+        records: records.iter().map(record).collect(),
+        partition_key_table: keys.entries,
+        explicit_hash_key_table: hash_keys.entries,
+    };
     match records.is_empty() {
         true => Bytes::new(),
         false => framed(&message.encode_to_vec()),
+    }
+}
+
+#[derive(Default)]
+struct Table {
+    entries: Vec<String>,
+    index_of: HashMap<String, u64>,
+}
+
+impl Table {
+    fn index_of(&mut self, key: String) -> u64 {
+        let next = self.entries.len() as u64;
+        let index = *self.index_of.entry(key.clone()).or_insert(next);
+        if index == next {
+            self.entries.push(key);
+        }
+        index
     }
 }
 

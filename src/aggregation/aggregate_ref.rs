@@ -259,6 +259,14 @@ impl<'t> SubRecords<'t> {
     }
 }
 
+impl fmt::Debug for SubRecords<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SubRecords")
+            .field("position", &self.position)
+            .finish_non_exhaustive()
+    }
+}
+
 impl<'t> Iterator for SubRecords<'t> {
     type Item = Result<SubRecordRef<'t>, DecodeError>;
 

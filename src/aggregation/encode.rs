@@ -31,11 +31,13 @@ pub fn encode(records: &[SubRecord]) -> Bytes {
     let mut aggregate = Aggregate::new(usize::MAX, MAX_COUNT);
     aggregate.reserve(records);
     for record in records {
-        aggregate.try_push(
-            &record.partition_key,
-            record.explicit_hash_key,
-            &record.data,
-        );
+        let SubRecord {
+            partition_key,
+            explicit_hash_key,
+            data,
+        } = record;
+        // Nothing is refused: so many records as that would take are 300 GB of `SubRecord`.
+        aggregate.try_push(partition_key, *explicit_hash_key, data);
     }
     aggregate.finish()
 }
@@ -209,10 +211,8 @@ impl Aggregate {
         // Room of fixed length takes no call; what is too much of it is cut off again.
         let start = self.records.len();
         self.records.extend_from_slice(&[0; MAX_HEAD_LEN]);
-        let mut head = Head {
-            room: &mut self.records[start..],
-            len: 0,
-        };
+        let room = self.records.last_chunk_mut().expect("it was just added");
+        let mut head = Head { room, len: 0 };
         head.put(TAG_RECORD, inner_len as u64);
         head.put(TAG_PARTITION_KEY_INDEX, key);
         if let Some(index) = hash_key {
@@ -287,7 +287,8 @@ impl fmt::Debug for Unsealed {
 
 /// Writes the checksums of several aggregates side by side, faster than one after the other.
 ///
-/// The bytes come in the order of the aggregates.
+/// The bytes come in the order of the aggregates. Four or eight at a time are better than many: they
+/// are still in the processor's cache when they are read again here.
 ///
 /// ```
 /// use kinesis_blocking::aggregation::{Aggregate, decode, seal_all};
@@ -334,7 +335,7 @@ impl Decimal {
 
 /// What goes before a record's data, written in its place.
 struct Head<'a> {
-    room: &'a mut [u8],
+    room: &'a mut [u8; MAX_HEAD_LEN],
     len: usize,
 }
 

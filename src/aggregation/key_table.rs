@@ -56,7 +56,7 @@ impl KeyTable {
     }
 
     /// Looks a key up, changing nothing but room for one more.
-    #[inline]
+    #[inline(always)]
     pub(super) fn find(&mut self, key: &[u8]) -> Found {
         if self.keys.len() * 2 >= self.slots.len() {
             self.grow();
@@ -83,7 +83,7 @@ impl KeyTable {
     }
 
     /// Takes in a key that the last lookup did not find.
-    #[inline]
+    #[inline(always)]
     pub(super) fn insert(&mut self, key: &[u8], found: Found) {
         self.encoded.push(self.tag);
         put_varint(&mut self.encoded, key.len() as u64);
@@ -105,6 +105,7 @@ impl KeyTable {
         self.slots.fill(Slot::default());
     }
 
+    #[inline(always)]
     fn absent(&self, key: &[u8], hash: u32, slot: usize) -> Found {
         Found {
             index: self.keys.len() as u64,
@@ -119,6 +120,7 @@ impl KeyTable {
         &self.encoded[start..start + len]
     }
 
+    #[cold]
     fn grow(&mut self) {
         let len = (self.slots.len() * 2).max(MIN_SLOTS);
         let held = std::mem::replace(&mut self.slots, vec![Slot::default(); len]);
@@ -136,7 +138,7 @@ impl KeyTable {
 #[inline]
 fn hash(seed: u64, key: &[u8]) -> u32 {
     let mut mixed = seed ^ MULTIPLIER;
-    for chunk in key.as_chunks().0 {
+    for chunk in key.as_chunks::<16>().0 {
         mixed = mix(seed, mixed, u128::from_le_bytes(*chunk));
     }
     mixed = mix(seed, mixed, last_bytes(key));
@@ -153,14 +155,14 @@ fn mix(seed: u64, mixed: u64, bytes: u128) -> u64 {
 /// The last sixteen bytes or fewer, each at least once: overlapping reads save a copy.
 #[inline]
 fn last_bytes(key: &[u8]) -> u128 {
-    if let Some(bytes) = key.last_chunk() {
+    if let Some(bytes) = key.last_chunk::<16>() {
         return u128::from_le_bytes(*bytes);
     }
-    if let (Some(first), Some(last)) = (key.first_chunk(), key.last_chunk()) {
+    if let (Some(first), Some(last)) = (key.first_chunk::<8>(), key.last_chunk::<8>()) {
         return u128::from(u64::from_le_bytes(*first)) << 64
             | u128::from(u64::from_le_bytes(*last));
     }
-    if let (Some(first), Some(last)) = (key.first_chunk(), key.last_chunk()) {
+    if let (Some(first), Some(last)) = (key.first_chunk::<4>(), key.last_chunk::<4>()) {
         return u128::from(u32::from_le_bytes(*first)) << 64
             | u128::from(u32::from_le_bytes(*last));
     }

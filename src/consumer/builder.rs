@@ -105,11 +105,11 @@ impl ConsumerBuilder {
             _alive: alive,
         };
         let start = self.config.start_position;
-        let mut discovery = Discovery::new(&self.streams, start, restored);
+        let mut discovery = Discovery::new(&self.streams, start, restored.clone());
         let news = start_shards(&workers, &mut discovery, listings)?;
         let clock = workers.client.sys().clock.clone();
         let mut consumer = Consumer {
-            emitter: Emitter::new(discovery.childless()),
+            emitter: Emitter::new(restored, discovery.childless()),
             events: VecDeque::new(),
             news: Arc::new(Shelf::new(workers.bell.clone())),
             ended: Arc::new(Shelf::new(ended_bell)),

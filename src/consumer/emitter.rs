@@ -59,8 +59,12 @@ pub(super) enum Next {
 
 impl Emitter {
     /// `childless` are shards that ended in an earlier run, and whose children are not listed yet.
-    pub fn new(childless: Vec<ShardRef>) -> Emitter {
+    ///
+    /// What was restored stays in the checkpoint until something newer is known of its shard: a
+    /// listing may lag behind, and a position that is lost means reading the shard again.
+    pub fn new(restored: Checkpoint, childless: Vec<ShardRef>) -> Emitter {
         Emitter {
+            resting: restored.shards,
             childless: childless.into_iter().collect(),
             ..Emitter::default()
         }
@@ -233,7 +237,7 @@ mod tests {
     const START: ShardPosition = ShardPosition::Start(StartPosition::TrimHorizon);
 
     fn emitter(names: &[&str]) -> (Emitter, Vec<QueueSender>) {
-        let mut emitter = Emitter::new(Vec::new());
+        let mut emitter = Emitter::new(Checkpoint::default(), Vec::new());
         let mut senders = Vec::new();
         for name in names {
             let (sender, receiver) = queue(Bell::new().0);

@@ -5,6 +5,9 @@
 //! [`client`](FakeKinesis::client) speaks to it in memory, and [`serve`](FakeKinesis::serve) opens a
 //! socket on loopback for every program that speaks HTTP.
 //!
+//! A program under test takes its [`Client`] from here, and what it should have stored is held
+//! against what is stored:
+//!
 //! ```
 //! # fn main() -> kinesis_blocking::Result<()> {
 //! use kinesis_blocking::PutRecordsEntry;
@@ -24,6 +27,68 @@
 //! # Ok(())
 //! # }
 //! ```
+//!
+//! # What goes wrong
+//!
+//! [`FakeKinesis::on`] scripts [faults](Fault) by operation, stream and shard. Here the answer to a
+//! put is lost after the record was stored, and the program that tries again stores it twice:
+//!
+//! ```
+//! # fn main() -> kinesis_blocking::Result<()> {
+//! # use kinesis_blocking::PutRecordsEntry;
+//! use kinesis_blocking::Operation;
+//! use kinesis_blocking::fake::{FakeKinesis, Fault};
+//!
+//! let fake = FakeKinesis::new().with_stream("orders", 2);
+//! fake.on(Operation::PutRecords).fail_next(1, Fault::AnswerLost);
+//! let client = fake.client();
+//! # let entry = PutRecordsEntry {
+//! #     partition_key: "customer-7".into(),
+//! #     explicit_hash_key: None,
+//! #     data: "one coffee".into(),
+//! # };
+//! assert!(client.put_records("orders", &[entry.clone()]).is_err());
+//! assert!(client.put_records("orders", &[entry]).is_ok());
+//! assert_eq!(fake.records("orders").len(), 2);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Time
+//!
+//! On a [`VirtualClock`] nothing waits. Clients of the fake and what is built on them wait on its
+//! clock, which a test moves by hand or lets move by itself. A consumer of one shard waits in three
+//! threads: discovery, the shard's, and the caller's. As soon as all of them wait, the clock jumps
+//! to the earliest deadline, and five minutes of polling are over in a blink:
+//!
+//! ```
+//! # fn main() -> kinesis_blocking::Result<()> {
+//! use std::time::Duration;
+//! use kinesis_blocking::fake::{FakeKinesis, VirtualClock};
+//! use kinesis_blocking::{Consumer, Event, Operation, Timestamp};
+//!
+//! let start = Timestamp::from_millis(1_700_000_000_000);
+//! let clock = VirtualClock::starting_at(start);
+//! let fake = FakeKinesis::on_clock(clock.clone()).with_stream("orders", 1);
+//! let mut consumer = Consumer::builder(fake.client()).stream("orders").start()?;
+//!
+//! clock.auto_advance(3);
+//! let five_minutes = Duration::from_secs(300);
+//! while !matches!(consumer.next_event(five_minutes)?, Event::Timeout) {}
+//! assert!(clock.time() >= start.saturating_add(five_minutes));
+//! assert!(fake.calls(Operation::GetRecords) >= 5 * 300);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! A program that speaks to the socket of [`serve`](FakeKinesis::serve) has its time-outs on the
+//! machine's clock, as its HTTP client knows no other.
+//!
+//! # What it is not
+//!
+//! There is one account, `000000000000`, and one region, `us-east-1`. Enhanced fan-out, tags,
+//! encryption and monitoring are missing; the head of each handler's source says what else is.
+//! Everything is in memory, and kept for the 24 hours that a stream keeps it.
 
 mod admin;
 mod base64;

@@ -316,3 +316,97 @@ const RECORDS_MAX: i64 = 10_000;
 const BYTES_MAX: usize = 10 * 1024 * 1024;
 /// What a record's members take beside its data and key.
 const MEMBERS_BYTES: usize = 160;
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::fake::stream::Change;
+    use crate::model::HashKey;
+
+    const NOW: Timestamp = Timestamp::from_millis(1_700_000_000_000);
+
+    /// A shard with records of 5 bytes each, key included.
+    fn stream(records: usize) -> Stream {
+        let mut stream = Stream::new("orders", 1, NOW);
+        for _ in 0..records {
+            let shard = stream.shard_of(HashKey::MIN).expect("an open shard");
+            shard.append(Entry {
+                data: Bytes::from_static(b"data"),
+                partition_key: "\"".into(),
+                explicit_hash_key: None,
+                arrival: NOW,
+            });
+        }
+        stream
+    }
+
+    fn from(position: u64) -> Iterator {
+        Iterator {
+            stream: "orders".to_owned(),
+            made: NOW.as_millis(),
+            shard: 0,
+            position,
+            issued: NOW.as_millis(),
+        }
+    }
+
+    #[test]
+    fn an_answer_holds_what_fits_but_always_a_record() {
+        let stream = stream(4);
+        for (records, bytes, taken) in [
+            (10, 100, 4),
+            (3, 100, 3),
+            (10, 14, 2),
+            (10, 15, 3),
+            (10, 16, 3),
+            (10, 1, 1),
+        ] {
+            let batch = take(&stream, from(0), Most { records, bytes }, NOW).expect("a batch");
+            assert_eq!(batch.records.len(), taken, "{records} {bytes}");
+            assert_eq!(batch.next.map(|next| next.position), Some(taken as u64));
+        }
+    }
+
+    #[test]
+    fn the_end_of_a_shard_is_written_as_the_service_writes_it() {
+        let mut stream = stream(1);
+        stream.begin(Change::UpdateShardCount(2), NOW, NOW);
+        let most = Most {
+            records: 10,
+            bytes: 100,
+        };
+        let batch = take(&stream, from(0), most, NOW).expect("a batch");
+        let json = String::from_utf8(batch.into_json()).expect("text");
+        assert_eq!(
+            json,
+            "{\"Records\":[{\
+             \"SequenceNumber\":\"49170000000000000000000000000000001170000000000000000000\",\
+             \"ApproximateArrivalTimestamp\":1700000000.000,\
+             \"Data\":\"ZGF0YQ==\",\"PartitionKey\":\"\\\"\"}],\
+             \"MillisBehindLatest\":0,\"NextShardIterator\":null,\
+             \"ChildShards\":[{\"HashKeyRange\":{\
+             \"EndingHashKey\":\"170141183460469231731687303715884105727\",\
+             \"StartingHashKey\":\"0\"},\
+             \"ParentShards\":[\"shardId-000000000000\"],\"ShardId\":\"shardId-000000000001\"},\
+             {\"HashKeyRange\":{\
+             \"EndingHashKey\":\"340282366920938463463374607431768211455\",\
+             \"StartingHashKey\":\"170141183460469231731687303715884105728\"},\
+             \"ParentShards\":[\"shardId-000000000000\"],\"ShardId\":\"shardId-000000000002\"}]}"
+        );
+    }
+
+    #[test]
+    fn an_iterator_does_not_outlive_its_stream() {
+        let stream = stream(1);
+        let iterator = Iterator { made: 0, ..from(0) };
+        let most = Most {
+            records: 1,
+            bytes: 1,
+        };
+        let refusal = take(&stream, iterator, most, NOW).err();
+        let gone = Refusal::no_shard("orders", "shardId-000000000000");
+        assert_eq!(refusal, Some(gone));
+    }
+}

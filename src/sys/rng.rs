@@ -7,6 +7,7 @@ use std::hash::{BuildHasher, Hash, Hasher, RandomState};
 pub(crate) struct Rng(u64);
 
 impl Rng {
+    #[cfg(any(test, feature = "fake"))]
     pub fn from_seed(seed: u64) -> Rng {
         Rng(seed)
     }

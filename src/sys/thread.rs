@@ -46,6 +46,7 @@ impl Handle {
         }))
     }
 
+    #[cfg(feature = "fake")]
     pub fn is_finished(&self) -> bool {
         self.thread.is_finished()
     }

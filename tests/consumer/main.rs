@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use kinesis_blocking::aggregation::{SubRecord, encode};
-use kinesis_blocking::fake::FakeKinesis;
+use kinesis_blocking::fake::{FakeKinesis, Fault};
 use kinesis_blocking::{
     Checkpoint, Client, Consumer, ConsumerConfig, ConsumerConfigBuilder, Event,
-    FileCheckpointStore, HashKey, PutRecordsEntry, Record, Result, ShardPosition, ShardRef,
-    StartPosition,
+    FileCheckpointStore, HashKey, Operation, PutRecordsEntry, Record, Result, ShardPosition,
+    ShardRef, StartPosition,
 };
 
 fn client(shards: u32) -> Client {
@@ -331,6 +331,29 @@ fn several_streams_come_through_one_consumer() {
         sorted(seen.collect()),
         ["orders o0", "orders o1", "returns r"]
     );
+}
+
+#[test]
+fn a_position_is_kept_while_the_listing_lags_behind_its_shard() {
+    let kinesis = FakeKinesis::new().with_stream("orders", 1);
+    let client = kinesis.client();
+    split(&client);
+    put(&client, named("r", 10));
+    let mut first = consumer(&client, all());
+    assert_eq!(read(&mut first).len(), 10);
+    let checkpoint = first.close().expect("closed");
+    kinesis
+        .on(Operation::ListShards)
+        .fail_next(1, Fault::ChildrenLate);
+    let second = restored(
+        &client,
+        endless(StartPosition::TrimHorizon),
+        checkpoint.clone(),
+    );
+    assert_eq!(second.checkpoint(), checkpoint);
+    drop(second);
+    let mut third = restored(&client, all(), checkpoint);
+    assert_eq!(read(&mut third), Vec::<String>::new());
 }
 
 #[test]

@@ -11,6 +11,9 @@ use kinesis_blocking::{
 
 const START: Timestamp = Timestamp::from_millis(1_700_000_000_000);
 
+/// What one hung call over HTTP costs in real time, and long enough for all the others.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(2);
+
 /// A fake with one stream of two shards, and a client at one of its doors that tries once.
 struct Door {
     fake: FakeKinesis,
@@ -32,7 +35,7 @@ fn doors() -> [Door; 2] {
             max_retries: Some(0),
             ..RetryPolicy::default_for(Operation::PutRecords)
         };
-        let mut builder = builder.request_timeout(Duration::from_millis(200));
+        let mut builder = builder.request_timeout(REQUEST_TIMEOUT);
         for operation in Operation::ALL {
             builder = builder.retry(operation, once.clone());
         }

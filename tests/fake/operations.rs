@@ -189,3 +189,20 @@ fn a_dropped_server_answers_nobody_and_leaves_no_thread() {
     assert!(std::net::TcpStream::connect(&address).is_err());
     drop(idle);
 }
+
+#[test]
+fn a_request_larger_than_any_is_refused_and_not_hung_up_on() {
+    let fake = FakeKinesis::new();
+    let server = fake.serve().expect("a socket");
+    let mut socket = crate::raw::connect(&server);
+    let head = "POST / HTTP/1.1\r\nContent-Length: 30000000\r\n\r\n";
+    std::io::Write::write_all(&mut socket, head.as_bytes()).expect("sent");
+    std::io::Write::write_all(&mut socket, &[b'x'; 1_000_000]).expect("read");
+    socket
+        .shutdown(std::net::Shutdown::Write)
+        .expect("shut down");
+    let mut answer = String::new();
+    std::io::Read::read_to_string(&mut socket, &mut answer).expect("an answer");
+    let expected = "HTTP/1.1 413 Payload Too Large\r\ncontent-length: 0\r\n\r\n";
+    assert_eq!(answer, expected);
+}

@@ -16,6 +16,8 @@ from emulators import INSTALLED, PEERS, ROOT
 from streams import REGION, UserRecord, delivered_records, user_records
 from tools import Different, Line
 
+# kinesalite's keep-alive, and one more.
+IDLE_SECONDS = 6
 AGGREGATION = ROOT / "tests/interop/aggregation/run.sh"
 BOTO3_CHECK = ROOT / "tests/interop/fake/boto3_check.py"
 
@@ -124,7 +126,45 @@ def throttled(service, count):
     )
 
 
-# ── a split, and SIGKILL ───────────────────────────────────────────────────────────────────────
+def goes_on(service, count):
+    """Two streams at once; a second run prints what came since the first, and nothing again."""
+    first, second = numbers(count)[: count // 2], numbers(count)[count // 2 :]
+    with service.stream(shards=1) as one, service.stream(shards=2) as two:
+        with tempfile.TemporaryDirectory(dir=INSTALLED) as folder:
+            options = ["--stream", two, "--checkpoint", str(pathlib.Path(folder, "checkpoint"))]
+            runs = []
+            for lines in (first, second, []):
+                for stream in (one, two) if lines else ():
+                    tools.put(
+                        service, stream, [b"%s %s" % (stream.encode(), line) for line in lines]
+                    )
+                read, _ = tools.tail_json(service, one, *options)
+                for stream in (one, two):
+                    mine = [line.data + b"\n" for line in read if line.stream == stream]
+                    expected = [b"%s %s" % (stream.encode(), line) for line in lines]
+                    same_lines(f"tail, {stream}", mine, expected)
+                runs.append(len(read))
+    return f"two streams in three runs from one checkpoint: {' + '.join(map(str, runs))} lines"
+
+
+def idle_connection(service, count):
+    """The emulator closes connections after 5 s without a word: the next call is on a dead one."""
+    lines = numbers(count)
+    with service.stream(shards=1) as stream:
+        arguments = tools.command("put", service.endpoint, stream)
+        with tools.Running(arguments, stdin=subprocess.PIPE) as put:
+            put.write(lines[: count // 2])
+            service.wait_for_record(stream, service.shards(stream)[0], put.expect_alive)
+            time.sleep(IDLE_SECONDS)
+            put.write(lines[count // 2 :])
+            done = tools.Put.from_ended(put.end_of_input().expect_success("put"))
+        same("put's own count", (done.delivered, done.failed), (count, 0))
+        tail = tools.tail(service, stream, "--from", "trim_horizon")
+        same_lines("tail", tail.stdout.splitlines(keepends=True), lines)
+    return f"{count} lines with {IDLE_SECONDS} s of silence between them, each once"
+
+
+# ── resharding, and SIGKILL ───────────────────────────────────────────────────────────────────────
 
 
 def split_and_killed(service, count, kills=2):
@@ -155,27 +195,50 @@ def put_during_split(service, stream, lines):
     half, most = len(lines) // 2, len(lines) * 9 // 10
     arguments = tools.command("put", service.endpoint, stream)
     with tools.Running(arguments, stdin=subprocess.PIPE) as put:
-
-        def write(some):
-            put.process.stdin.write(b"".join(some))
-            put.process.stdin.flush()
-
-        def is_under_way():
-            if put.process.poll() is None:
-                return True
-            raise Different(f"put ended before its input did: {put.ended().stderr.strip()}")
-
-        write(lines[:half])
+        put.write(lines[:half])
         parent = service.shards(stream)[1]
-        service.wait_for_record(stream, parent, is_under_way)
-        meanwhile = threading.Thread(target=write, args=(lines[half:most],))
+        service.wait_for_record(stream, parent, put.expect_alive)
+        meanwhile = threading.Thread(target=put.write, args=(lines[half:most],))
         meanwhile.start()
         service.split(stream, parent)
         meanwhile.join()
-        is_under_way()
-        write(lines[most:])
-        put.process.stdin.close()
-        return tools.Put.from_ended(put.ended().expect_success("put"))
+        put.expect_alive()
+        put.write(lines[most:])
+        return tools.Put.from_ended(put.end_of_input().expect_success("put"))
+
+
+def live(service, count):
+    """`tail` reads while `put` writes, a shard is split, and its upper half merged away."""
+    lines = numbers(count)
+    with service.stream(shards=2) as stream:
+        options = ["--from", "trim_horizon", "--format", "json", "--max-records", str(count)]
+        arguments = tools.command("tail", service.endpoint, stream, *options)
+        with tools.Running(arguments) as tail:
+            put = put_during_reshards(service, stream, lines)
+            same("put's own count", (put.delivered, put.failed), (count, 0))
+            read = [Line.parse(line) for line in tail.lines()]
+            ended = tail.ended().expect_success("tail")
+    same_lines("tail", [line.data + b"\n" for line in read], lines)
+    shards = Counter(line.shard_id[-2:] for line in read)
+    counts = ", ".join(f"{count} in {shard}" for shard, count in sorted(shards.items()))
+    return f"{count} lines while put writes and shards split and merge: {counts}; {ended.seconds:.2f} s"
+
+
+def put_during_reshards(service, stream, lines):
+    """A third before the split, a third between it and the merge, a third after it."""
+    third = len(lines) // 3
+    arguments = tools.command("put", service.endpoint, stream)
+    with tools.Running(arguments, stdin=subprocess.PIPE) as put:
+        put.write(lines[:third])
+        lower, upper = service.shards(stream)
+        service.wait_for_record(stream, lower, put.expect_alive)
+        service.split(stream, lower)
+        put.write(lines[third : 2 * third])
+        child = service.shards(stream)[-1]
+        service.wait_for_record(stream, child, put.expect_alive)
+        service.merge(stream, child, upper)
+        put.write(lines[2 * third :])
+        return tools.Put.from_ended(put.end_of_input().expect_success("put"))
 
 
 class Run:

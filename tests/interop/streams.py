@@ -102,6 +102,12 @@ class Service:
         )
         self.wait_active(stream)
 
+    def merge(self, stream, shard, adjacent):
+        self.client.merge_shards(
+            StreamName=stream, ShardToMerge=shard.id, AdjacentShardToMerge=adjacent.id
+        )
+        self.wait_active(stream)
+
     def kinesis_records(self, stream):
         """Each shard with each of its Kinesis records, oldest first."""
         for shard in self.shards(stream):

@@ -18,9 +18,12 @@ SUITE = {
         {
             "round trip": partial(scenarios.round_trip, count=20_000),
             "plain round trip": partial(scenarios.plain_round_trip, count=2_000),
+            "goes on": partial(scenarios.goes_on, count=2_000),
             "aggregates of Python": partial(scenarios.foreign_aggregates, count=3_000),
             "aiokpl": partial(scenarios.foreign_producer, count=2_000),
+            "live resharding": partial(scenarios.live, count=6_000),
             "split and SIGKILL": partial(scenarios.split_and_killed, count=20_000),
+            "idle connection": partial(scenarios.idle_connection, count=1_000),
             "bad input": scenarios.bad_input,
             "AWS SDK for Rust": scenarios.sdk_check,
         },
@@ -31,8 +34,10 @@ SUITE = {
         {
             "round trip": partial(scenarios.round_trip, count=20_000),
             "plain round trip": partial(scenarios.plain_round_trip, count=200),
+            "goes on": partial(scenarios.goes_on, count=2_000),
             "aggregates of Python": partial(scenarios.foreign_aggregates, count=1_000),
             "aiokpl": partial(scenarios.foreign_producer, count=1_000),
+            "live resharding": partial(scenarios.live, count=6_000),
             "split and SIGKILL": partial(scenarios.split_and_killed, count=20_000),
             "bad input": scenarios.bad_input,
             "AWS SDK for Rust": scenarios.sdk_check,
@@ -43,6 +48,7 @@ SUITE = {
         {
             "round trip": partial(scenarios.round_trip, count=20_000),
             "aggregates of Python": partial(scenarios.foreign_aggregates, count=3_000),
+            "live resharding": partial(scenarios.live, count=6_000),
             "split and SIGKILL": partial(scenarios.split_and_killed, count=20_000),
             "AWS SDK for Rust": scenarios.sdk_check,
         },
@@ -58,6 +64,7 @@ SUITE = {
         {
             "round trip": partial(scenarios.round_trip, count=5_000),
             "plain round trip": partial(scenarios.plain_round_trip, count=500),
+            "goes on": partial(scenarios.goes_on, count=2_000),
         },
     ),
     # The crate's own, behind its socket: the judges are boto3, aiokpl and the AWS SDK.
@@ -66,8 +73,10 @@ SUITE = {
         {
             "round trip": partial(scenarios.round_trip, count=20_000),
             "plain round trip": partial(scenarios.plain_round_trip, count=2_000),
+            "goes on": partial(scenarios.goes_on, count=2_000),
             "aggregates of Python": partial(scenarios.foreign_aggregates, count=3_000),
             "aiokpl": partial(scenarios.foreign_producer, count=2_000),
+            "live resharding": partial(scenarios.live, count=6_000),
             "split and SIGKILL": partial(scenarios.split_and_killed, count=20_000),
             "bad input": scenarios.bad_input,
             "AWS SDK for Rust": scenarios.sdk_check,

@@ -57,6 +57,7 @@ class Put:
 class Line:
     """One line of `tail --format json`."""
 
+    stream: str
     shard_id: str
     sequence_number: int
     sub_sequence_number: int | None
@@ -67,9 +68,10 @@ class Line:
     @staticmethod
     def parse(text):
         fields = json.loads(text)
-        if not isinstance(fields["arrival_ms"], int) or not fields["stream"]:
-            raise Different(f"tail wrote a line without its stream or time: {text}")
+        if not isinstance(fields["arrival_ms"], int):
+            raise Different(f"tail wrote a line without its time: {text}")
         return Line(
+            stream=fields["stream"],
             shard_id=fields["shard_id"],
             sequence_number=int(fields["sequence_number"]),
             sub_sequence_number=fields["sub_sequence_number"],
@@ -168,6 +170,19 @@ class Running:
     def lines(self):
         """Whole lines only: a kill may cut the last one short."""
         return (line for line in self.process.stdout if line.endswith(b"\n"))
+
+    def write(self, lines):
+        self.process.stdin.write(b"".join(lines))
+        self.process.stdin.flush()
+
+    def end_of_input(self):
+        self.process.stdin.close()
+        return self.ended()
+
+    def expect_alive(self):
+        if self.process.poll() is None:
+            return True
+        raise Different(f"put ended before its input did: {self.ended().stderr.strip()}")
 
     def kill(self):
         """SIGKILL; what was written before it is still to be read."""

@@ -24,9 +24,7 @@ fn after_close_a_record_comes_back() {
     let fake = kinesis(1);
     let producer = producer(&fake);
     producer.close().expect("closed");
-    let refused = producer
-        .put(named("late"))
-        .expect_err("the producer or consumer was closed");
+    let refused = producer.put(named("late")).expect_err("closed");
     assert_eq!(refused.record, named("late"));
     assert_eq!(
         refused.to_string(),
@@ -67,6 +65,37 @@ fn a_dropped_producer_settles_everything_as_closed() {
 }
 
 #[test]
+fn a_dropped_producer_says_possibly_of_what_may_lie_in_the_wrong_shard() {
+    let clock = clock();
+    let fake = FakeKinesis::on_clock(clock.clone()).with_stream(STREAM, 2);
+    let producer = producer(&fake);
+    // The map that it has is older than what it puts.
+    clock.advance(Duration::from_secs(1));
+    fake.on(Operation::PutRecords)
+        .fail_next(u64::MAX, Fault::WrongShard);
+    // The map that would decide does not come.
+    fake.on(Operation::ListShards)
+        .fail_next(u64::MAX, Fault::Hang);
+    let deliveries: Vec<_> = (0..20)
+        .map(|n| producer.put(named(n)).expect("taken in"))
+        .collect();
+    producer.flush_timeout(Duration::ZERO).expect("flushed");
+    // It is asked for once the call has been answered: then nothing is under way any more.
+    let asked = (0..1_000_000).any(|_| {
+        clock.advance_to_next();
+        std::thread::yield_now();
+        fake.calls(Operation::ListShards) == 2
+    });
+    assert!(asked);
+    drop(producer);
+    for delivery in deliveries {
+        let undelivered = undelivered(delivery.wait());
+        assert_eq!(undelivered.stored, Stored::Possibly);
+    }
+    clock.auto_advance(1);
+}
+
+#[test]
 fn a_close_that_may_not_take_longer_gives_the_rest_up() {
     let clock = clock();
     // The pipeline between two attempts, and this test: no call is under way.
@@ -94,10 +123,7 @@ fn a_put_that_waits_for_room_ends_when_another_thread_closes() {
         let waiting = scope.spawn(|| producer.put(named("two")));
         let left = producer.close_timeout(Duration::from_secs(1));
         assert_eq!(left.expect("closed"), 1);
-        waiting
-            .join()
-            .expect("no panic")
-            .expect_err("the producer or consumer was closed")
+        waiting.join().expect("no panic").expect_err("closed")
     });
     assert_eq!(refused.record, named("two"));
     assert!(matches!(refused.error.kind(), ErrorKind::Closed));

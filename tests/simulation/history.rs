@@ -1,0 +1,191 @@
+//! One history: what happens, and what is held against the truth at its end.
+
+use std::time::Duration;
+
+use kinesis_blocking::{
+    Checkpoint, Consumer, ConsumerConfig, Delivery, Event, Misplaced, Producer, ProducerConfig,
+    StartPosition, Stored, UserRecord,
+};
+
+use crate::truth::{Seen, Truth, check};
+use crate::world::{STREAM, World, calmly};
+
+pub fn live_through(seed: u64) {
+    let mut history = History::new(seed);
+    for _ in 0..history.world.rng.usize(20..60) {
+        history.step();
+    }
+    history.end();
+}
+
+struct History {
+    world: World,
+    producer: Option<Producer>,
+    consumer: Option<Consumer>,
+    /// What the caller has made of the records, and the place that belongs to it: one transaction.
+    committed: (Vec<Seen>, Checkpoint),
+    /// What it has made of the records since.
+    uncommitted: Vec<Seen>,
+    deliveries: Vec<(String, Delivery)>,
+    put: usize,
+}
+
+impl History {
+    fn new(seed: u64) -> History {
+        History {
+            world: World::new(seed),
+            producer: None,
+            consumer: None,
+            committed: (Vec::new(), Checkpoint::default()),
+            uncommitted: Vec::new(),
+            deliveries: Vec::new(),
+            put: 0,
+        }
+    }
+
+    fn step(&mut self) {
+        match self.world.rng.u32(0..100) {
+            0..35 => self.put(),
+            35..65 => self.consume(),
+            65..75 => self.commit(),
+            75..83 => {
+                self.world.calm_down();
+                self.world.reshard();
+            }
+            83..88 => self.world.trouble(),
+            88..90 => self.world.calm_down(),
+            // Dropped without a word: what was not committed is done again.
+            90..94 => self.consumer = None,
+            94..96 => self.producer = None,
+            96..98 => self.flush(),
+            _ => self.close_consumer(),
+        }
+    }
+
+    fn put(&mut self) {
+        self.start_producer();
+        for _ in 0..self.world.rng.usize(1..80) {
+            let (key, data) = (self.world.rng.u32(0..20), format!("r{}", self.put));
+            let record = UserRecord::new(format!("k{key}"), data.clone());
+            let producer = self.producer.as_ref().expect("started");
+            let delivery = producer.put(record).expect("taken in");
+            self.deliveries.push((data, delivery));
+            self.put += 1;
+        }
+    }
+
+    fn start_producer(&mut self) {
+        let rng = &mut self.world.rng;
+        let config = ProducerConfig::builder()
+            .aggregation(rng.u32(0..5) > 0)
+            .aggregation_max_bytes(rng.usize(64..2_000))
+            .record_max_buffered_time(Duration::from_millis(rng.u64(0..300)))
+            // Mostly none runs out; what does is told, and that is checked.
+            .record_ttl(Duration::from_secs(if rng.u32(0..10) == 0 {
+                30
+            } else {
+                36_000
+            }))
+            .build()
+            .expect("valid");
+        let start = || {
+            let builder = Producer::builder(self.world.client.clone()).stream(STREAM);
+            builder.config(config.clone()).start()
+        };
+        if self.producer.is_none() {
+            self.producer = Some(calmly(start));
+        }
+    }
+
+    fn flush(&mut self) {
+        if let Some(producer) = &self.producer {
+            producer.flush().expect("flushed");
+            assert_eq!(producer.outstanding(), 0);
+        }
+    }
+
+    fn consume(&mut self) {
+        for _ in 0..self.world.rng.usize(1..200) {
+            let timeout = Duration::from_millis(self.world.rng.u64(0..1_000));
+            match self.consumer().next_event(timeout).expect("an event") {
+                Event::Record(record) => self.uncommitted.push(Seen::of(&record)),
+                Event::Ended => panic!("nobody stopped it"),
+                Event::Timeout => return,
+                _ => {}
+            }
+        }
+    }
+
+    fn consumer(&mut self) -> &mut Consumer {
+        if self.consumer.is_none() {
+            self.uncommitted.clear();
+            self.consumer = Some(self.start_consumer(false));
+        }
+        self.consumer.as_mut().expect("started")
+    }
+
+    fn start_consumer(&mut self, until_caught_up: bool) -> Consumer {
+        let rng = &mut self.world.rng;
+        let config = ConsumerConfig::builder()
+            .start_position(StartPosition::TrimHorizon)
+            .misplaced(Misplaced::CompatKcl)
+            .get_records_max(rng.u32(1..50))
+            .get_records_interval(Duration::from_millis(rng.u64(1..400)))
+            .until_caught_up(until_caught_up)
+            .build()
+            .expect("valid");
+        calmly(|| {
+            let builder = Consumer::builder(self.world.client.clone()).stream(STREAM);
+            let restored = builder.restore(self.committed.1.clone());
+            restored.config(config.clone()).start()
+        })
+    }
+
+    fn commit(&mut self) {
+        if let Some(consumer) = &self.consumer {
+            let json = consumer.checkpoint().to_json();
+            self.committed.1 = Checkpoint::from_json(&json).expect("a checkpoint");
+            self.committed.0.append(&mut self.uncommitted);
+        }
+    }
+
+    fn close_consumer(&mut self) {
+        if let Some(consumer) = self.consumer.take() {
+            self.committed.1 = consumer.close().expect("closed");
+            self.committed.0.append(&mut self.uncommitted);
+        }
+    }
+
+    fn end(mut self) {
+        self.world.calm_down();
+        if let Some(producer) = self.producer.take() {
+            producer.close().expect("closed");
+        }
+        self.close_consumer();
+        let mut last = self.start_consumer(true);
+        for record in &mut last {
+            self.committed.0.push(Seen::of(&record.expect("a record")));
+        }
+        let truth = Truth::of(&self.world);
+        check(&truth, &self.committed.0);
+        let readable = |data: &str| truth.readable.iter().any(|seen| seen.data == data);
+        for (data, delivery) in self.deliveries {
+            match delivery.wait() {
+                Ok(delivered) => {
+                    assert!(
+                        readable(&data),
+                        "{data} was delivered to {} and is not there",
+                        delivered.shard_id
+                    );
+                }
+                Err(undelivered) if undelivered.stored == Stored::No => {
+                    assert!(
+                        !truth.stored.contains(&data),
+                        "{data} is there after all: {undelivered:#?}"
+                    );
+                }
+                Err(_) => {}
+            }
+        }
+    }
+}

@@ -1,0 +1,183 @@
+//! A stream, and what may happen to it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use fastrand::Rng;
+use kinesis_blocking::fake::{FakeKinesis, Fault, VirtualClock};
+use kinesis_blocking::{Client, HashKey, HashKeyRange, Operation, Shard, ShardRef, Timestamp};
+
+pub const STREAM: &str = "orders";
+
+pub struct World {
+    pub kinesis: FakeKinesis,
+    pub client: Client,
+    pub rng: Rng,
+    time: Option<Time>,
+}
+
+impl World {
+    pub fn new(seed: u64) -> World {
+        let mut rng = Rng::with_seed(seed);
+        let clock = VirtualClock::starting_at(START);
+        let kinesis = FakeKinesis::on_clock(clock.clone()).with_stream(STREAM, rng.u32(1..=4));
+        World {
+            client: kinesis.client(),
+            kinesis,
+            rng,
+            time: Some(Time::start(clock)),
+        }
+    }
+
+    /// Lets calls go wrong from now on, by chance.
+    pub fn trouble(&mut self) {
+        let seed = self.rng.u64(..);
+        for (operation, faults) in FAULTS {
+            let share = self.rng.f64() * 0.2;
+            let script = self.kinesis.on(operation);
+            script.fail_at_random(seed, share, faults.to_vec());
+        }
+        let entries = Fault::FailEntries {
+            every: self.rng.usize(2..5),
+            code: "ProvisionedThroughputExceededException".to_owned(),
+        };
+        let (share, script) = (self.rng.f64() * 0.1, self.kinesis.on(Operation::PutRecords));
+        script.fail_at_random(seed ^ 1, share, [entries]);
+    }
+
+    pub fn calm_down(&self) {
+        self.kinesis.calm_down();
+    }
+
+    /// Splits a shard somewhere, or merges two neighbours.
+    pub fn reshard(&mut self) {
+        let mut open = self.open_shards();
+        open.sort_by_key(|shard| shard.hash_key_range.start);
+        let index = self.rng.usize(..open.len());
+        let shard = ShardRef::new(STREAM, open[index].id.clone());
+        let merged = match open.get(index + 1) {
+            Some(neighbour) if self.rng.bool() || open.len() > 6 => {
+                Some(self.client.merge_shards(&shard, &neighbour.id))
+            }
+            _ => None,
+        };
+        let done = merged.unwrap_or_else(|| {
+            let at = self.inside(open[index].hash_key_range);
+            at.map_or(Ok(()), |at| self.client.split_shard(&shard, at))
+        });
+        done.expect("resharded");
+    }
+
+    fn inside(&mut self, range: HashKeyRange) -> Option<HashKey> {
+        let (start, end) = (range.start.as_u128(), range.end.as_u128());
+        (end > start).then(|| self.rng.u128(start + 1..=end).into())
+    }
+
+    fn open_shards(&self) -> Vec<Shard> {
+        let shards = calmly(|| self.client.list_shards(STREAM));
+        shards.into_iter().filter(Shard::is_open).collect()
+    }
+
+    pub fn range_of(&self, shard: &ShardRef) -> HashKeyRange {
+        let shards = calmly(|| self.client.list_shards(STREAM));
+        let found = shards.iter().find(|listed| listed.id == shard.shard_id);
+        found.expect("a shard of the stream").hash_key_range
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        drop(self.time.take());
+    }
+}
+
+/// Makes a call until the faults let it through.
+pub fn calmly<T>(call: impl Fn() -> kinesis_blocking::Result<T>) -> T {
+    for _ in 0..1_000 {
+        if let Ok(answer) = call() {
+            return answer;
+        }
+    }
+    panic!("a thousand calls in a row went wrong");
+}
+
+/// Moves the clock whenever somebody waits for it.
+struct Time {
+    over: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Time {
+    fn start(clock: VirtualClock) -> Time {
+        let over = Arc::new(AtomicBool::new(false));
+        let told = over.clone();
+        let end = START.saturating_add(Duration::from_secs(12 * 3_600));
+        let body = move || {
+            while !told.load(Ordering::Relaxed) {
+                let waiters = clock.waiters();
+                thread::yield_now();
+                // As many as before: nobody is about to do something, as far as can be seen.
+                if waiters > 0 && waiters == clock.waiters() && clock.time() < end {
+                    clock.advance_to_next();
+                }
+            }
+        };
+        let thread = Some(thread::spawn(body));
+        Time { over, thread }
+    }
+}
+
+impl Drop for Time {
+    fn drop(&mut self) {
+        self.over.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            thread.join().expect("time ends");
+        }
+    }
+}
+
+const START: Timestamp = Timestamp::from_millis(1_700_000_000_000);
+
+/// What may go wrong with which call, short of what nothing can mend.
+const FAULTS: [(Operation, &[Fault]); 4] = [
+    (
+        Operation::GetRecords,
+        &[
+            Fault::AnswerLost,
+            Fault::Disconnect,
+            Fault::EmptyBatch,
+            Fault::ExpiredIterator,
+            Fault::Garbage,
+            Fault::Hang,
+            Fault::InternalFailure,
+            Fault::Throttle,
+            Fault::Truncated,
+        ],
+    ),
+    (
+        Operation::GetShardIterator,
+        &[Fault::AnswerLost, Fault::InternalFailure, Fault::Throttle],
+    ),
+    (
+        Operation::ListShards,
+        &[
+            Fault::ChildrenLate,
+            Fault::Disconnect,
+            Fault::ServiceUnavailable,
+            Fault::Throttle,
+        ],
+    ),
+    (
+        Operation::PutRecords,
+        &[
+            Fault::AnswerLost,
+            Fault::Disconnect,
+            Fault::Hang,
+            Fault::InternalFailure,
+            Fault::Throttle,
+            Fault::Truncated,
+        ],
+    ),
+];
