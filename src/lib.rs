@@ -57,7 +57,7 @@ pub use model::*;
 #[cfg(feature = "client")]
 pub use producer::{
     Attempt, Delivered, Delivery, Producer, ProducerBuilder, ProducerMetrics, PutError,
-    RecordResult, Stored, Undelivered, UserRecord,
+    RecordResult, Stored, Summary, Undelivered, UserRecord,
 };
 #[cfg(feature = "client")]
 pub use retry::RetryPolicy;
