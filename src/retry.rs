@@ -21,13 +21,14 @@ pub struct RetryPolicy {
 }
 
 impl RetryPolicy {
-    /// Flink's defaults for a call; once for PutRecords, whose entries the producer repeats one by one.
+    /// Flink's defaults for a call; once for PutRecord and PutRecords: the producer
+    /// repeats entries one by one, and others may not want a record twice.
     ///
     /// Source: <https://nightlies.apache.org/flink/flink-docs-release-1.20/docs/connectors/datastream/kinesis/>
     pub fn default_for(operation: Operation) -> RetryPolicy {
         match operation {
             Operation::GetRecords | Operation::GetShardIterator => RetryPolicy::of(3, 300, 1_000),
-            Operation::PutRecords => RetryPolicy::of(0, 0, 0),
+            Operation::PutRecord | Operation::PutRecords => RetryPolicy::of(0, 0, 0),
             _ => RetryPolicy::of(10, 1_000, 5_000),
         }
     }

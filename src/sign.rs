@@ -56,6 +56,14 @@ impl Credentials {
         self.0.expiry()
     }
 
+    /// Says whether these are the very same credentials.
+    pub(crate) fn is_same(&self, other: &Credentials) -> bool {
+        let (one, other) = (&self.0, &other.0);
+        one.access_key_id() == other.access_key_id()
+            && one.secret_access_key() == other.secret_access_key()
+            && one.session_token() == other.session_token()
+    }
+
     fn assemble(
         id: String,
         secret: String,

@@ -1,13 +1,14 @@
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::atomic::AtomicI64;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use crate::client::{Client, Shared, endpoint};
-use crate::credentials::{CredentialsProvider, Environment};
+use crate::credentials::{Cached, Chain, CredentialsProvider, Outside, profile};
 use crate::error::{Error, Result};
-use crate::http::{HttpTransport, UreqTransport};
-use crate::model::Operation;
+use crate::http::{HttpTransport, Network, Proxying, Trust, UreqTransport};
+use crate::model::{self, Operation, Variant};
 use crate::retry::RetryPolicy;
 use crate::sys::Sys;
 use crate::sys::stop::Stop;
@@ -30,9 +31,15 @@ use crate::sys::stop::Stop;
 #[must_use = "a builder does nothing until `build`"]
 pub struct ClientBuilder {
     region: Option<String>,
+    region_of_arn: Option<String>,
     endpoint: Option<String>,
+    dual_stack: Option<bool>,
+    fips: Option<bool>,
+    proxying: Proxying,
+    roots_file: Option<PathBuf>,
+    trusts_anyone: bool,
     credentials: Option<Box<dyn CredentialsProvider>>,
-    transport: Option<Box<dyn HttpTransport>>,
+    transport: Option<Arc<dyn HttpTransport>>,
     policies: [RetryPolicy; Operation::ALL.len()],
     connect_timeout: Duration,
     request_timeout: Duration,
@@ -43,7 +50,13 @@ impl ClientBuilder {
     pub(crate) fn new(sys: Sys) -> ClientBuilder {
         ClientBuilder {
             region: None,
+            region_of_arn: None,
             endpoint: None,
+            dual_stack: None,
+            fips: None,
+            proxying: Proxying::Environment,
+            roots_file: None,
+            trusts_anyone: false,
             credentials: None,
             transport: None,
             policies: Operation::ALL.map(RetryPolicy::default_for),
@@ -55,9 +68,19 @@ impl ClientBuilder {
 
     /// Sets the region, which is signed with and decides the endpoint. Flink's `aws.region`.
     ///
-    /// Default: the environment's `AWS_REGION`, else `AWS_DEFAULT_REGION`.
+    /// Default: that of [`region_of`](Self::region_of), else the environment's `AWS_REGION`, else
+    /// `AWS_DEFAULT_REGION`, else the region of the profile that `AWS_PROFILE` names or `default`.
     pub fn region(mut self, region: impl Into<String>) -> ClientBuilder {
         self.region = Some(region.into());
+        self
+    }
+
+    /// Takes the region from a stream's ARN, unless [`region`](Self::region) is set as well.
+    ///
+    /// A stream's name says nothing about a region and changes nothing. A client has one region:
+    /// calls on an ARN of another one are refused by the service.
+    pub fn region_of(mut self, stream: &str) -> ClientBuilder {
+        self.region_of_arn = endpoint::region_in_arn(stream).map(str::to_owned);
         self
     }
 
@@ -70,15 +93,66 @@ impl ClientBuilder {
         self
     }
 
-    /// Sets where credentials come from. Default: [`Environment`].
+    /// Says whether to call the region's endpoint that IPv6 reaches as well.
+    ///
+    /// Default: whether the environment's `AWS_USE_DUALSTACK_ENDPOINT` is `true`. Without effect
+    /// where a URL is set.
+    pub fn dual_stack(mut self, yes: bool) -> ClientBuilder {
+        self.dual_stack = Some(yes);
+        self
+    }
+
+    /// Says whether to call the region's endpoint that is validated after FIPS 140.
+    ///
+    /// Default: whether the environment's `AWS_USE_FIPS_ENDPOINT` is `true`. Without effect where
+    /// a URL is set. Not every region has one.
+    pub fn fips(mut self, yes: bool) -> ClientBuilder {
+        self.fips = Some(yes);
+        self
+    }
+
+    /// Sets the HTTP proxy to go through, such as `http://user:password@proxy.example:8080`.
+    ///
+    /// Default: the one that `ALL_PROXY`, `HTTPS_PROXY` or `HTTP_PROXY` names, but for hosts in
+    /// `NO_PROXY`. Metadata servers, which have credentials, are never asked through a proxy.
+    pub fn proxy(mut self, url: impl Into<String>) -> ClientBuilder {
+        self.proxying = Proxying::Url(url.into());
+        self
+    }
+
+    /// Sets a file of certificate authorities, in the PEM format, to believe in place of Mozilla's.
+    ///
+    /// Default: the file that the environment's `AWS_CA_BUNDLE` names, else the built-in list.
+    pub fn tls_roots(mut self, path: impl Into<PathBuf>) -> ClientBuilder {
+        self.roots_file = Some(path.into());
+        self
+    }
+
+    /// Believes every certificate: whoever is on the way can read and change everything.
+    ///
+    /// For a test against an emulator with a certificate of its own, where [`tls_roots`] will not
+    /// do. Logged at `warn`. Flink's `aws.trust.all.certificates`. Default: `false`.
+    ///
+    /// [`tls_roots`]: Self::tls_roots
+    pub fn dangerously_trust_any_certificate(mut self, yes: bool) -> ClientBuilder {
+        self.trusts_anyone = yes;
+        self
+    }
+
+    /// Sets where credentials come from. Default: [`Chain::standard`].
+    ///
+    /// What the provider gives is kept, as [`Cached`] describes. The default chain asks through
+    /// the client's own transport, and STS in the client's region.
     pub fn credentials(mut self, provider: impl CredentialsProvider + 'static) -> ClientBuilder {
         self.credentials = Some(Box::new(provider));
         self
     }
 
     /// Sets what carries requests to the endpoint. Default: HTTP/1.1 with kept connections.
+    ///
+    /// The settings on proxies, certificates and connections then have no effect.
     pub fn transport(mut self, transport: impl HttpTransport + 'static) -> ClientBuilder {
-        self.transport = Some(Box::new(transport));
+        self.transport = Some(Arc::new(transport));
         self
     }
 
@@ -103,31 +177,25 @@ impl ClientBuilder {
     /// Makes the client. Calls nothing yet.
     ///
     /// # Errors
-    /// `Config`: no region is set anywhere, or the region or the endpoint is malformed.
+    /// `Config`: no region is set anywhere, or the region, the endpoint, the proxy or the file of
+    /// certificates is malformed. `Malformed`: the profile's file is.
     pub fn build(self) -> Result<Client> {
-        let var = |names: &[&str]| names.iter().find_map(|name| self.sys.env.var(name));
-        let region = self
-            .region
-            .or_else(|| var(&["AWS_REGION", "AWS_DEFAULT_REGION"]));
-        let region = region.ok_or_else(no_region)?;
-        endpoint::check_region(&region)?;
-        let url = self
-            .endpoint
-            .or_else(|| var(&["AWS_ENDPOINT_URL_KINESIS", "AWS_ENDPOINT_URL"]));
-        let endpoint = endpoint::parse(&url.unwrap_or_else(|| endpoint::of_region(&region)))?;
-        let (clock, env) = (self.sys.clock.clone(), self.sys.env.clone());
-        let over_ureq = || {
-            Box::new(UreqTransport::new(
-                clock,
-                self.connect_timeout,
-                self.request_timeout,
-            )) as _
+        let region = self.the_region()?;
+        let endpoint = endpoint::parse(&self.url(&region))?;
+        let is_own_transport = self.transport.is_some();
+        let transport = match &self.transport {
+            Some(transport) => transport.clone(),
+            None => Arc::new(self.over_ureq()?),
         };
+        let clock = self.sys.clock.clone();
+        let provider = self.credentials.unwrap_or_else(|| {
+            let transport = transport.clone();
+            let outside = Outside::of_client(&self.sys, &region, transport, is_own_transport);
+            Box::new(Chain::within(&outside, None))
+        });
         let shared = Shared {
-            transport: self.transport.unwrap_or_else(over_ureq),
-            credentials: self
-                .credentials
-                .unwrap_or_else(|| Box::new(Environment::of(env))),
+            transport,
+            credentials: Cached::on_clock(provider, clock),
             endpoint,
             region,
             request_timeout: self.request_timeout,
@@ -140,6 +208,65 @@ impl ClientBuilder {
             policies: Arc::new(self.policies),
             stop: Stop::never(),
         })
+    }
+
+    fn the_region(&self) -> Result<String> {
+        let set = self.region.clone().or_else(|| self.region_of_arn.clone());
+        let set = set.or_else(|| self.var(&["AWS_REGION", "AWS_DEFAULT_REGION"]));
+        let region = match set {
+            Some(region) => region,
+            None => profile::setting(&*self.sys.env, "region")?.ok_or_else(no_region)?,
+        };
+        endpoint::check_region(&region)?;
+        Ok(region)
+    }
+
+    fn url(&self, region: &str) -> String {
+        let set = self.endpoint.clone();
+        let set = set.or_else(|| self.var(&["AWS_ENDPOINT_URL_KINESIS", "AWS_ENDPOINT_URL"]));
+        let is_true = |name| {
+            let value = self.var(&[name]);
+            value.is_some_and(|value| value.eq_ignore_ascii_case("true"))
+        };
+        set.unwrap_or_else(|| {
+            let dual_stack = self.dual_stack;
+            let fips = self.fips;
+            let variant = Variant {
+                dual_stack: dual_stack.unwrap_or_else(|| is_true("AWS_USE_DUALSTACK_ENDPOINT")),
+                fips: fips.unwrap_or_else(|| is_true("AWS_USE_FIPS_ENDPOINT")),
+            };
+            model::endpoint("kinesis", region, variant)
+        })
+    }
+
+    fn over_ureq(&self) -> Result<UreqTransport> {
+        let network = Network {
+            connect_timeout: self.connect_timeout,
+            request_timeout: self.request_timeout,
+            proxying: self.proxying.clone(),
+            trust: self.trust()?,
+        };
+        UreqTransport::new(self.sys.clock.clone(), &network)
+    }
+
+    fn trust(&self) -> Result<Trust> {
+        if self.trusts_anyone {
+            log::warn!("every TLS certificate is believed: the connection protects nothing");
+            return Ok(Trust::Anyone);
+        }
+        let file = self.roots_file.clone();
+        let Some(file) = file.or_else(|| self.var(&["AWS_CA_BUNDLE"]).map(PathBuf::from)) else {
+            return Ok(Trust::BuiltIn);
+        };
+        let text = self.sys.env.read_file(&file);
+        text.map(Trust::Pem).map_err(|error| {
+            let expected = format!("a file that can be read: {error}");
+            Error::config("TLS roots", file.display().to_string(), expected)
+        })
+    }
+
+    fn var(&self, names: &[&str]) -> Option<String> {
+        names.iter().find_map(|name| self.sys.env.var(name))
     }
 }
 
@@ -159,7 +286,7 @@ fn no_region() -> Error {
     Error::config(
         "region",
         "",
-        "a region such as us-east-1, by the builder or in AWS_REGION",
+        "a region such as us-east-1, by the builder, in AWS_REGION or in the profile",
     )
 }
 
@@ -180,7 +307,7 @@ mod tests {
         for (region, message) in [
             (
                 None,
-                "region is not set: it has to be a region such as us-east-1, by the builder or in AWS_REGION",
+                "region is not set: it has to be a region such as us-east-1, by the builder, in AWS_REGION or in the profile",
             ),
             (
                 Some("Virginia"),
@@ -219,5 +346,96 @@ mod tests {
             format!("{client:?}"),
             r#"Client { endpoint: http://other/, region: "us-east-1", .. }"#
         );
+    }
+    fn described(builder: ClientBuilder) -> String {
+        let client = builder.build().map(|client| format!("{client:?}"));
+        client.unwrap_or_else(|error| error.to_string())
+    }
+
+    #[test]
+    fn a_region_is_looked_for_in_the_documented_order() {
+        let arn = "arn:aws:kinesis:eu-west-1:123456789012:stream/orders";
+        let profile = ("/home/.aws/config", "[default]\nregion = eu-west-4");
+        let home = ("HOME", "/home");
+        let all = [
+            ("AWS_REGION", "eu-west-2"),
+            ("AWS_DEFAULT_REGION", "eu-west-3"),
+            home,
+            profile,
+        ];
+        let of = |region: &str| {
+            format!(
+                "Client {{ endpoint: https://kinesis.{region}.amazonaws.com/, region: \"{region}\", .. }}"
+            )
+        };
+        let builder = |env| ClientBuilder::new(Sys::with_env(env));
+        if cfg!(not(feature = "tls")) {
+            return;
+        }
+        let set = builder(all).region_of(arn).region("us-east-1");
+        assert_eq!(described(set), of("us-east-1"));
+        assert_eq!(described(builder(all).region_of(arn)), of("eu-west-1"));
+        assert_eq!(described(builder(all).region_of("orders")), of("eu-west-2"));
+        let default = ClientBuilder::new(Sys::with_env([all[1], home, profile]));
+        assert_eq!(described(default), of("eu-west-3"));
+        let profile = ClientBuilder::new(Sys::with_env([home, profile]));
+        assert_eq!(described(profile), of("eu-west-4"));
+    }
+
+    #[test]
+    fn variants_of_an_endpoint_are_asked_for_by_setting_or_environment() {
+        let env = [
+            ("AWS_REGION", "us-east-1"),
+            ("AWS_USE_DUALSTACK_ENDPOINT", "TRUE"),
+            ("AWS_USE_FIPS_ENDPOINT", "true"),
+        ];
+        let url = |builder: ClientBuilder| builder.url("us-east-1");
+        let plain = || ClientBuilder::new(Sys::with_env([]));
+        let set = || ClientBuilder::new(Sys::with_env(env));
+        for (built, host) in [
+            (plain(), "kinesis.us-east-1.amazonaws.com"),
+            (plain().dual_stack(true), "kinesis.us-east-1.api.aws"),
+            (plain().fips(true), "kinesis-fips.us-east-1.amazonaws.com"),
+            (set(), "kinesis-fips.us-east-1.api.aws"),
+            (
+                set().dual_stack(false),
+                "kinesis-fips.us-east-1.amazonaws.com",
+            ),
+            (set().fips(false), "kinesis.us-east-1.api.aws"),
+        ] {
+            assert_eq!(url(built), format!("https://{host}/"));
+        }
+        assert_eq!(url(set().endpoint("http://host")), "http://host");
+    }
+
+    #[test]
+    fn bad_settings_of_the_network_are_told_when_the_client_is_made() {
+        let builder = || {
+            let files = [("AWS_REGION", "us-east-1"), ("/empty", "text")];
+            ClientBuilder::new(Sys::with_env(files)).endpoint("http://host")
+        };
+        let roots = match cfg!(feature = "tls") {
+            true => {
+                "TLS roots: \"the file given\" is not a file with certificates in the PEM format"
+            }
+            false => {
+                "TLS trust: \"what was given\" is not for this build, which has no TLS: turn on the cargo feature \"tls\""
+            }
+        };
+        for (builder, message) in [
+            (
+                builder().proxy("ftp://me:hidden@host"),
+                "proxy: \"what was given\" is not a URL such as http://user:password@proxy.example:8080",
+            ),
+            (
+                builder().tls_roots("/none"),
+                "TLS roots: \"/none\" is not a file that can be read: entity not found",
+            ),
+            (builder().tls_roots("/empty"), roots),
+        ] {
+            assert_eq!(described(builder), message);
+        }
+        let trusting = builder().dangerously_trust_any_certificate(true).build();
+        assert_eq!(trusting.is_ok(), cfg!(feature = "tls"));
     }
 }

@@ -11,8 +11,9 @@ use time::format_description::well_known::Rfc2822;
 
 use crate::client::Client;
 use crate::client::wire::{self, Exchange};
+use crate::credentials::CredentialsProvider;
 use crate::error::{Error, ErrorKind, Result, Verdict};
-use crate::sign::sign;
+use crate::sign::{Credentials, sign};
 
 impl Client {
     /// Makes a call, again and again as far as its policy and the verdicts on its errors allow.
@@ -51,7 +52,8 @@ impl Client {
     }
 
     fn attempt<E: Exchange>(&self, exchange: &E, body: &Bytes) -> Result<E::Answer> {
-        let request = self.signed(exchange, body.clone())?;
+        let credentials = self.shared.credentials.credentials()?;
+        let request = self.signed(exchange, body.clone(), &credentials)?;
         let response = self
             .shared
             .transport
@@ -64,11 +66,20 @@ impl Client {
             response.body().len()
         );
         let request_id = request_id(response.headers());
-        judged(exchange, response)
-            .map_err(|error| error.within(|context| context.request_id = request_id))
+        judged(exchange, response).map_err(|error| {
+            if error.verdict() == Verdict::RefreshCredentials {
+                self.shared.credentials.refused(&credentials);
+            }
+            error.within(|context| context.request_id = request_id)
+        })
     }
 
-    fn signed<E: Exchange>(&self, _: &E, body: Bytes) -> Result<Request<Bytes>> {
+    fn signed<E: Exchange>(
+        &self,
+        _: &E,
+        body: Bytes,
+        credentials: &Credentials,
+    ) -> Result<Request<Bytes>> {
         let shared = &*self.shared;
         let host = shared
             .endpoint
@@ -80,10 +91,9 @@ impl Client {
             .header("x-amz-target", format!("Kinesis_20131202.{}", E::OPERATION))
             .body(body)
             .map_err(|error| Error::malformed("request", error))?;
-        let credentials = shared.credentials.credentials()?;
         sign(
             &mut request,
-            &credentials,
+            credentials,
             &shared.region,
             "kinesis",
             shared.sys.clock.wall(),
@@ -145,12 +155,10 @@ mod tests {
     use std::sync::{Arc, Mutex};
 
     use super::*;
-    use crate::credentials::CredentialsProvider;
     use crate::error::TransportError;
     use crate::http::HttpTransport;
     use crate::model::{Operation, Timestamp};
     use crate::retry::RetryPolicy;
-    use crate::sign::Credentials;
 
     type Answer = Result<Response<Bytes>, TransportError>;
 
@@ -257,6 +265,20 @@ mod tests {
     }
 
     #[test]
+    fn a_listing_whose_token_has_expired_starts_again() {
+        const MORE: &str = r#"{"Shards":[],"NextToken":"AAA"}"#;
+        const OLD: &str = r#"{"__type":"ExpiredNextTokenException"}"#;
+        let expired = || [answer(200, MORE), answer(400, OLD)];
+        let good = [answer(200, MORE), answer(200, NONE)];
+        let answers = expired().into_iter().chain(expired()).chain(good);
+        let (outcome, made, _) = list(answers);
+        assert_eq!((outcome.ok(), made), (Some(0), 6));
+        let answers = expired().into_iter().chain(expired()).chain(expired());
+        let (outcome, made, _) = list(answers);
+        assert_eq!((outcome.is_err(), made), (true, 6));
+    }
+
+    #[test]
     fn the_last_error_tells_the_whole_story() {
         let (outcome, _, _) = list([answer(400, THROTTLED), reset(), answer(400, THROTTLED)]);
         let error = outcome.expect_err("throttled to the end");
@@ -303,6 +325,7 @@ mod tests {
             fn credentials(&self) -> Result<Credentials> {
                 Err(Error::new(ErrorKind::Credentials {
                     tried: vec![("here".to_owned(), "nothing".to_owned())],
+                    cause: None,
                 }))
             }
         }

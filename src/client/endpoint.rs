@@ -29,16 +29,13 @@ pub(super) fn check_region(region: &str) -> Result<()> {
     }
 }
 
-/// The public endpoint of a region.
+/// The region in a stream's ARN; `None` for a stream's name.
 ///
-/// Source: <https://docs.aws.amazon.com/general/latest/gr/ak.html>
-pub(super) fn of_region(region: &str) -> String {
-    let suffix = if region.starts_with("cn-") {
-        "amazonaws.com.cn"
-    } else {
-        "amazonaws.com"
-    };
-    format!("https://kinesis.{region}.{suffix}/")
+/// Source: <https://docs.aws.amazon.com/IAM/latest/UserGuide/reference-arns.html>
+pub(super) fn region_in_arn(stream: &str) -> Option<&str> {
+    let mut parts = stream.strip_prefix("arn:")?.split(':');
+    let (_partition, _service) = (parts.next(), parts.next());
+    parts.next().filter(|region| !region.is_empty())
 }
 
 /// Checks an endpoint and brings it into the form that is signed and called.
@@ -106,15 +103,22 @@ mod tests {
     }
 
     #[test]
-    fn chinas_regions_have_a_domain_of_their_own() {
-        assert_eq!(
-            of_region("us-east-1"),
-            "https://kinesis.us-east-1.amazonaws.com/"
-        );
-        assert_eq!(
-            of_region("cn-north-1"),
-            "https://kinesis.cn-north-1.amazonaws.com.cn/"
-        );
+    fn an_arn_names_its_region() {
+        for (stream, region) in [
+            (
+                "arn:aws:kinesis:eu-west-1:123456789012:stream/orders",
+                Some("eu-west-1"),
+            ),
+            (
+                "arn:aws-cn:kinesis:cn-north-1:123456789012:stream/orders",
+                Some("cn-north-1"),
+            ),
+            ("arn:aws:kinesis::123456789012:stream/orders", None),
+            ("arn:aws", None),
+            ("orders", None),
+        ] {
+            assert_eq!(region_in_arn(stream), region, "{stream}");
+        }
     }
 
     #[test]

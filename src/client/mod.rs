@@ -13,8 +13,8 @@ use std::time::Duration;
 
 use http::Uri;
 
-use crate::credentials::CredentialsProvider;
-use crate::error::{Error, Result};
+use crate::credentials::{Cached, CredentialsProvider};
+use crate::error::{Error, ErrorKind, Result};
 use crate::http::HttpTransport;
 use crate::model::{HashKey, Operation, Shard, ShardId, ShardPosition, ShardRef, Timestamp};
 use crate::retry::RetryPolicy;
@@ -29,6 +29,9 @@ pub use answers::{
 pub use builder::ClientBuilder;
 
 /// A Kinesis endpoint and the right to use it.
+///
+/// A stream is named by its name or by its ARN, everywhere. The region is the client's, even for an
+/// ARN of another one: see [`ClientBuilder::region_of`].
 ///
 /// Clones share connections. Every call blocks until it is answered, or until its
 /// [retries](RetryPolicy) and time-outs are used up.
@@ -52,8 +55,8 @@ pub struct Client {
 
 /// What every clone of a client uses.
 struct Shared {
-    transport: Box<dyn HttpTransport>,
-    credentials: Box<dyn CredentialsProvider>,
+    transport: Arc<dyn HttpTransport>,
+    credentials: Cached<Box<dyn CredentialsProvider>>,
     endpoint: Uri,
     region: String,
     request_timeout: Duration,
@@ -110,12 +113,24 @@ impl Client {
 
     /// Lists all shards of a stream, open and closed, in the service's order.
     ///
+    /// Starts again, a few times, when the token for the next page has expired on the way.
+    ///
     /// <https://docs.aws.amazon.com/kinesis/latest/APIReference/API_ListShards.html>
     ///
     /// # Errors
     /// `Service`: the stream does not exist, or its state or the credentials forbid it.
     /// `Transport`: the service was not reached.
     pub fn list_shards(&self, stream: &str) -> Result<Vec<Shard>> {
+        let mut restarts = 0;
+        loop {
+            match self.list_pages(stream) {
+                Err(error) if restarts < RESTARTS_MAX && has_expired_token(&error) => restarts += 1,
+                outcome => return outcome,
+            }
+        }
+    }
+
+    fn list_pages(&self, stream: &str) -> Result<Vec<Shard>> {
         let mut shards = Vec::new();
         let mut page = wire::ListShards::first(stream);
         loop {
@@ -158,6 +173,16 @@ impl Client {
         self.call(&wire::GetRecords { iterator, limit })
     }
 
+    /// Puts one record, in a call that is not repeated: it would be stored twice.
+    ///
+    /// <https://docs.aws.amazon.com/kinesis/latest/APIReference/API_PutRecord.html>
+    ///
+    /// # Errors
+    /// `Service`: it was not stored. `Transport`: it may have been stored all the same.
+    pub fn put_record(&self, stream: &str, entry: &PutRecordsEntry) -> Result<PutRecordOutput> {
+        self.call(&wire::PutRecord { stream, entry })
+    }
+
     /// Puts up to 500 records in one call, which is not repeated.
     ///
     /// `Ok` says that the call was answered; each entry still has its own result.
@@ -189,9 +214,32 @@ impl Client {
     /// <https://docs.aws.amazon.com/kinesis/latest/APIReference/API_CreateStream.html>
     ///
     /// # Errors
-    /// `Service`, `Transport`.
+    /// `Service`, `Transport`; `Config` for an ARN: the service makes up that of a new stream.
     pub fn create_stream(&self, stream: &str, shards: u32) -> Result<()> {
+        if stream.starts_with("arn:") {
+            return Err(Error::config("stream", stream, "the name of a new stream"));
+        }
         self.call(&wire::CreateStream { stream, shards })
+    }
+
+    /// Deletes a stream with all that is in it; the service takes a while.
+    ///
+    /// <https://docs.aws.amazon.com/kinesis/latest/APIReference/API_DeleteStream.html>
+    ///
+    /// # Errors
+    /// `Service`, `Transport`.
+    pub fn delete_stream(&self, stream: &str) -> Result<()> {
+        self.call(&wire::DeleteStream { stream })
+    }
+
+    /// Splits and merges a stream's shards until `target` of them are open; that takes a while.
+    ///
+    /// <https://docs.aws.amazon.com/kinesis/latest/APIReference/API_UpdateShardCount.html>
+    ///
+    /// # Errors
+    /// `Service`: less than half or more than double the shards, say; `Transport`.
+    pub fn update_shard_count(&self, stream: &str, target: u32) -> Result<()> {
+        self.call(&wire::UpdateShardCount { stream, target })
     }
 
     /// Closes a shard and opens two in its place, the upper of which starts at `at`.
@@ -226,6 +274,13 @@ impl fmt::Debug for Client {
             .finish_non_exhaustive()
     }
 }
+
+fn has_expired_token(error: &Error) -> bool {
+    matches!(error.kind(), ErrorKind::Service { code, .. } if code == "ExpiredNextTokenException")
+}
+
+/// A token lives for 300 seconds, so each listing that has to start again has failed slowly.
+const RESTARTS_MAX: u32 = 2;
 
 /// Ten times the largest quota that AWS states; a listing beyond it goes in circles.
 /// Source: <https://docs.aws.amazon.com/streams/latest/dev/service-sizes-and-limits.html>

@@ -1,8 +1,8 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crate::credentials::CredentialsProvider;
-use crate::error::{Error, ErrorKind, Result};
+use crate::credentials::{CredentialsProvider, lacks};
+use crate::error::Result;
 use crate::sign::Credentials;
 use crate::sys::env::{Env, SystemEnv};
 
@@ -23,12 +23,8 @@ impl Environment {
     }
 
     fn required(&self, name: &str) -> Result<String> {
-        let lack = || ("environment".to_owned(), format!("{name} is not set"));
-        self.0.var(name).ok_or_else(|| {
-            Error::new(ErrorKind::Credentials {
-                tried: vec![lack()],
-            })
-        })
+        let lack = || lacks("environment", format_args!("{name} is not set"));
+        self.0.var(name).ok_or_else(lack)
     }
 }
 

@@ -68,6 +68,8 @@ pub enum ErrorKind {
     Credentials {
         /// Each place that was tried, and what it lacked.
         tried: Vec<(String, String)>,
+        /// The failure of the last place, if it is set up but does not work.
+        cause: Option<Error>,
     },
     /// A record was not stored within its time to live.
     Expired {
@@ -146,6 +148,20 @@ impl Error {
             key,
             value,
             expected,
+        })
+    }
+
+    /// An error that a service answered with. Its words become one line of bounded length.
+    pub(crate) fn service(code: &str, message: &str, status: u16) -> Error {
+        let line: String = message
+            .chars()
+            .map(|c| if c.is_control() { ' ' } else { c })
+            .take(MESSAGE_CHARS_MAX)
+            .collect();
+        Error::new(ErrorKind::Service {
+            code: code.to_owned(),
+            message: line.trim().to_owned(),
+            status,
         })
     }
 
@@ -253,7 +269,10 @@ impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self.kind() {
             ErrorKind::Checkpoint { source, .. } => Some(source),
-            ErrorKind::Expired {
+            ErrorKind::Credentials {
+                cause: Some(cause), ..
+            }
+            | ErrorKind::Expired {
                 cause: Some(cause), ..
             } => Some(cause),
             ErrorKind::Transport(source) => Some(source),
@@ -314,7 +333,7 @@ impl fmt::Display for ErrorKind {
                 value,
                 expected,
             } => write!(f, "{key}: {value:?} is not {expected}"),
-            ErrorKind::Credentials { tried } => {
+            ErrorKind::Credentials { tried, .. } => {
                 let tried: Vec<_> = tried
                     .iter()
                     .map(|(place, lack)| format!("{place}: {lack}"))
@@ -366,7 +385,7 @@ impl ErrorKind {
     /// What to do now, for the failures whose cure is known.
     fn advice(&self) -> Option<&'static str> {
         match self {
-            ErrorKind::Credentials { .. } => {
+            ErrorKind::Credentials { cause: None, .. } => {
                 Some("set one of them, or give the client a provider of your own")
             }
             ErrorKind::Expired { .. } => Some("raise record_ttl, or put less than the shards take"),
@@ -394,6 +413,9 @@ fn service_advice(code: &str) -> Option<&'static str> {
         _ => return None,
     })
 }
+
+/// The service's longest messages list the members that broke a rule; this holds several of them.
+const MESSAGE_CHARS_MAX: usize = 500;
 
 #[cfg(test)]
 mod tests {

@@ -24,6 +24,10 @@ impl Verdict {
             ErrorKind::Malformed {
                 what: "response", ..
             } => Verdict::Retry,
+            // A place that is set up may work again; one that is not will not come into being.
+            ErrorKind::Credentials {
+                cause: Some(cause), ..
+            } if cause.is_retryable() => Verdict::Retry,
             _ => Verdict::Fatal,
         }
     }
@@ -43,6 +47,9 @@ fn on_service(code: &str, status: u16) -> Verdict {
         | "Throttling"
         | "ThrottlingException"
         | "TooManyRequestsException" => Verdict::Throttled,
+        // STS could not reach the identity provider, which is asked to be tried again:
+        // https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRoleWithWebIdentity.html
+        "IDPCommunicationError" => Verdict::Retry,
         "InternalFailure" | "InternalServerError" | "RequestTimeout" | "ServiceUnavailable" => {
             Verdict::Retry
         }

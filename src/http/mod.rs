@@ -1,13 +1,16 @@
 //! The one gate to the network.
 
+mod network;
 mod over_ureq;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 
 use crate::error::TransportError;
 
+pub(crate) use network::{Network, Proxying, Trust};
 pub(crate) use over_ureq::UreqTransport;
 
 /// Everything this crate says to the network goes through here.
@@ -24,4 +27,15 @@ pub trait HttpTransport: Send + Sync {
         request: http::Request<Bytes>,
         timeout: Duration,
     ) -> Result<http::Response<Bytes>, TransportError>;
+}
+
+/// One transport for several owners: a client, and providers of credentials.
+impl<T: HttpTransport + ?Sized> HttpTransport for Arc<T> {
+    fn round_trip(
+        &self,
+        request: http::Request<Bytes>,
+        timeout: Duration,
+    ) -> Result<http::Response<Bytes>, TransportError> {
+        (**self).round_trip(request, timeout)
+    }
 }

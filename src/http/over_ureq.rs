@@ -10,52 +10,109 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use ureq::config::Config;
-use ureq::tls::TlsConfig;
+use ureq::config::{Config, ConfigBuilder};
+#[cfg(feature = "tls")]
+use ureq::tls::{Certificate, PemItem, TlsConfig, parse_pem};
+use ureq::typestate::AgentScope;
 use ureq::unversioned::resolver::{DefaultResolver, ResolvedSocketAddrs, Resolver};
 use ureq::unversioned::transport::{DefaultConnector, NextTimeout};
-use ureq::{Agent, Timeout};
+use ureq::{Agent, Proxy, Timeout};
 
-use crate::error::TransportError;
-use crate::http::HttpTransport;
+use crate::error::{Error, Result, TransportError};
+use crate::http::{HttpTransport, Network, Proxying, Trust};
 use crate::sys::clock::Clock;
 
 /// A client's connections, shared by all its threads.
 pub(crate) struct UreqTransport {
     agent: Agent,
+    /// The one that the agent keeps without being told.
+    timeout: Duration,
     clock: Arc<dyn Clock>,
 }
 
 impl UreqTransport {
-    pub fn new(
-        clock: Arc<dyn Clock>,
-        connect_timeout: Duration,
-        request_timeout: Duration,
-    ) -> UreqTransport {
+    /// Makes no connection yet.
+    ///
+    /// # Errors
+    /// `Config`: the proxy's URL or the file of certificates is not what it has to be.
+    pub fn new(clock: Arc<dyn Clock>, network: &Network) -> Result<UreqTransport> {
         let config = Agent::config_builder()
             .http_status_as_error(false)
             // A signed request is good for one address only.
             .max_redirects(0)
             .max_redirects_will_error(false)
             .user_agent(concat!("kinesis-blocking/", env!("CARGO_PKG_VERSION")))
-            .tls_config(TlsConfig::default())
-            .timeout_connect(Some(connect_timeout))
-            .timeout_per_read(Some(request_timeout))
-            .timeout_per_write(Some(request_timeout))
+            .proxy(proxy(&network.proxying)?)
+            .timeout_connect(Some(network.connect_timeout))
+            .timeout_per_read(Some(network.request_timeout))
+            .timeout_per_write(Some(network.request_timeout))
             .input_buffer_size(INPUT_BUFFER_BYTES)
             .output_buffer_size(OUTPUT_BUFFER_BYTES)
             .max_idle_connections(IDLE_CONNECTIONS_MAX)
             .max_idle_connections_per_host(IDLE_CONNECTIONS_MAX)
-            .max_idle_age(IDLE_AGE_MAX)
-            .build();
+            .max_idle_age(IDLE_AGE_MAX);
+        let config = trusting(config, &network.trust)?.build();
         let resolver = CachingResolver {
             clock: clock.clone(),
             known: Mutex::default(),
         };
-        UreqTransport {
+        Ok(UreqTransport {
             agent: Agent::with_parts(config, DefaultConnector::default(), resolver),
+            timeout: network.request_timeout,
             clock,
+        })
+    }
+}
+
+fn proxy(proxying: &Proxying) -> Result<Option<Proxy>> {
+    match proxying {
+        Proxying::Environment => Ok(Proxy::try_from_env()),
+        Proxying::Never => Ok(None),
+        // The URL may hold a password, so it is not repeated.
+        Proxying::Url(url) => Proxy::new(url).map(Some).map_err(|_| {
+            let expected = "a URL such as http://user:password@proxy.example:8080";
+            Error::config("proxy", "what was given", expected)
+        }),
+    }
+}
+
+#[cfg(feature = "tls")]
+fn trusting(config: Settings, trust: &Trust) -> Result<Settings> {
+    let tls = TlsConfig::builder();
+    let tls = match trust {
+        Trust::Anyone => tls.disable_verification(true),
+        Trust::BuiltIn => tls,
+        Trust::Pem(text) => tls.root_certs(certificates(text)?.into()),
+    };
+    Ok(config.tls_config(tls.build()))
+}
+
+#[cfg(not(feature = "tls"))]
+fn trusting(config: Settings, trust: &Trust) -> Result<Settings> {
+    match trust {
+        Trust::BuiltIn => Ok(config),
+        Trust::Anyone | Trust::Pem(_) => {
+            let expected = "for this build, which has no TLS: turn on the cargo feature \"tls\"";
+            Err(Error::config("TLS trust", "what was given", expected))
         }
+    }
+}
+
+type Settings = ConfigBuilder<AgentScope>;
+
+#[cfg(feature = "tls")]
+fn certificates(text: &str) -> Result<Vec<Certificate<'static>>> {
+    let wrong = |expected| Error::config("TLS roots", "the file given", expected);
+    let certificates: Vec<_> = parse_pem(text.as_bytes())
+        .filter_map(|item| match item {
+            Ok(PemItem::Certificate(certificate)) => Some(Ok(certificate)),
+            Ok(_) => None,
+            Err(_) => Some(Err(wrong("a file in the PEM format"))),
+        })
+        .collect::<Result<_>>()?;
+    match certificates.is_empty() {
+        true => Err(wrong("a file with certificates in the PEM format")),
+        false => Ok(certificates),
     }
 }
 
@@ -68,15 +125,33 @@ impl HttpTransport for UreqTransport {
         let deadline = self.clock.now() + timeout;
         let (parts, body) = request.into_parts();
         let request = http::Request::from_parts(parts, &body[..]);
-        let answer = self
-            .agent
-            .run(request)
-            .map_err(|error| transport_error(error, timeout))?;
+        let answer = match timeout == self.timeout {
+            true => self.agent.run(request),
+            false => self.agent.run(self.within(request, timeout)),
+        };
+        let answer = answer.map_err(|error| transport_error(error, timeout))?;
         let (parts, mut body) = answer.into_parts();
         let expected_bytes = body.content_length();
         let in_time = || self.clock.now() < deadline;
         let body = read_body(&mut body.as_reader(), expected_bytes, in_time, timeout)?;
         Ok(http::Response::from_parts(parts, body))
+    }
+}
+
+impl UreqTransport {
+    /// A request with a time-out of its own. Costs a copy of all settings, so not for every call.
+    fn within<'a>(
+        &self,
+        request: http::Request<&'a [u8]>,
+        timeout: Duration,
+    ) -> http::Request<&'a [u8]> {
+        let connect = self.agent.config().timeouts().connect.unwrap_or(timeout);
+        let settings = self.agent.configure_request(request);
+        settings
+            .timeout_connect(Some(connect.min(timeout)))
+            .timeout_per_read(Some(timeout))
+            .timeout_per_write(Some(timeout))
+            .build()
     }
 }
 
@@ -227,6 +302,37 @@ mod tests {
     }
 
     const TIMEOUT: Duration = Duration::from_secs(6);
+
+    #[cfg(feature = "tls")]
+    #[test]
+    fn a_file_of_roots_has_to_hold_certificates() {
+        let certificate = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+        let key = "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n";
+        let count = |text: &str| {
+            certificates(text)
+                .map(|certificates| certificates.len())
+                .ok()
+        };
+        for (text, certificates) in [
+            (certificate.to_owned(), Some(1)),
+            (format!("text\n{certificate}{key}{certificate}"), Some(2)),
+            (key.to_owned(), None),
+            (String::new(), None),
+            (certificate.replace("AAAA", "!"), None),
+        ] {
+            assert_eq!(count(&text), certificates, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_bad_proxy_is_told_without_its_password() {
+        let error = proxy(&Proxying::Url("ftp://me:hidden@host".to_owned())).expect_err("no proxy");
+        assert_eq!(
+            error.to_string(),
+            "proxy: \"what was given\" is not a URL such as http://user:password@proxy.example:8080"
+        );
+        assert!(proxy(&Proxying::Url("http://host:8080".to_owned())).is_ok());
+    }
 
     #[test]
     fn a_body_is_read_whole_up_to_the_cap() {

@@ -4,6 +4,8 @@ mod hash_key;
 #[cfg(feature = "client")]
 mod operation;
 #[cfg(feature = "client")]
+mod partition;
+#[cfg(feature = "client")]
 mod position;
 #[cfg(feature = "client")]
 mod sequence_number;
@@ -17,6 +19,8 @@ mod timestamp;
 pub use hash_key::{HashKey, HashKeyRange, ParseHashKeyError};
 #[cfg(feature = "client")]
 pub use operation::Operation;
+#[cfg(feature = "client")]
+pub(crate) use partition::{Variant, endpoint};
 #[cfg(feature = "client")]
 pub use position::{ShardPosition, StartPosition};
 #[cfg(feature = "client")]

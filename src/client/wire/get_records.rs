@@ -9,7 +9,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use crate::client::answers::{GetRecordsOutput, RawRecord, ShardIterator};
-use crate::client::wire::{Exchange, json, malformed, parsed};
+use crate::client::wire::{Exchange, json, malformed, parsed, stream_field};
 use crate::error::{Context, Result};
 use crate::model::{Operation, Timestamp};
 
@@ -23,7 +23,13 @@ impl Exchange for GetRecords<'_> {
     type Answer = GetRecordsOutput;
 
     fn body(&self) -> Bytes {
-        json(&json!({ "ShardIterator": self.iterator.token, "Limit": self.limit }))
+        let mut fields = json!({ "ShardIterator": self.iterator.token, "Limit": self.limit });
+        // The iterator says it all, but for moto, which knows one made by an ARN with the ARN only.
+        let stream = &*self.iterator.shard.stream;
+        if stream_field(stream) == "StreamARN" {
+            fields["StreamARN"] = stream.into();
+        }
+        json(&fields)
     }
 
     fn answer(&self, body: Bytes) -> Result<GetRecordsOutput> {

@@ -1,6 +1,7 @@
 //! JSON 1.1: what goes over the wire for each operation, and nothing else.
 
 mod get_records;
+mod put_record;
 mod put_records;
 mod shards;
 mod streams;
@@ -10,13 +11,16 @@ use http::Response;
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::error::{Context, Error, ErrorKind, Result};
+use crate::error::{Context, Error, Result};
 use crate::model::Operation;
 
 pub(super) use get_records::GetRecords;
+pub(super) use put_record::PutRecord;
 pub(super) use put_records::PutRecords;
 pub(super) use shards::{GetShardIterator, ListShards};
-pub(super) use streams::{CreateStream, DescribeStreamSummary, MergeShards, SplitShard};
+pub(super) use streams::{
+    CreateStream, DeleteStream, DescribeStreamSummary, MergeShards, SplitShard, UpdateShardCount,
+};
 
 /// One operation's request, and what its answer means. The two cannot be paired wrongly.
 pub(super) trait Exchange {
@@ -33,6 +37,20 @@ pub(super) trait Exchange {
 
 fn json(value: &Value) -> Bytes {
     value.to_string().into()
+}
+
+/// A request about a stream, which is named by its name or by its ARN.
+fn json_about(stream: &str, mut fields: Value) -> Bytes {
+    fields[stream_field(stream)] = stream.into();
+    json(&fields)
+}
+
+/// The field that names a stream. No stream's name has a colon.
+fn stream_field(stream: &str) -> &'static str {
+    match stream.starts_with("arn:") {
+        true => "StreamARN",
+        false => "StreamName",
+    }
 }
 
 fn parsed<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T> {
@@ -65,17 +83,13 @@ pub(super) fn service_error(response: &Response<Bytes>) -> Error {
         .or(said.kind.as_deref())
         .map_or("", bare_code)
         .to_owned();
-    let message = match (said.message, code.is_empty()) {
-        (Some(message), _) => shortened(&message),
+    let status = response.status().as_u16();
+    match (said.message, code.is_empty()) {
+        (Some(message), _) => Error::service(&code, &message, status),
         // Somebody on the way answered in the service's place; its first words say who.
-        (None, true) => shortened(&String::from_utf8_lossy(response.body())),
-        (None, false) => String::new(),
-    };
-    Error::new(ErrorKind::Service {
-        code,
-        message,
-        status: response.status().as_u16(),
-    })
+        (None, true) => Error::service("", &String::from_utf8_lossy(response.body()), status),
+        (None, false) => Error::service(&code, "", status),
+    }
 }
 
 /// The bare name in `com.amazon.coral.service#Name`, `Name:http://…` and `Name`.
@@ -83,19 +97,6 @@ fn bare_code(code: &str) -> &str {
     let code = code.rsplit_once('#').map_or(code, |(_, name)| name);
     code.split_once(':').map_or(code, |(name, _)| name).trim()
 }
-
-/// One line of bounded length.
-fn shortened(message: &str) -> String {
-    let line: String = message
-        .chars()
-        .map(|c| if c.is_control() { ' ' } else { c })
-        .take(MESSAGE_CHARS_MAX)
-        .collect();
-    line.trim().to_owned()
-}
-
-/// The service's longest messages list the members that broke a rule; this holds several of them.
-const MESSAGE_CHARS_MAX: usize = 500;
 
 #[cfg(test)]
 mod tests {

@@ -4,7 +4,7 @@ use serde::Deserialize;
 
 use crate::client::answers::{EntryError, PutRecordOutput, PutRecordsEntry, PutRecordsOutput};
 use crate::client::wire::get_records::BASE64;
-use crate::client::wire::{Exchange, malformed, parsed};
+use crate::client::wire::{Exchange, malformed, parsed, stream_field};
 use crate::error::{Context, Error, Result};
 use crate::model::Operation;
 
@@ -20,8 +20,8 @@ impl Exchange for PutRecords<'_> {
     /// Written by hand and once: base64 goes straight into its place.
     fn body(&self) -> Bytes {
         let mut body = Vec::with_capacity(self.body_bytes());
-        body.extend_from_slice(b"{\"StreamName\":");
-        push_json_string(&mut body, self.stream);
+        body.push(b'{');
+        push_stream(&mut body, self.stream);
         body.extend_from_slice(b",\"Records\":[");
         for (i, entry) in self.entries.iter().enumerate() {
             body.extend_from_slice(if i == 0 { b"" } else { b"," });
@@ -63,15 +63,25 @@ impl PutRecords<'_> {
     }
 }
 
+pub(super) fn push_stream(body: &mut Vec<u8>, stream: &str) {
+    body.extend_from_slice(format!("\"{}\":", stream_field(stream)).as_bytes());
+    push_json_string(body, stream);
+}
+
 fn push_entry(body: &mut Vec<u8>, entry: &PutRecordsEntry) {
-    body.extend_from_slice(b"{\"Data\":\"");
+    body.push(b'{');
+    push_fields(body, entry);
+    body.push(b'}');
+}
+
+pub(super) fn push_fields(body: &mut Vec<u8>, entry: &PutRecordsEntry) {
+    body.extend_from_slice(b"\"Data\":\"");
     push_base64(body, &entry.data);
     body.extend_from_slice(b"\",\"PartitionKey\":");
     push_json_string(body, &entry.partition_key);
     if let Some(key) = entry.explicit_hash_key {
         body.extend_from_slice(format!(",\"ExplicitHashKey\":\"{key}\"").as_bytes());
     }
-    body.push(b'}');
 }
 
 fn push_base64(body: &mut Vec<u8>, data: &[u8]) {

@@ -3,7 +3,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::client::answers::ShardIterator;
-use crate::client::wire::{Exchange, json, malformed, parsed};
+use crate::client::wire::{Exchange, json, json_about, malformed, parsed, stream_field};
 use crate::error::{Context, Error, Result};
 use crate::model::{
     HashKeyRange, Operation, Shard, ShardPosition, ShardRef, StartPosition, Timestamp,
@@ -42,10 +42,10 @@ impl Exchange for ListShards<'_> {
     type Answer = ShardsPage;
 
     fn body(&self) -> Bytes {
-        json(&match &self.token {
-            Some(token) => json!({ "NextToken": token }),
-            None => json!({ "StreamName": self.stream }),
-        })
+        match &self.token {
+            Some(token) => json(&json!({ "NextToken": token })),
+            None => json_about(self.stream, json!({})),
+        }
     }
 
     fn answer(&self, body: Bytes) -> Result<ShardsPage> {
@@ -152,7 +152,7 @@ impl<'a> GetShardIterator<'a> {
 
     fn fields(&self) -> Value {
         let (stream, shard_id) = (&*self.shard.stream, self.shard.shard_id.as_str());
-        let mut fields = json!({ "StreamName": stream, "ShardId": shard_id });
+        let mut fields = json!({ stream_field(stream): stream, "ShardId": shard_id });
         match self.position {
             Position::Simple(kind) => fields["ShardIteratorType"] = kind.into(),
             Position::Timestamp(time) => {

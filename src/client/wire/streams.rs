@@ -5,7 +5,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use crate::client::answers::StreamSummary;
-use crate::client::wire::{Exchange, json, parsed};
+use crate::client::wire::{Exchange, json, json_about, parsed};
 use crate::error::{Context, Result};
 use crate::model::{HashKey, Operation, ShardId, ShardRef};
 
@@ -31,6 +31,51 @@ impl Exchange for CreateStream<'_> {
     }
 }
 
+pub(in crate::client) struct DeleteStream<'a> {
+    pub stream: &'a str,
+}
+
+impl Exchange for DeleteStream<'_> {
+    const OPERATION: Operation = Operation::DeleteStream;
+    type Answer = ();
+
+    fn body(&self) -> Bytes {
+        json_about(self.stream, json!({}))
+    }
+
+    fn answer(&self, _: Bytes) -> Result<()> {
+        Ok(())
+    }
+
+    fn subject(&self, context: &mut Context) {
+        context.stream = Some(self.stream.into());
+    }
+}
+
+pub(in crate::client) struct UpdateShardCount<'a> {
+    pub stream: &'a str,
+    pub target: u32,
+}
+
+impl Exchange for UpdateShardCount<'_> {
+    const OPERATION: Operation = Operation::UpdateShardCount;
+    type Answer = ();
+
+    /// There is one way to scale.
+    fn body(&self) -> Bytes {
+        let fields = json!({ "TargetShardCount": self.target, "ScalingType": "UNIFORM_SCALING" });
+        json_about(self.stream, fields)
+    }
+
+    fn answer(&self, _: Bytes) -> Result<()> {
+        Ok(())
+    }
+
+    fn subject(&self, context: &mut Context) {
+        context.stream = Some(self.stream.into());
+    }
+}
+
 pub(in crate::client) struct SplitShard<'a> {
     pub shard: &'a ShardRef,
     pub at: HashKey,
@@ -42,9 +87,8 @@ impl Exchange for SplitShard<'_> {
 
     fn body(&self) -> Bytes {
         let (stream, shard) = (&*self.shard.stream, self.shard.shard_id.as_str());
-        json(
-            &json!({ "StreamName": stream, "ShardToSplit": shard, "NewStartingHashKey": self.at.to_string() }),
-        )
+        let fields = json!({ "ShardToSplit": shard, "NewStartingHashKey": self.at.to_string() });
+        json_about(stream, fields)
     }
 
     fn answer(&self, _: Bytes) -> Result<()> {
@@ -68,9 +112,8 @@ impl Exchange for MergeShards<'_> {
     fn body(&self) -> Bytes {
         let (stream, shard) = (&*self.shard.stream, self.shard.shard_id.as_str());
         let adjacent = self.adjacent.as_str();
-        json(
-            &json!({ "StreamName": stream, "ShardToMerge": shard, "AdjacentShardToMerge": adjacent }),
-        )
+        let fields = json!({ "ShardToMerge": shard, "AdjacentShardToMerge": adjacent });
+        json_about(stream, fields)
     }
 
     fn answer(&self, _: Bytes) -> Result<()> {
@@ -91,7 +134,7 @@ impl Exchange for DescribeStreamSummary<'_> {
     type Answer = StreamSummary;
 
     fn body(&self) -> Bytes {
-        json(&json!({ "StreamName": self.stream }))
+        json_about(self.stream, json!({}))
     }
 
     fn answer(&self, body: Bytes) -> Result<StreamSummary> {
@@ -140,6 +183,28 @@ mod tests {
             retention: Duration::from_secs(86_400),
         };
         assert_eq!(summary.expect("a summary"), expected);
+    }
+
+    #[test]
+    fn a_stream_is_named_by_its_name_or_its_arn() {
+        let arn = "arn:aws:kinesis:us-west-2:123456789012:stream/orders";
+        for (stream, expected) in [
+            ("orders", json!({"StreamName": "orders"})),
+            (arn, json!({ "StreamARN": arn })),
+        ] {
+            assert_eq!(DeleteStream { stream }.body(), expected.to_string());
+            assert_eq!(
+                DescribeStreamSummary { stream }.body(),
+                expected.to_string()
+            );
+            let mut scaling = json!({"ScalingType": "UNIFORM_SCALING", "TargetShardCount": 4});
+            scaling
+                .as_object_mut()
+                .expect("an object")
+                .append(expected.clone().as_object_mut().expect("an object"));
+            let update = UpdateShardCount { stream, target: 4 };
+            assert_eq!(update.body(), scaling.to_string());
+        }
     }
 
     #[test]

@@ -1,0 +1,157 @@
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Request, Response, StatusCode};
+
+use crate::error::{Error, Result};
+use crate::http::{HttpTransport, Network, Proxying, Trust, UreqTransport};
+#[cfg(feature = "sts")]
+use crate::model::Variant;
+use crate::sys::Sys;
+use crate::sys::clock::{Clock, SystemClock};
+use crate::sys::env::{Env, SystemEnv};
+use crate::sys::stop::Stop;
+
+/// Everything that providers learn from: the environment, files, a clock, the network.
+#[derive(Clone)]
+pub(crate) struct Outside {
+    pub env: Arc<dyn Env>,
+    pub clock: Arc<dyn Clock>,
+    /// What STS is asked through.
+    pub service: Arc<dyn HttpTransport>,
+    /// What metadata servers are asked through: never a proxy, whose machine has other credentials.
+    pub metadata: Arc<dyn HttpTransport>,
+    /// The client's region.
+    #[cfg_attr(
+        not(feature = "sts"),
+        expect(dead_code, reason = "STS is asked with it")
+    )]
+    pub region: Option<String>,
+}
+
+impl Outside {
+    /// This process and its network.
+    pub fn real() -> Outside {
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        Outside {
+            env: Arc::new(SystemEnv),
+            service: over_ureq(&clock, SERVICE_TIMEOUT, Proxying::Environment),
+            metadata: over_ureq(&clock, METADATA_TIMEOUT, Proxying::Never),
+            clock,
+            region: None,
+        }
+    }
+
+    /// What a client sees; `own` is a transport of the user's, which then carries everything.
+    pub fn of_client(
+        sys: &Sys,
+        region: &str,
+        service: Arc<dyn HttpTransport>,
+        own_transport: bool,
+    ) -> Outside {
+        let metadata = match own_transport {
+            true => service.clone(),
+            false => over_ureq(&sys.clock, METADATA_TIMEOUT, Proxying::Never),
+        };
+        Outside {
+            env: sys.env.clone(),
+            clock: sys.clock.clone(),
+            service,
+            metadata,
+            region: Some(region.to_owned()),
+        }
+    }
+
+    /// The region that is set somewhere, but for profiles.
+    #[cfg(feature = "sts")]
+    pub fn region(&self) -> Option<String> {
+        let var = |name| self.env.var(name);
+        let given = self.region.clone();
+        given
+            .or_else(|| var("AWS_REGION"))
+            .or_else(|| var("AWS_DEFAULT_REGION"))
+    }
+
+    /// Where the environment says that a service is.
+    #[cfg(feature = "sts")]
+    pub fn set_endpoint(&self, service: &str) -> Option<String> {
+        let own = format!("AWS_ENDPOINT_URL_{}", service.to_ascii_uppercase());
+        let set = self.env.var(&own);
+        set.or_else(|| self.env.var("AWS_ENDPOINT_URL"))
+    }
+
+    /// Which of a region's endpoints the environment asks for.
+    #[cfg(feature = "sts")]
+    pub fn variant(&self) -> Variant {
+        let is_true = |name| {
+            let value = self.env.var(name).unwrap_or_default();
+            value.eq_ignore_ascii_case("true")
+        };
+        Variant {
+            dual_stack: is_true("AWS_USE_DUALSTACK_ENDPOINT"),
+            fips: is_true("AWS_USE_FIPS_ENDPOINT"),
+        }
+    }
+
+    /// Asks up to `attempts` times, as long as the failure is one that may pass.
+    ///
+    /// # Errors
+    /// `Transport`: the last attempt got no answer. `Service`: it got one of 5xx or 429. Other
+    /// answers are the caller's to judge.
+    pub fn ask(
+        &self,
+        transport: &dyn HttpTransport,
+        (attempts, timeout): (u32, Duration),
+        request: impl Fn() -> Result<Request<Bytes>>,
+    ) -> Result<Response<Bytes>> {
+        let mut attempt = 1;
+        loop {
+            let error = match transport.round_trip(request()?, timeout) {
+                Ok(response) if is_busy(response.status()) => {
+                    Error::service("", "", response.status().as_u16())
+                }
+                Ok(response) => return Ok(response),
+                Err(error) => error.into(),
+            };
+            if attempt >= attempts || !error.is_retryable() {
+                return Err(error);
+            }
+            let pause = PAUSE.saturating_mul(attempt);
+            self.clock
+                .wait_until(self.clock.now() + pause, &Stop::never());
+            attempt += 1;
+        }
+    }
+}
+
+fn is_busy(status: StatusCode) -> bool {
+    status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS
+}
+
+fn over_ureq(
+    clock: &Arc<dyn Clock>,
+    timeout: Duration,
+    proxying: Proxying,
+) -> Arc<dyn HttpTransport> {
+    let network = Network {
+        connect_timeout: timeout,
+        request_timeout: timeout,
+        proxying,
+        trust: Trust::BuiltIn,
+    };
+    let transport = UreqTransport::new(clock.clone(), &network);
+    Arc::new(transport.expect("neither a proxy's URL nor a file of certificates is given"))
+}
+
+/// A link-local address answers within milliseconds or not at all; botocore waits as long.
+pub(super) const METADATA_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// The same as that of the client's calls: STS may be on another continent.
+pub(super) const SERVICE_TIMEOUT: Duration = Duration::from_secs(6);
+
+/// How often a place is asked whose failure may pass.
+pub(super) const ATTEMPTS: u32 = 3;
+
+/// Before the second attempt; before the third it is twice as long.
+const PAUSE: Duration = Duration::from_millis(100);

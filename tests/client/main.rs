@@ -1,0 +1,83 @@
+//! The client's operations on the fake, by a stream's name and by its ARN.
+
+use bytes::Bytes;
+use kinesis_blocking::fake::FakeKinesis;
+use kinesis_blocking::{
+    Client, ErrorKind, HashKey, PutRecordsEntry, ShardId, ShardPosition, ShardRef, StartPosition,
+};
+
+const NAME: &str = "orders";
+
+fn client(shards: u32) -> (Client, String) {
+    let client = FakeKinesis::new().with_stream(NAME, shards).client();
+    let arn = client.describe_stream_summary(NAME).expect("a stream").arn;
+    (client, arn)
+}
+
+fn entry(data: &'static [u8]) -> PutRecordsEntry {
+    PutRecordsEntry {
+        data: Bytes::from_static(data),
+        partition_key: "key".into(),
+        explicit_hash_key: Some(HashKey::from(0)),
+    }
+}
+
+#[test]
+fn records_are_put_and_read_by_name_and_by_arn() {
+    let (client, arn) = client(1);
+    assert!(arn.starts_with("arn:aws:kinesis:us-east-1:"), "{arn}");
+    for stream in [NAME, &arn] {
+        let put = client.put_record(stream, &entry(b"one")).expect("put");
+        let output = client.put_records(stream, &[entry(b"two")]).expect("put");
+        assert!(output.records[0].is_ok());
+        let shard = ShardRef::new(stream, put.shard_id);
+        let position = ShardPosition::Start(StartPosition::TrimHorizon);
+        let iterator = client.get_shard_iterator(&shard, &position);
+        let iterator = iterator.expect("an answer").expect("an iterator");
+        let output = client.get_records(&iterator, 10).expect("records");
+        let last = &output.records[output.records.len() - 2..];
+        assert_eq!(last[0].sequence_number, put.sequence_number);
+        assert_eq!(&*last[0].data, b"one");
+        assert_eq!(&*last[1].data, b"two");
+    }
+}
+
+#[test]
+fn streams_change_and_go_by_name_and_by_arn() {
+    for by_arn in [false, true] {
+        let (client, arn) = client(2);
+        let stream = if by_arn { &*arn } else { NAME };
+        let open = || {
+            let shards = client.list_shards(stream).expect("shards");
+            let open = shards.into_iter().filter(|shard| shard.is_open());
+            open.map(|shard| shard.id).collect::<Vec<ShardId>>()
+        };
+        client.update_shard_count(stream, 4).expect("scaled");
+        let [first, second, ..] = &open()[..] else {
+            panic!("4 shards")
+        };
+        let merged = client.merge_shards(&ShardRef::new(stream, first.clone()), second);
+        merged.expect("merged");
+        assert_eq!(open().len(), 3);
+        let shard = ShardRef::new(stream, open().pop().expect("a shard"));
+        client
+            .split_shard(&shard, HashKey::from(1 << 10))
+            .expect("split");
+        assert_eq!(open().len(), 4);
+        client.delete_stream(stream).expect("deleted");
+        let error = client.describe_stream_summary(stream).expect_err("gone");
+        assert!(
+            error.to_string().contains("ResourceNotFoundException"),
+            "{error}"
+        );
+        assert_eq!(error.stream(), Some(stream));
+    }
+}
+
+#[test]
+fn a_new_stream_has_a_name_and_no_arn_yet() {
+    let (client, arn) = client(1);
+    client.create_stream("new", 1).expect("made");
+    let error = client.create_stream(&arn, 1).expect_err("an ARN");
+    assert!(matches!(error.kind(), ErrorKind::Config { .. }), "{error}");
+}
