@@ -22,6 +22,8 @@ pub mod fake;
 pub mod fuzzing;
 #[cfg(feature = "client")]
 mod http;
+#[cfg(feature = "client")]
+pub mod manual;
 mod model;
 #[cfg(feature = "client")]
 mod producer;
