@@ -22,6 +22,8 @@ pub mod fake;
 pub mod fuzzing;
 #[cfg(feature = "client")]
 mod http;
+#[cfg(feature = "client")]
+pub mod manual;
 mod model;
 #[cfg(feature = "client")]
 mod producer;
@@ -57,7 +59,7 @@ pub use model::*;
 #[cfg(feature = "client")]
 pub use producer::{
     Attempt, Delivered, Delivery, Producer, ProducerBuilder, ProducerMetrics, PutError,
-    RecordResult, Stored, Undelivered, UserRecord,
+    RecordResult, Stored, Summary, Undelivered, UserRecord,
 };
 #[cfg(feature = "client")]
 pub use retry::RetryPolicy;

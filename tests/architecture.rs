@@ -20,7 +20,7 @@ const FLOORS: &[&[&str]] = &[
     &["credentials"],
     &["client"],
     &["consumer", "fake", "producer"],
-    &["fuzzing"],
+    &["fuzzing", "manual"],
 ];
 
 /// Words that may stand in these files, or below these folders, only; and why.

@@ -97,7 +97,7 @@ impl ConsumerBuilder {
         let ((bell, heard), (ended_bell, ended_heard)) = (Bell::new(), Bell::new());
         let (alive, all_ended) = channel::bounded(0);
         let workers = Workers {
-            settings: Settings::new(&self.config, client.server_time()),
+            settings: Settings::new(&self.config, &client),
             client,
             get_records_max: self.config.get_records_max,
             bell,

@@ -129,38 +129,41 @@ impl Consumer {
     }
 
     fn next_until(&mut self, deadline: Option<Instant>) -> Result<Event> {
-        self.commits.save_if_due(&self.emitter, &*self.clock)?;
         loop {
+            self.commits.save_if_due(&self.emitter, &*self.clock)?;
             if self.over || self.stop.stop_ref().is_stopped() {
                 return Ok(Event::Ended);
             }
+            if let Some(record) = self.emitter.next_in_turn() {
+                return Ok(Event::Record(record));
+            }
+            // Between two answers, so that news is heard however much there is to hand out.
+            self.take_news()?;
             if let Some(event) = self.events.pop_front() {
                 return Ok(event);
             }
-            match self.emitter.next() {
+            match self.emitter.next_turn() {
                 Next::Record(record) => return Ok(Event::Record(record)),
                 Next::Ended(shard) => {
                     self.ended.put([shard.clone()]);
                     return Ok(Event::ShardEnded(shard));
                 }
                 Next::Failed(error) => return self.fail(error),
-                Next::Nothing | Next::Done if self.take_news()? => {}
                 Next::Done if self.until_caught_up => self.over = true,
                 Next::Nothing | Next::Done => {
-                    if !self.wait(deadline) {
+                    if deadline.is_some_and(|deadline| self.clock.now() >= deadline) {
                         return Ok(Event::Timeout);
                     }
+                    self.wait(deadline);
                 }
             }
         }
     }
 
-    /// Takes in what discovery has found; `false` if that is nothing.
-    fn take_news(&mut self) -> Result<bool> {
-        let news = self.news.take();
-        let any = !news.is_empty();
-        news.into_iter().try_for_each(|news| self.learn(news))?;
-        Ok(any)
+    /// Takes in what discovery has found.
+    fn take_news(&mut self) -> Result<()> {
+        let mut news = self.news.take().into_iter();
+        news.try_for_each(|news| self.learn(news))
     }
 
     fn learn(&mut self, news: News) -> Result<()> {
@@ -182,16 +185,16 @@ impl Consumer {
         Err(error)
     }
 
-    /// Waits for something to look at; `false` when the time is up.
-    fn wait(&self, deadline: Option<Instant>) -> bool {
+    /// Waits for something to look at, for the time to be up, or for the next commit.
+    fn wait(&self, deadline: Option<Instant>) {
         let wake = [deadline, self.commits.due()].into_iter().flatten().min();
         let timer = wake.map(|wake| self.clock.at(wake));
         let never = crossbeam::channel::never();
         let fires = timer.as_ref().map_or(&never, |timer| timer.channel());
         select! {
-            recv(self.heard) -> _ => true,
-            recv(self.stop.stop_ref().channel()) -> _ => true,
-            recv(fires) -> _ => false,
+            recv(self.heard) -> _ => {}
+            recv(self.stop.stop_ref().channel()) -> _ => {}
+            recv(fires) -> _ => {}
         }
     }
 }
@@ -205,7 +208,6 @@ impl Iterator for Consumer {
             match self.next_until(None) {
                 Ok(Event::Record(record)) => return Some(Ok(record)),
                 Ok(Event::Ended) => return None,
-                // A time-out comes from the commit interval here, and is one more reason to come back.
                 Ok(Event::ShardEnded(_) | Event::ShardStarted(_) | Event::Timeout) => {}
                 Err(error) => return Some(Err(error)),
             }

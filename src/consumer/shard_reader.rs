@@ -1,7 +1,7 @@
 use std::time::{Duration, Instant};
 
 use crate::aggregation::Misplaced;
-use crate::client::{GetRecordsOutput, RawRecord, ShardIterator};
+use crate::client::{Client, GetRecordsOutput, RawRecord, ShardIterator};
 use crate::config::ConsumerConfig;
 use crate::consumer::deaggregator::Deaggregator;
 use crate::consumer::discovery::Start;
@@ -30,15 +30,21 @@ pub(super) struct Settings {
     pub until_caught_up: bool,
     /// The service's time when the consumer started, and not later: LATEST from then on means this.
     pub started: Timestamp,
+    /// The same, and not earlier: what arrived later is new.
+    pub started_by: Timestamp,
 }
 
 impl Settings {
-    pub fn new(config: &ConsumerConfig, started: Timestamp) -> Settings {
+    pub fn new(config: &ConsumerConfig, client: &Client) -> Settings {
+        let started = client.server_time();
+        // The service's time is known to the second, less what its answer took.
+        let this_machine = client.sys().clock.wall();
         Settings {
             get_records_interval: config.get_records_interval,
             misplaced: config.misplaced,
             until_caught_up: config.until_caught_up,
             started,
+            started_by: this_machine.max(started.saturating_add(Duration::from_secs(1))),
         }
     }
 
@@ -140,16 +146,12 @@ impl ShardReader {
     /// Not by `MillisBehindLatest` alone: some endpoints always say 0. And not by an empty answer
     /// alone: the service gives those in the middle of a shard too.
     fn is_caught_up(&self, output: &GetRecordsOutput) -> bool {
-        let after_start = self.settings.started.saturating_add(CLOCK_PRECISION);
-        let new = |record: &RawRecord| record.approximate_arrival > after_start;
+        let new = |record: &RawRecord| record.approximate_arrival > self.settings.started_by;
         !self.closed
             && output.millis_behind_latest.unwrap_or(0) == 0
             && output.records.last().is_none_or(new)
     }
 }
-
-/// The service's time is known to the second, from the `Date` of its answers.
-const CLOCK_PRECISION: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
 mod tests {
@@ -167,6 +169,7 @@ mod tests {
             misplaced: Misplaced::Deliver,
             until_caught_up: false,
             started: STARTED,
+            started_by: STARTED.saturating_add(Duration::from_secs(1)),
         }
     }
 

@@ -77,7 +77,10 @@ impl FileCheckpointStore {
 impl CheckpointStore for FileCheckpointStore {
     fn load(&mut self) -> Result<Option<Checkpoint>> {
         match fs::read_to_string(&self.path) {
-            Ok(text) => Checkpoint::from_json(&text).map(Some),
+            Ok(text) => match Checkpoint::from_json(&text) {
+                Ok(checkpoint) => Ok(Some(checkpoint)),
+                Err(error) => Err(self.failed("reading")(io::Error::other(error))),
+            },
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(self.failed("reading")(error)),
         }
@@ -145,7 +148,15 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("checkpoint");
         fs::write(&path, "").expect("written");
-        assert!(FileCheckpointStore::new(&path).load().is_err());
+        let message = FileCheckpointStore::new(&path)
+            .load()
+            .expect_err("empty")
+            .to_string();
+        let name = format!(
+            "reading checkpoint file {}: checkpoint is malformed: ",
+            path.display()
+        );
+        assert!(message.starts_with(&name), "{message}");
         let mut nowhere = FileCheckpointStore::new(folder.path().join("missing/checkpoint"));
         assert_eq!(nowhere.load().expect("no file yet"), None);
         let message = nowhere

@@ -53,6 +53,8 @@ fn on_service(code: &str, status: u16) -> Verdict {
         "InternalFailure" | "InternalServerError" | "RequestTimeout" | "ServiceUnavailable" => {
             Verdict::Retry
         }
+        // The service names every error of this status, so the answer was garbled on its way.
+        "" if status == 400 => Verdict::Retry,
         _ => on_status(status),
     }
 }
@@ -101,7 +103,9 @@ mod tests {
             ("ResourceNotFoundException", 400, Verdict::Fatal),
             ("ServiceUnavailable", 503, Verdict::Retry),
             ("", 429, Verdict::Throttled),
+            ("", 400, Verdict::Retry),
             ("", 408, Verdict::Retry),
+            ("ValidationException", 400, Verdict::Fatal),
             ("", 502, Verdict::Retry),
             ("", 403, Verdict::Fatal),
         ] {

@@ -107,7 +107,7 @@ impl ProducerBuilder {
             front: Front::new(self.stream.clone(), rules, clock.clone(), ledger.clone()),
             intake: Intake::new(config.queue_limit, config.queue_limit_bytes),
             failure: Failure::new(self.fail_on_error),
-            counters: Default::default(),
+            metrics: Mutex::default(),
             reports: self.on_delivery.as_ref().map(|_| Reports::new()),
             config,
             clock,

@@ -48,7 +48,7 @@ use crate::sys::stop::StopSource;
 
 pub use builder::ProducerBuilder;
 pub use delivery::{Attempt, Delivered, Delivery, RecordResult, Stored, Undelivered};
-pub use metrics::ProducerMetrics;
+pub use metrics::{ProducerMetrics, Summary};
 pub use record::{PutError, UserRecord};
 
 /// Aggregates, batches and retries user records. Share it by reference between threads.
@@ -145,9 +145,9 @@ impl Producer {
         self.shared.intake.records()
     }
 
-    /// Returns what the producer has done so far.
+    /// Counts what the producer has done so far.
     pub fn metrics(&self) -> ProducerMetrics {
-        self.shared.counters.snapshot(self.outstanding())
+        self.shared.metrics()
     }
 
     /// Takes nothing in any more, flushes, then stops every thread and waits for it.

@@ -9,7 +9,7 @@ use crate::producer::group::Outcome;
 use crate::producer::intake::Intake;
 use crate::producer::kinesis_record::{KinesisRecord, Run};
 use crate::producer::ledger::Ledger;
-use crate::producer::metrics::Counters;
+use crate::producer::metrics::ProducerMetrics;
 use crate::producer::pipeline::Settlement;
 use crate::producer::report::Reports;
 use crate::sys::clock::Clock;
@@ -22,7 +22,7 @@ pub(super) struct Shared {
     pub intake: Intake,
     pub ledger: Arc<Ledger>,
     pub failure: Failure,
-    pub counters: Counters,
+    pub metrics: Mutex<ProducerMetrics>,
     /// Set if somebody wants to be told of every result.
     pub reports: Option<Reports>,
 }
@@ -40,17 +40,10 @@ impl Shared {
     /// The result is there before the room is given back and the counters drop: who sees that nothing
     /// is outstanding sees every failure.
     pub fn settle(&self, settlement: Settlement) {
+        self.measure(|metrics| metrics.count(&settlement));
         let Settlement { record, result } = settlement;
-        let records = record.runs.iter().map(|run| u64::from(run.len())).sum();
-        match &result {
-            Ok(_) => {
-                self.counters.kinesis_records_put.add(1);
-                self.counters.user_records_put.add(records);
-            }
-            Err(error) => {
-                self.counters.user_records_failed.add(records);
-                self.failure.note(error);
-            }
+        if let Err(error) = &result {
+            self.failure.note(error);
         }
         let default_stream = self.front.default_stream().map(|name| &**name);
         for (run, outcome) in outcomes(record, result, default_stream) {
@@ -60,6 +53,19 @@ impl Shared {
                 None => self.release(&run),
             }
         }
+    }
+
+    pub fn measure(&self, measure: impl FnOnce(&mut ProducerMetrics)) {
+        measure(&mut self.metrics.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    pub fn metrics(&self) -> ProducerMetrics {
+        let mut metrics = ProducerMetrics::default();
+        self.measure(|counted| metrics = counted.clone());
+        metrics.user_records_pending = self.intake.records() as u64;
+        metrics.user_records_received =
+            metrics.user_records_pending + metrics.user_records_put + metrics.user_records_failed;
+        metrics
     }
 
     /// Gives the room of settled records back, and lets those go on who wait for them.

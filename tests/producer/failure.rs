@@ -36,7 +36,7 @@ fn throttled_entries_are_tried_again_and_the_others_are_not() {
         .map(|delivery| delivered(delivery.wait()).attempts);
     let mut counts: Vec<_> = attempts.map(|attempts| attempts.len()).collect();
     counts.sort();
-    assert_eq!((counts[0], counts[99]), (1, 4));
+    assert!(counts[49] == 1 && counts[50] > 1, "{counts:?}");
 }
 
 #[test]

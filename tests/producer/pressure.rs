@@ -98,3 +98,57 @@ fn a_flush_that_may_not_take_longer_says_what_is_left() {
     producer.flush().expect("flushed");
     assert_eq!(producer.flush_timeout(Duration::ZERO).expect("flushed"), 0);
 }
+
+/// Puts 5,000 records to a shard that takes 1,000 a second; counts the throttled attempts.
+fn throttles_at(percent: u32) -> u64 {
+    let clock = clock();
+    let fake = FakeKinesis::on_clock(clock.clone())
+        .with_stream(STREAM, 1)
+        .with_service_limits();
+    let producer = configured(&fake, |config| {
+        config.aggregation(false).rate_limit_percent(percent)
+    });
+    let began = clock.time();
+    for n in 0..5_000 {
+        producer.put(named(n)).expect("taken in");
+    }
+    clock.auto_advance(1);
+    producer.flush().expect("flushed");
+    assert_each_once(&fake, 5_000);
+    let took = clock.time().saturating_since(began);
+    let bounds = Duration::from_millis(3_900)..Duration::from_secs(20);
+    assert!(bounds.contains(&took), "{percent} %: {took:?}");
+    producer.metrics().errors_by_code.values().sum()
+}
+
+#[test]
+fn a_shard_is_sent_what_it_takes_and_little_more() {
+    let (at_limit, above) = (throttles_at(100), throttles_at(300));
+    assert!(
+        at_limit < above,
+        "{at_limit} throttled at the limit, {above} above it"
+    );
+}
+
+#[test]
+fn a_stream_that_takes_a_tenth_holds_the_caller_back_and_loses_nothing() {
+    let clock = clock();
+    clock.auto_advance(1);
+    let fake = FakeKinesis::on_clock(clock)
+        .with_stream(STREAM, 1)
+        .with_service_limits();
+    let producer = configured(&fake, |config| {
+        config
+            .aggregation(false)
+            .rate_limit_percent(1_000)
+            .queue_limit(2_000)
+    });
+    let mut most = 0;
+    for n in 0..20_000 {
+        producer.put(named(n)).expect("taken in");
+        most = most.max(producer.outstanding());
+    }
+    producer.close().expect("closed");
+    assert_each_once(&fake, 20_000);
+    assert!(most <= 2_000, "{most} outstanding");
+}

@@ -85,11 +85,14 @@ impl Truth {
     }
 }
 
-/// Fails unless exactly what is readable was seen, each record once, in the order of its key.
-pub fn check(truth: &Truth, seen: &[Seen]) {
+/// Fails unless what was readable before the last look was seen, and nothing that is not there
+/// after it; each record once, in the order of its key.
+///
+/// The two differ by what a dropped producer's last call stored meanwhile.
+pub fn check(before: &Truth, after: &Truth, seen: &[Seen]) {
     let once: BTreeSet<Seen> = seen.iter().cloned().collect();
-    let lost: Vec<_> = truth.readable.difference(&once).take(3).collect();
-    let invented: Vec<_> = once.difference(&truth.readable).take(3).collect();
+    let lost: Vec<_> = before.readable.difference(&once).take(3).collect();
+    let invented: Vec<_> = once.difference(&after.readable).take(3).collect();
     assert!(lost.is_empty(), "lost {lost:#?}");
     assert!(invented.is_empty(), "seen but not stored {invented:#?}");
     assert_eq!(seen.len(), once.len(), "seen twice");

@@ -35,7 +35,9 @@ impl World {
     pub fn trouble(&mut self) {
         let seed = self.rng.u64(..);
         for (operation, faults) in FAULTS {
-            let share = self.rng.f64() * 0.2;
+            // Now and then nothing is stored for a while, or nobody learns of it.
+            let outage = operation == Operation::PutRecords && self.rng.u32(0..3) == 0;
+            let share = if outage { 1.0 } else { self.rng.f64() * 0.2 };
             let script = self.kinesis.on(operation);
             script.fail_at_random(seed, share, faults.to_vec());
         }

@@ -72,7 +72,8 @@ struct Record<'a> {
     /// Borrowed unless the endpoint escapes characters of base64, `\/` say.
     #[serde(borrow)]
     data: Cow<'a, str>,
-    #[serde(borrow)]
+    /// Missing where a stream spreads records by itself and the producer gave none.
+    #[serde(borrow, default)]
     partition_key: Cow<'a, str>,
     #[serde(borrow)]
     sequence_number: Cow<'a, str>,
@@ -139,7 +140,8 @@ mod tests {
             r#"{"MillisBehindLatest":2100,"NextShardIterator":"AAAB","Records":[
                 {"ApproximateArrivalTimestamp":1.441215410867E9,"Data":"XzxkYXRhPl8w","PartitionKey":"part\"itionKey",
                  "SequenceNumber":"21269319989652663814458848515492872193","EncryptionType":"NONE"},
-                {"Data":"","PartitionKey":"é","SequenceNumber":"9"}]}"#,
+                {"Data":"","PartitionKey":"é","SequenceNumber":"9"},
+                {"Data":"","SequenceNumber":"10"}]}"#,
         )
         .expect("an answer");
         let record = |data: &'static str, key: &str, number: &str, millis| RawRecord {
@@ -158,6 +160,7 @@ mod tests {
                     1_441_215_410_867
                 ),
                 record("", "é", "9", 0),
+                record("", "", "10", 0),
             ]
         );
         assert_eq!(output.millis_behind_latest, Some(2100));

@@ -1,0 +1,4 @@
+//! Pages for people: how the inside works.
+
+#[doc = include_str!("manual/architecture.md")]
+pub mod architecture {}
