@@ -93,8 +93,19 @@ def ferrokinesis(*options):
     return peer("ferrokinesis", *options)
 
 
-def fake():
-    return peer("fake")
+def fake(*options):
+    return peer("fake", *options)
+
+
+@contextlib.contextmanager
+def ministack():
+    def command(port):
+        settings = {"BIND_HOST": "127.0.0.1", "GATEWAY_PORT": str(port)}
+        return [INSTALLED / "ministack/bin/ministack"], settings
+
+    path = "/_ministack/health"
+    with running("ministack", command, ready_path=path, ready_status=200) as url:
+        yield Endpoint(url)
 
 
 @contextlib.contextmanager
