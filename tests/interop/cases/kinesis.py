@@ -2,9 +2,11 @@
 sent, nothing is tried again, and every wait has an end."""
 
 import base64
+import contextlib
 import http.client
 import itertools
 import json
+import socket
 import time
 import urllib.parse
 
@@ -14,6 +16,8 @@ from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 # A mebibyte takes kinesis-mock a second.
 ANSWER_SECONDS = 60
 STATE_SECONDS = 30
+# Few enough for the limit on DescribeStreamSummary, which is 20 a second.
+POLL_SECONDS = 0.06
 # How often a short-lived state is looked for before it counts as not there.
 GLIMPSES = 5
 MIB = 1024 * 1024
@@ -76,16 +80,28 @@ class Kinesis:
 
     def ask(self, operation, body, headers=SIGNATURE, seconds=ANSWER_SECONDS):
         """Sends bytes to an operation."""
-        if self.connection is None:
-            self.connection = http.client.HTTPConnection(self.place, timeout=seconds)
-            self.connection.connect()
-        self.connection.sock.settimeout(seconds)
+        kept = self.connection is not None
         head = {
             "Content-Type": "application/x-amz-json-1.1",
             "X-Amz-Target": f"Kinesis_20131202.{operation}",
         }
         try:
-            self.connection.request("POST", "/", body, head | headers)
+            return self._exchange(body, head | headers, seconds)
+        except (ConnectionError, http.client.HTTPException):
+            # Closed since its last answer, as any side may.
+            if not kept:
+                raise
+        return self._exchange(body, head | headers, seconds)
+
+    def _exchange(self, body, headers, seconds):
+        try:
+            if self.connection is None:
+                self.connection = http.client.HTTPConnection(self.place, timeout=seconds)
+                self.connection.connect()
+            self.connection.sock.settimeout(seconds)
+            # Who answers before it has read a large body may hang up on the rest of it.
+            with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+                self.connection.request("POST", "/", body, headers)
             answer = self.connection.getresponse()
             text = answer.read()
         except BaseException:
@@ -94,6 +110,14 @@ class Kinesis:
         if self.connection.sock is None:
             self.close()
         return Answer(answer.status, answer.headers, text)
+
+    def is_alive(self):
+        host, port = self.place.split(":")
+        try:
+            socket.create_connection((host, int(port)), ANSWER_SECONDS).close()
+        except OSError:
+            return False
+        return True
 
     def call(self, operation, **members):
         return self.ask(operation, json.dumps(members).encode())
@@ -119,6 +143,7 @@ class Kinesis:
         while self.summary(stream)["StreamStatus"] != "ACTIVE":
             if time.monotonic() > end:
                 raise Refused("never ACTIVE")
+            time.sleep(POLL_SECONDS)
 
     def summary(self, stream):
         answer = self.of("DescribeStreamSummary", StreamName=stream)

@@ -78,29 +78,19 @@ def _(kinesis):
     return split(kinesis, kinesis.stream(2), at=HASH_KEYS - 10).word("split")
 
 
-@case(
-    "SplitShard of an unknown shard",
-    "ResourceNotFoundException",
-    "SplitShard",
-)
+@case("SplitShard of an unknown shard", "ResourceNotFoundException", "SplitShard")
 def _(kinesis):
     return split(kinesis, kinesis.stream(), "shardId-000000000099").word("split")
 
 
-@case("SplitShard of an UPDATING stream", "ResourceInUseException", "SplitShard")
+@case("SplitShard right after another", "ResourceInUseException", "SplitShard")
 def _(kinesis):
+    words = set()
     for _ in range(GLIMPSES):
         stream = kinesis.stream(2)
-        kinesis.of(
-            "SplitShard",
-            StreamName=stream,
-            ShardToSplit=FIRST_SHARD,
-            NewStartingHashKey=str(HASH_KEYS // 4),
-        )
-        answer = split(kinesis, stream, SHARD_IDS[1], HASH_KEYS // 4 * 3)
-        if kinesis.summary(stream)["StreamStatus"] == "UPDATING":
-            return answer.word("split")
-    return "never UPDATING"
+        split(kinesis, stream)
+        words.add(split(kinesis, stream, SHARD_IDS[1], HASH_KEYS // 4 * 3).word("split"))
+    return min(words, key=lambda word: word == "split")
 
 
 @case("parents of a merged shard", "0 and 1", "MergeShards")
@@ -147,7 +137,7 @@ def _(kinesis):
     return scale(kinesis, kinesis.stream(4), 1).word("scaled")
 
 
-@case("EndingSequenceNumber of a closed shard", "at its last record or above", "SplitShard")
+@case("EndingSequenceNumber of a closed shard", "at its last record or above", "SequenceNumberRange")
 def _(kinesis):
     stream = kinesis.stream()
     last = int(kinesis.put(stream)["SequenceNumber"])

@@ -18,18 +18,19 @@ def _(kinesis):
 
 
 @case(
-    "PutRecord to a CREATING stream",
-    ("ResourceNotFoundException", "ResourceInUseException"),
+    "PutRecord right after CreateStream",
+    None,
     "CreateStream",
+    "the page tells to wait for ACTIVE; who does not has to notice",
 )
 def _(kinesis):
+    words = set()
     for _ in range(GLIMPSES):
         name = kinesis.new_name()
         kinesis.of("CreateStream", StreamName=name, ShardCount=1)
-        answer = kinesis.call("PutRecord", StreamName=name, PartitionKey="key", Data="")
-        if kinesis.summary(name)["StreamStatus"] == "CREATING":
-            return answer.word("stored")
-    return "never CREATING"
+        put = kinesis.call("PutRecord", StreamName=name, PartitionKey="key", Data="")
+        words.add(put.word("stored"))
+    return min(words, key=lambda word: word == "stored")
 
 
 @case("CreateStream of a name in use", "ResourceInUseException", "CreateStream")
@@ -37,7 +38,7 @@ def _(kinesis):
     return kinesis.call("CreateStream", StreamName=kinesis.stream(), ShardCount=1).word()
 
 
-@case("CreateStream without ShardCount, on demand", "4 shards", "CreateStream")
+@case("CreateStream without ShardCount, on demand", "4 shards", "how-do-i-size-a-stream")
 def _(kinesis):
     name = kinesis.new_name()
     mode = {"StreamMode": "ON_DEMAND"}
@@ -51,7 +52,7 @@ def _(kinesis):
     return kinesis.call("CreateStream", StreamName="x" * 129, ShardCount=1).word()
 
 
-@case("hash key ranges of 4 shards", "equal", "CreateStream", "equal parts of 2^128")
+@case("hash key ranges of 4 shards", None, "CreateStream", "equal parts of 2^128")
 def _(kinesis):
     ranges = [shard["HashKeyRange"] for shard in kinesis.shards(kinesis.stream(4))]
     found = [(int(one["StartingHashKey"]), int(one["EndingHashKey"])) for one in ranges]
@@ -133,12 +134,12 @@ def _(kinesis):
     return kinesis.call("DecreaseStreamRetentionPeriod", StreamName=name, **hours).word()
 
 
-@case("record of 2 MiB after UpdateMaxRecordSize", "yes", "UpdateMaxRecordSize")
+@case("record of 1.25 MiB after UpdateMaxRecordSize", "yes", "UpdateMaxRecordSize")
 def _(kinesis):
     name = kinesis.stream()
     kinesis.of("UpdateMaxRecordSize", StreamARN=kinesis.arn(name), MaxRecordSizeInKiB=4096)
     kinesis.wait_active(name)
-    kinesis.put(name, b"x" * (2 * MIB))
+    kinesis.put(name, b"x" * (MIB * 5 // 4))
     return "yes"
 
 
