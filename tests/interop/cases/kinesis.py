@@ -1,5 +1,5 @@
 """Kinesis over HTTP/1.1 and JSON 1.1 without a library between: nothing is checked before it is
-sent, nothing is tried again, and every wait has an end."""
+sent, nothing is tried again once it was answered or refused, and every wait has an end."""
 
 import base64
 import contextlib
