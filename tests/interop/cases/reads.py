@@ -227,7 +227,7 @@ def _(kinesis):
     "ProvisionedThroughputExceededException",
     "GetRecords",
     "5 calls a second, with the limits on",
-    limits=True,
+    kind="limited",
 )
 def _(kinesis):
     iterator = kinesis.iterator(kinesis.stream())

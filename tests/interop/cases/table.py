@@ -15,7 +15,8 @@ class Case:
     page: str
     # Why the fake does what it does, where it had a choice or stands alone.
     why: str
-    limits: bool
+    # The kind of endpoint it is for: any, with limits on rates, or in no hurry to change streams.
+    kind: str
     run: Callable
 
 
@@ -23,12 +24,12 @@ class Table:
     def __init__(self):
         self.cases = []
 
-    def case(self, name, documented, page, why="", limits=False):
-        """Declares the function below as a case; with `limits`, where rates are limited."""
+    def case(self, name, documented, page, why="", kind="any"):
+        """Declares the function below as a case."""
         words = (documented,) if isinstance(documented, str) else tuple(documented or ())
 
         def declare(run):
-            self.cases.append(Case(name, words, page, why, limits, run))
+            self.cases.append(Case(name, words, page, why, kind, run))
             return run
 
         return declare

@@ -159,7 +159,7 @@ def _(kinesis):
     "entries: ProvisionedThroughputExceededException",
     "PutRecords",
     "with the limits on, which they are not unless asked for",
-    limits=True,
+    kind="limited",
 )
 def _(kinesis):
     return outcome(put_many(kinesis, 3, b"x" * 450_000))
@@ -169,7 +169,7 @@ def _(kinesis):
     "1,500 records to a shard at once",
     "entries: ProvisionedThroughputExceededException",
     "PutRecords",
-    limits=True,
+    kind="limited",
 )
 def _(kinesis):
     stream = kinesis.stream()
