@@ -89,6 +89,10 @@
 //! There is one account, `000000000000`, and one region, `us-east-1`. Enhanced fan-out, tags,
 //! encryption and monitoring are missing; the head of each handler's source says what else is.
 //! Everything is in memory, and kept for the 24 hours that a stream keeps it.
+//!
+//! # Beside AWS and others
+//!
+#![doc = include_str!("conformance.md")]
 
 mod admin;
 mod base64;

@@ -149,12 +149,7 @@ pub(super) fn get_records(call: &mut Call<'_>) -> Result<Vec<u8>, Refusal> {
     let request: GetRecords = call.parse()?;
     let now = call.now;
     let text = check::required(request.shard_iterator, "shardIterator")?;
-    let limit = check::range(
-        request.limit.unwrap_or(RECORDS_MAX),
-        "limit",
-        1,
-        RECORDS_MAX,
-    )?;
+    let limit = limit(request.limit)?;
     let iterator = Iterator::open(&text, now)?;
     let shard_id = shard_name(iterator.shard);
     (call.stream, call.shard) = (Some(iterator.stream.clone()), Some(shard_id.clone()));
@@ -180,6 +175,17 @@ pub(super) fn get_records(call: &mut Call<'_>) -> Result<Vec<u8>, Refusal> {
         .charge(batch.bytes() as u64, limits::READS);
     drop(stream);
     Ok(batch.into_json())
+}
+
+/// Says how many records are asked for. `API_GetRecords.html` gives each end its own error.
+fn limit(asked: Option<i64>) -> Result<i64, Refusal> {
+    let limit = asked.unwrap_or(RECORDS_MAX);
+    if limit > RECORDS_MAX {
+        return Err(Refusal::invalid(format!(
+            "Limit {limit} is greater than {RECORDS_MAX}."
+        )));
+    }
+    check::range(limit, "limit", 1, RECORDS_MAX)
 }
 
 /// Uses up some of a shard's rate, if limits are kept.

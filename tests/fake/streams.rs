@@ -95,6 +95,27 @@ fn a_listing_is_read_page_by_page_by_its_token_alone() {
 }
 
 #[test]
+fn a_limit_of_records_has_an_error_at_each_end() {
+    let server = served(&FakeKinesis::new().with_stream("orders", 1));
+    let shard = json!({
+        "StreamName": "orders",
+        "ShardId": "shardId-000000000000",
+        "ShardIteratorType": "LATEST",
+    });
+    let (_, iterator) = call(&server, "GetShardIterator", shard);
+    for (limit, code) in [
+        (0, json!("ValidationException")),
+        (1, Value::Null),
+        (10_000, Value::Null),
+        (10_001, json!("InvalidArgumentException")),
+    ] {
+        let request = json!({ "ShardIterator": iterator["ShardIterator"], "Limit": limit });
+        let (_, answer) = call(&server, "GetRecords", request);
+        assert_eq!(answer["__type"], code, "{limit}");
+    }
+}
+
+#[test]
 fn a_listing_is_filtered_by_when_shards_took_records() {
     let (clock, fake) = fake();
     let server = served(&fake.with_stream("orders", 2));

@@ -58,13 +58,13 @@ def kinesalite():
 
 
 @contextlib.contextmanager
-def kinesis_mock():
+def kinesis_mock(change_ms=STATE_CHANGE_MS):
     changes = ["CREATE_STREAM", "DELETE_STREAM", "SPLIT_SHARD", "MERGE_SHARDS"]
     tls_port = free_port()
 
     def command(port):
         package = INSTALLED / "npm/node_modules/kinesis-local"
-        settings = {f"{change}_DURATION": f"{STATE_CHANGE_MS}ms" for change in changes}
+        settings = {f"{change}_DURATION": f"{change_ms}ms" for change in changes}
         settings |= {
             "KINESIS_MOCK_PLAIN_PORT": str(port),
             # It opens this one too, asked or not, and ends without its certificate.
@@ -93,8 +93,19 @@ def ferrokinesis(*options):
     return peer("ferrokinesis", *options)
 
 
-def fake():
-    return peer("fake")
+def fake(*options):
+    return peer("fake", *options)
+
+
+@contextlib.contextmanager
+def ministack():
+    def command(port):
+        settings = {"BIND_HOST": "127.0.0.1", "GATEWAY_PORT": str(port)}
+        return [INSTALLED / "ministack/bin/ministack"], settings
+
+    path = "/_ministack/health"
+    with running("ministack", command, ready_path=path, ready_status=200) as url:
+        yield Endpoint(url)
 
 
 @contextlib.contextmanager

@@ -28,21 +28,24 @@ install_npm() {
   cp "$list" "$installed/npm/.installed"
 }
 
+# install_python VENV LIST
 install_python() {
-  local list=$here/requirements.txt
-  if cmp -s "$list" "$installed/venv/.installed"; then return; fi
-  rm -rf "$installed/venv"
-  python3 -m venv "$installed/venv" || fail "python3 -m venv failed: is python3-venv installed?"
-  "$installed/venv/bin/python" -m pip install --quiet --disable-pip-version-check -r "$list" ||
+  local venv=$installed/$1 list=$here/$2
+  if cmp -s "$list" "$venv/.installed"; then return; fi
+  rm -rf "$venv"
+  python3 -m venv "$venv" || fail "python3 -m venv failed: is python3-venv installed?"
+  "$venv/bin/python" -m pip install --quiet --disable-pip-version-check -r "$list" ||
     fail "pip install failed"
-  cp "$list" "$installed/venv/.installed"
+  cp "$list" "$venv/.installed"
 }
 
 for tool in cargo node npm python3; do
   command -v "$tool" >/dev/null || fail "$tool is needed and not installed"
 done
 install_npm
-install_python
+install_python venv requirements.txt
+# It asks for another botocore than all the others.
+install_python ministack requirements-ministack.txt
 cargo build --quiet --manifest-path "$root/tests/peers/Cargo.toml" \
   --target-dir "$root/target/peers" || fail "tests/peers does not build"
 (cd "$root" && cargo build --quiet --release --examples) || fail "the examples do not build"

@@ -11,6 +11,7 @@ import threading
 import time
 from collections import Counter
 
+import conformance
 import tools
 from emulators import INSTALLED, PEERS, ROOT
 from streams import REGION, UserRecord, delivered_records, user_records
@@ -407,6 +408,14 @@ def script(arguments, environment):
 def aggregation():
     """The aggregation format against the libraries of others, byte by byte."""
     return script(["bash", AGGREGATION], builds() | library_places())
+
+
+def conformance_table():
+    """The table in the fake's documentation, asked for again."""
+    figures, wrong = conformance.check()
+    if wrong:
+        raise Different("\n".join([figures, *wrong]))
+    return figures
 
 
 def boto3_on_the_fake(service):

@@ -91,6 +91,8 @@ def main(words):
     results = []
     if is_wanted("aggregation", words):
         results.append(shown("aggregation", scenarios.aggregation))
+    if is_wanted("conformance", words):
+        results.append(shown("conformance", scenarios.conformance_table))
     for emulator, (start, rows) in SUITE.items():
         names = {f"{emulator}: {name}": scenario for name, scenario in rows.items()}
         wanted = {name: names[name] for name in names if is_wanted(name, words)}

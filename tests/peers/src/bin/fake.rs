@@ -1,9 +1,22 @@
 //! The crate's own fake Kinesis behind its socket, whose address it prints; for clients of others.
+//! `--enforce-limits` makes it throttle, and `--stream-delay` lets streams take time to change.
+
+use std::time::Duration;
 
 use kinesis_blocking::fake::FakeKinesis;
 
+const STATE_CHANGE: Duration = Duration::from_millis(50);
+
 fn main() -> std::io::Result<()> {
-    let server = FakeKinesis::new().serve()?;
+    let is_set = |option: &str| std::env::args().any(|argument| argument == option);
+    let mut fake = FakeKinesis::new();
+    if is_set("--enforce-limits") {
+        fake = fake.with_service_limits();
+    }
+    if is_set("--stream-delay") {
+        fake = fake.with_stream_delay(STATE_CHANGE);
+    }
+    let server = fake.serve()?;
     println!("{}", server.endpoint());
     loop {
         std::thread::park();

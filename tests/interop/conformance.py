@@ -1,0 +1,214 @@
+"""What this crate's fake does, beside what AWS documents and what emulators of others do.
+
+    conformance.py [--write] [WORD…]
+
+Runs all cases, or those with one of the words in their name, on every endpoint. The outcome is the
+table of the fake's documentation, src/fake/conformance.md: it has to be the committed one, which
+`--write` replaces. The fake has to do what AWS documents wherever AWS does document it.
+"""
+
+import concurrent.futures
+import contextlib
+import difflib
+import http.client
+import sys
+import time
+from functools import partial
+
+import cases
+import emulators
+from cases import kinesis
+from cases.table import REFUSED
+
+ENDPOINTS = {
+    "fake": partial(emulators.fake, "--stream-delay"),
+    "kinesalite": emulators.kinesalite,
+    "kinesis-mock": emulators.kinesis_mock,
+    "moto": emulators.moto,
+    "ministack": emulators.ministack,
+    "ferrokinesis": emulators.ferrokinesis,
+}
+KINDS = {
+    "any": {},
+    # Those that limit rates if they are asked to.
+    "limited": {
+        "fake": partial(emulators.fake, "--stream-delay", "--enforce-limits"),
+        "ferrokinesis": partial(emulators.ferrokinesis, "--enforce-limits"),
+    },
+    # It answers too slowly for a state of 50 ms to be seen.
+    "slow": {"kinesis-mock": partial(emulators.kinesis_mock, change_ms=1_000)},
+}
+SLOWEST_FIRST = sorted(ENDPOINTS, key=lambda name: name != "kinesis-mock")
+REFERENCE = "https://docs.aws.amazon.com/kinesis/latest/APIReference"
+PAGES = {
+    "CommonErrors": f"{REFERENCE}/CommonErrors.html",
+    "aws-json-1_1-protocol": "https://smithy.io/2.0/aws/protocols/aws-json-1_1-protocol.html",
+    "how-do-i-size-a-stream": "https://docs.aws.amazon.com/streams/latest/dev/"
+    "how-do-i-size-a-stream.html",
+}
+TABLE = emulators.ROOT / "src" / "fake" / "conformance.md"
+HEAD = """\
+How the fake answers, beside what AWS documents and what other stand-ins for Kinesis do: kinesalite
+3.3.3, kinesis-mock 0.6.2, moto 5.2.5, ministack 1.5.33 and ferrokinesis 0.7.0, each asked by the
+same requests. Where a page of AWS's decides, the fake does what it says; what differs from the page
+is set in **bold**. Errors are named without their Exception, and by their status if they have no
+name; *refused* stands for ValidationException or InvalidArgumentException, *open* for what no page
+decides, and a name with a colon behind it for a call without which the question could not be put.
+
+"""
+
+
+class Endpoint:
+    """One endpoint, started again after every case that it did not survive."""
+
+    def __init__(self, name, start):
+        self.name = name
+        self.start = start
+        self.running = None
+        self.kinesis = None
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        if self.running:
+            self.kinesis.close()
+            self.running.close()
+        self.running = None
+
+    def outcome(self, case):
+        if self.running is None:
+            self.running = contextlib.ExitStack()
+            url = self.running.enter_context(self.start()).url
+            self.kinesis = kinesis.Kinesis(self.name, url)
+        try:
+            return case.run(self.kinesis)
+        except kinesis.NotTried:
+            return "not tried"
+        except kinesis.Refused as refused:
+            return str(refused)
+        except TimeoutError:
+            self.__exit__()
+            return "hangs"
+        except (OSError, http.client.HTTPException):
+            alive = self.kinesis.is_alive()
+            self.__exit__()
+            return "hangs up" if alive else "crashes"
+        except (AttributeError, LookupError, TypeError, ValueError):
+            if self.name == "fake":
+                raise
+            return "malformed"
+
+
+def outcomes(wanted, show):
+    """The word for each case, by endpoint. An endpoint is one process's work: kinesis-mock takes as
+    long as all others together, and each of them one core."""
+    table = {case: {} for case in wanted}
+    names = {case.name for case in wanted}
+    jobs = [(name, kind, names) for kind in KINDS for name in SLOWEST_FIRST]
+    with concurrent.futures.ProcessPoolExecutor(max_workers=2) as pool:
+        for (name, *_), words, seconds in pool.map(of_endpoint, jobs):
+            for case in wanted:
+                table[case] |= {name: words[case.name]} if case.name in words else {}
+            show(f"{name}: {len(words)} cases [{seconds:.1f} s]")
+    return table
+
+
+def of_endpoint(job):
+    name, kind, names = job
+    begin = time.monotonic()
+    start = KINDS[kind].get(name, ENDPOINTS[name])
+    rows = [case for case in cases.all_cases() if case.name in names and case.kind == kind]
+    with Endpoint(name, start) as endpoint:
+        words = {case.name: endpoint.outcome(case) for case in rows}
+    return job, words, time.monotonic() - begin
+
+
+def as_markdown(table):
+    lines = [HEAD, row("case", "AWS", *ENDPOINTS, "why"), "|---" * (len(ENDPOINTS) + 3) + "|\n"]
+    pages = set()
+    for case, words in table.items():
+        pages.add(case.page)
+        cells = [cell(case, words[name]) for name in ENDPOINTS]
+        lines.append(row(case.name, documented(case), *cells, reason(case, words)))
+    lines.append("\n")
+    lines += [f"[{page}]: {address(page)}\n" for page in sorted(pages)]
+    return "".join(lines)
+
+
+def documented(case):
+    if not case.documented:
+        return f"[open][{case.page}]"
+    words = "refused" if case.documented == REFUSED else " or ".join(case.documented)
+    return f"[{shortened(words)}][{case.page}]"
+
+
+def cell(case, word):
+    shown = shortened(word)
+    return shown if not case.documented or word in case.documented else f"**{shown}**"
+
+
+def shortened(words):
+    return words.replace("Exception", "").replace("__type", "`__type`")
+
+
+def reason(case, words):
+    """Said wherever the fake stands against most of the others."""
+    right = case.documented or (words["fake"],)
+    others = [words[name] in right for name in ENDPOINTS if name != "fake"]
+    is_alone = others.count(True) < 3
+    return case.why or ("the page says so" if is_alone and case.documented else "")
+
+
+def row(*cells):
+    return "| " + " | ".join(cells) + " |\n"
+
+
+def address(page):
+    return PAGES.get(page, f"{REFERENCE}/API_{page}.html")
+
+
+def wrong_in_the_fake(table):
+    for case, words in table.items():
+        if case.documented and words["fake"] not in case.documented:
+            yield f"{case.name}: the fake: {words['fake']}; AWS: {' or '.join(case.documented)}"
+
+
+def counted(table):
+    """For each endpoint how many cases went as documented, of those that are."""
+    decided = {case: words for case, words in table.items() if case.documented}
+    right = {
+        name: sum(words[name] in case.documented for case, words in decided.items())
+        for name in ENDPOINTS
+    }
+    figures = ", ".join(f"{name} {count}" for name, count in right.items())
+    return f"{len(table)} cases, as documented of {len(decided)}: {figures}"
+
+
+def check(write=False, show=lambda line: None):
+    """Runs all cases; returns the figures and what is wrong, line by line."""
+    table = outcomes(cases.all_cases(), show)
+    found = as_markdown(table)
+    if write:
+        TABLE.write_text(found)
+    committed = TABLE.read_text() if TABLE.exists() else ""
+    diff = difflib.unified_diff(
+        committed.splitlines(), found.splitlines(), str(TABLE), "found now", lineterm="", n=0
+    )
+    return counted(table), [*wrong_in_the_fake(table), *diff]
+
+
+def main(arguments):
+    show = partial(print, flush=True)
+    words = [argument for argument in arguments if argument != "--write"]
+    if words:
+        wanted = [case for case in cases.all_cases() if any(word in case.name for word in words)]
+        show(as_markdown(outcomes(wanted, show)))
+        return 0
+    figures, wrong = check("--write" in arguments, show)
+    show("\n".join([*wrong, figures]))
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
