@@ -1,6 +1,6 @@
 //! AWS Security Token Service: the query protocol, answered in XML.
 //!
-//! STS answers in JSON as well when asked to, but that is written down nowhere and the emulators
+//! Whether STS answers in JSON when asked to was not looked up, and the emulators
 //! do not do it.
 
 use std::sync::Arc;
