@@ -74,7 +74,7 @@ struct Record<'a> {
     data: Cow<'a, str>,
     /// Missing where a stream spreads records by itself and the producer gave none.
     #[serde(borrow, default)]
-    partition_key: Cow<'a, str>,
+    partition_key: Option<Cow<'a, str>>,
     #[serde(borrow)]
     sequence_number: Cow<'a, str>,
     approximate_arrival_timestamp: Option<f64>,
@@ -100,7 +100,7 @@ fn records(records: Vec<Record<'_>>) -> Result<Vec<RawRecord>> {
             .map_err(malformed)?;
         raw.push(RawRecord {
             data: payloads.split_to(length).freeze(),
-            partition_key: record.partition_key.into(),
+            partition_key: record.partition_key.unwrap_or_default().into(),
             sequence_number: record.sequence_number.parse().map_err(malformed)?,
             approximate_arrival: arrival(record.approximate_arrival_timestamp),
         });
@@ -141,7 +141,7 @@ mod tests {
                 {"ApproximateArrivalTimestamp":1.441215410867E9,"Data":"XzxkYXRhPl8w","PartitionKey":"part\"itionKey",
                  "SequenceNumber":"21269319989652663814458848515492872193","EncryptionType":"NONE"},
                 {"Data":"","PartitionKey":"é","SequenceNumber":"9"},
-                {"Data":"","SequenceNumber":"10"}]}"#,
+                {"Data":"","SequenceNumber":"10","PartitionKey":null}]}"#,
         )
         .expect("an answer");
         let record = |data: &'static str, key: &str, number: &str, millis| RawRecord {
