@@ -46,8 +46,8 @@ pub use config::{
 };
 #[cfg(feature = "client")]
 pub use consumer::{
-    Checkpoint, CheckpointStore, Consumer, ConsumerBuilder, Event, FileCheckpointStore, Record,
-    StopHandle,
+    Checkpoint, CheckpointStore, Commit, Consumer, ConsumerBuilder, Event, FileCheckpointStore,
+    MemoryCheckpointStore, Record, StopHandle,
 };
 #[cfg(feature = "client")]
 pub use credentials::CredentialsProvider;

@@ -7,14 +7,15 @@ use crossbeam::channel::{self, Receiver, select};
 
 use crate::client::Client;
 use crate::config::ConsumerConfig;
+use crate::consumer::Consumer;
 use crate::consumer::checkpoint::Checkpoint;
+use crate::consumer::commits::Commits;
 use crate::consumer::discovery::Discovery;
 use crate::consumer::emitter::{Emitter, News};
 use crate::consumer::shard_reader::Settings;
 use crate::consumer::shelf::{Bell, Shelf};
 use crate::consumer::store::CheckpointStore;
 use crate::consumer::threads::{DiscoveryThread, Workers};
-use crate::consumer::{Commits, Consumer};
 use crate::error::{Error, Result, TransportError};
 use crate::model::{Operation, Shard, ShardPosition, StartPosition};
 use crate::retry::RetryPolicy;
@@ -59,14 +60,16 @@ impl ConsumerBuilder {
         self
     }
 
-    /// Goes on from a checkpoint, which the start position gives way to. An empty one changes nothing.
+    /// Goes on from a checkpoint, which the start position and the store's checkpoint give way to. An
+    /// empty one changes nothing.
     pub fn restore(mut self, checkpoint: Checkpoint) -> ConsumerBuilder {
         self.restore = Some(checkpoint);
         self
     }
 
     /// Goes on from the checkpoint in a store, if it has one, and saves to it on
-    /// [`commit`](Consumer::commit) and [`close`](Consumer::close).
+    /// [`commit`](Consumer::commit) and [`close`](Consumer::close). The store is the consumer's until
+    /// that is closed or dropped.
     pub fn checkpoint_store(mut self, store: impl CheckpointStore + 'static) -> ConsumerBuilder {
         self.store = Some(Box::new(store));
         self
@@ -90,7 +93,7 @@ impl ConsumerBuilder {
             let expected = "the name of at least one stream";
             return Err(Error::config("stream", "", expected));
         }
-        let restored = self.restored()?;
+        let (commits, restored) = self.restored()?;
         let stop = StopSource::new();
         let client = self.client.with_stop(stop.stop());
         let listings = self.first_listings(&client)?;
@@ -118,11 +121,12 @@ impl ConsumerBuilder {
             stop: Arc::new(stop),
             over: false,
             until_caught_up: self.config.until_caught_up,
-            commits: Commits::new(self.store, self.commit_interval, clock.now()),
+            commits,
             clock,
         };
         // Before `start` returns, so that a checkpoint taken at once is whole.
         news.into_iter().try_for_each(|news| consumer.learn(news))?;
+        consumer.commits.begin(consumer.clock.now());
         DiscoveryThread {
             childless: discovery.childless(),
             discovery,
@@ -137,9 +141,13 @@ impl ConsumerBuilder {
         Ok(consumer)
     }
 
-    fn restored(&mut self) -> Result<Checkpoint> {
-        let stored = self.store.as_mut().map_or(Ok(None), |store| store.load())?;
-        Ok(self.restore.take().or(stored).unwrap_or_default())
+    fn restored(&mut self) -> Result<(Commits, Checkpoint)> {
+        let (mut commits, stored) = Commits::load(self.store.take(), self.commit_interval)?;
+        let given = self.restore.take().filter(|given| !given.is_empty());
+        if given.is_some() {
+            commits.forget_state();
+        }
+        Ok((commits, given.or(stored).unwrap_or_default()))
     }
 
     /// Few retries: a wrong endpoint should be said soon.
@@ -185,6 +193,7 @@ fn start_shards(
     let (ready, all_ready) = channel::bounded(0);
     let mut news = Vec::new();
     for (stream, listing) in listings {
+        let listed = News::listed(&stream, &listing);
         let found = discovery.on_listing(&stream, listing);
         let known = found.known.into_iter();
         news.extend(known.map(|(shard, position)| News::Known(shard, settings.fixed(position))));
@@ -192,6 +201,7 @@ fn start_shards(
             let latest = start.position == ShardPosition::Start(StartPosition::Latest);
             news.push(workers.start(start, latest.then(|| ready.clone()))?);
         }
+        news.push(listed);
     }
     drop(ready);
     wait_until_ready(workers, &all_ready)?;

@@ -7,7 +7,7 @@ use crate::consumer::queue::{Look, Message, QueueReceiver};
 use crate::consumer::record::{Origin, Record};
 use crate::consumer::shard_reader::End;
 use crate::error::{Error, ErrorKind};
-use crate::model::{ShardPosition, ShardRef};
+use crate::model::{Shard, ShardId, ShardPosition, ShardRef};
 
 /// Chooses which record comes next and owns all positions. Lives in the caller's thread, so that a
 /// checkpoint needs no lock and cannot catch a record half-way.
@@ -39,6 +39,8 @@ pub(super) enum News {
     Known(ShardRef, ShardPosition),
     /// A shard whose thread has been started.
     Started(ShardRef, ShardPosition, QueueReceiver),
+    /// All shards that a stream has.
+    Listed(Arc<str>, BTreeSet<ShardId>),
     /// The children of an ended shard are known, or there will never be any.
     Settled(ShardRef),
     /// Discovery cannot go on.
@@ -55,6 +57,13 @@ pub(super) enum Next {
     Nothing,
     /// Nothing any more.
     Done,
+}
+
+impl News {
+    pub fn listed(stream: &Arc<str>, listing: &[Shard]) -> News {
+        let ids = listing.iter().map(|shard| shard.id.clone());
+        News::Listed(stream.clone(), ids.collect())
+    }
 }
 
 impl Emitter {
@@ -88,6 +97,23 @@ impl Emitter {
     /// The children of an ended shard are known.
     pub fn settle(&mut self, shard: &ShardRef) {
         self.childless.remove(shard);
+    }
+
+    /// Forgets the ended shards of a stream that have outlived its retention.
+    ///
+    /// A listing may lag behind and lack shards that are new, and were the end of one forgotten, it
+    /// would be read again from its beginning. The service counts shards up: a listing that has a
+    /// newer shard than one it lacks is not late, and the one is gone for good.
+    pub fn prune(&mut self, stream: &Arc<str>, listed: &BTreeSet<ShardId>) {
+        let newest = listed.iter().map(age).max();
+        let childless = &self.childless;
+        self.resting.retain(|shard, position| {
+            shard.stream != *stream
+                || *position != ShardPosition::ShardEnd
+                || childless.contains(shard)
+                || listed.contains(&shard.shard_id)
+                || newest < Some(age(&shard.shard_id))
+        });
     }
 
     /// Takes the next record of the answer that is being handed out.
@@ -168,6 +194,11 @@ impl Emitter {
     fn is_done(&self) -> bool {
         self.slots.is_empty() && self.childless.is_empty()
     }
+}
+
+/// Orders shards by when they came to be, if they are numbered: by length first.
+fn age(shard: &ShardId) -> (usize, &str) {
+    (shard.as_str().len(), shard.as_str())
 }
 
 impl Slot {
@@ -359,5 +390,48 @@ mod tests {
         queues[0].send(Message::Records(Vec::new()));
         queues[1].send(Message::Records(records("b", 1, 0)));
         assert_eq!(said(next(&mut emitter)), "b-1");
+    }
+
+    #[test]
+    fn an_ended_shard_is_forgotten_when_a_newer_listing_lacks_it() {
+        let (old, new) = ("shardId-000000000001", "shardId-000000000003");
+        for (what, position, listed, kept) in [
+            ("listed", ShardPosition::ShardEnd, vec![old, new], true),
+            ("expired", ShardPosition::ShardEnd, vec![new], false),
+            ("not ended", after(1, None), vec![new], true),
+            (
+                "a listing that lags behind",
+                ShardPosition::ShardEnd,
+                vec!["shardId-000000000000"],
+                true,
+            ),
+            ("an empty listing", ShardPosition::ShardEnd, vec![], true),
+            (
+                "more digits",
+                ShardPosition::ShardEnd,
+                vec!["shardId-9999999999999"],
+                false,
+            ),
+        ] {
+            let shards = [(shard(old), position)].into();
+            let mut emitter = Emitter::new(Checkpoint { shards }, Vec::new());
+            let ids: BTreeSet<ShardId> = listed.into_iter().map(ShardId::from).collect();
+            emitter.prune(&"returns".into(), &ids);
+            assert_eq!(
+                emitter.checkpoint().iter().count(),
+                1,
+                "another stream's listing"
+            );
+            emitter.prune(&"orders".into(), &ids);
+            assert_eq!(emitter.checkpoint().iter().count() == 1, kept, "{what}");
+        }
+        let shards = [(shard(old), ShardPosition::ShardEnd)].into();
+        let mut emitter = Emitter::new(Checkpoint { shards }, vec![shard(old)]);
+        emitter.prune(&"orders".into(), &BTreeSet::from([ShardId::from(new)]));
+        assert_eq!(
+            emitter.checkpoint().iter().count(),
+            1,
+            "its children are not known yet"
+        );
     }
 }

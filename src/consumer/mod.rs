@@ -2,9 +2,11 @@
 
 mod builder;
 mod checkpoint;
+mod commits;
 mod deaggregator;
 mod discovery;
 mod emitter;
+mod file_store;
 mod queue;
 mod record;
 mod shard_reader;
@@ -18,6 +20,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use crossbeam::channel::{Receiver, select};
 
 use crate::client::Client;
@@ -25,13 +28,15 @@ use crate::error::Result;
 use crate::model::ShardRef;
 use crate::sys::clock::Clock;
 use crate::sys::stop::StopSource;
+use commits::Commits;
 use emitter::{Emitter, News, Next};
 use shelf::Shelf;
 
 pub use builder::ConsumerBuilder;
 pub use checkpoint::Checkpoint;
+pub use file_store::FileCheckpointStore;
 pub use record::{Event, Record};
-pub use store::{CheckpointStore, FileCheckpointStore};
+pub use store::{CheckpointStore, Commit, MemoryCheckpointStore};
 
 /// Reads the shards of one or more streams, one thread each, into the caller's loop.
 ///
@@ -97,9 +102,46 @@ impl Consumer {
     /// Saves [`checkpoint`](Consumer::checkpoint) to the store, if there is one, before it returns.
     ///
     /// # Errors
-    /// The store's.
+    /// The store's: nothing was saved. `Config`: the last commit had a state, so this one needs one.
     pub fn commit(&mut self) -> Result<()> {
-        self.commits.save(&self.emitter, self.clock.now())
+        self.commits.save(self.checkpoint(), self.clock.now())
+    }
+
+    /// Saves [`checkpoint`](Consumer::checkpoint) and what the caller has made of the records so far,
+    /// both or neither, before it returns. What is counted in the state is then counted exactly once,
+    /// whenever the program is killed.
+    ///
+    /// A consumer that starts from it has it as [`state`](Consumer::state). From the first state on,
+    /// nothing is committed without one, so neither the commit interval nor
+    /// [`close`](Consumer::close) commits by itself.
+    ///
+    /// ```
+    /// # fn main() -> kinesis_blocking::Result<()> {
+    /// use kinesis_blocking::fake::FakeKinesis;
+    /// use kinesis_blocking::{Consumer, MemoryCheckpointStore};
+    ///
+    /// let client = FakeKinesis::new().with_stream("orders", 2).client();
+    /// let store = MemoryCheckpointStore::new();
+    /// let start = || Consumer::builder(client.clone()).stream("orders").checkpoint_store(store.clone()).start();
+    /// let mut consumer = start()?;
+    /// let orders_so_far = 17_u64;
+    /// consumer.commit_with(orders_so_far.to_be_bytes().to_vec())?;
+    /// drop(consumer);
+    /// let state = start()?.state().map(|state| state.to_vec());
+    /// assert_eq!(state, Some(17_u64.to_be_bytes().to_vec()));
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// The store's: nothing was saved. `Config`: there is no store.
+    pub fn commit_with(&mut self, state: impl Into<Bytes>) -> Result<()> {
+        self.commits.save_with(self.checkpoint(), state.into())
+    }
+
+    /// Returns the state that was committed last, by this consumer or by the one it goes on from.
+    pub fn state(&self) -> Option<&Bytes> {
+        self.commits.state()
     }
 
     /// Makes a handle that stops this consumer from any thread.
@@ -107,7 +149,8 @@ impl Consumer {
         StopHandle(self.stop.clone())
     }
 
-    /// Stops every thread, waits for them for up to 2 s, and commits if there is a store.
+    /// Stops every thread, waits for them for up to 2 s, and commits if there is a store. It does
+    /// not commit if the last commit had a [state](Consumer::commit_with).
     ///
     /// A thread that waits for an answer longer than that is left to its time-out.
     ///
@@ -115,7 +158,10 @@ impl Consumer {
     /// The store's.
     pub fn close(mut self) -> Result<Checkpoint> {
         self.stop.signal();
-        let committed = self.commit();
+        let committed = match self.commits.has_state() {
+            true => Ok(()),
+            false => self.commit(),
+        };
         let checkpoint = self.checkpoint();
         // Threads blocked on full queues end when these are gone.
         self.emitter = Emitter::default();
@@ -130,7 +176,7 @@ impl Consumer {
 
     fn next_until(&mut self, deadline: Option<Instant>) -> Result<Event> {
         loop {
-            self.commits.save_if_due(&self.emitter, &*self.clock)?;
+            self.commit_if_due()?;
             if self.over || self.stop.stop_ref().is_stopped() {
                 return Ok(Event::Ended);
             }
@@ -160,6 +206,18 @@ impl Consumer {
         }
     }
 
+    /// The caller has come back for more, so what was handed out is done with.
+    fn commit_if_due(&mut self) -> Result<()> {
+        let now = self.clock.now();
+        match self.commits.due() {
+            Some(due) if !self.over && now >= due => {
+                let saved = self.commits.save(self.checkpoint(), now);
+                saved.or_else(|error| self.fail(error))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Takes in what discovery has found.
     fn take_news(&mut self) -> Result<()> {
         let mut news = self.news.take().into_iter();
@@ -174,6 +232,7 @@ impl Consumer {
                 self.emitter.start(shard, position, queue);
             }
             News::Settled(shard) => self.emitter.settle(&shard),
+            News::Listed(stream, shards) => self.emitter.prune(&stream, &shards),
             News::Failed(error) => return self.fail(error),
         }
         Ok(())
@@ -231,46 +290,6 @@ impl StopHandle {
     /// Makes the consumer's iterator end, also while it blocks. Returns at once.
     pub fn stop(&self) {
         self.0.signal();
-    }
-}
-
-/// When, and where, checkpoints are saved.
-struct Commits {
-    store: Option<Box<dyn CheckpointStore>>,
-    interval: Option<Duration>,
-    next: Option<Instant>,
-}
-
-impl Commits {
-    fn new(
-        store: Option<Box<dyn CheckpointStore>>,
-        interval: Option<Duration>,
-        now: Instant,
-    ) -> Commits {
-        let interval = interval.filter(|_| store.is_some());
-        Commits {
-            store,
-            interval,
-            next: interval.and_then(|interval| now.checked_add(interval)),
-        }
-    }
-
-    fn due(&self) -> Option<Instant> {
-        self.next
-    }
-
-    fn save_if_due(&mut self, emitter: &Emitter, clock: &dyn Clock) -> Result<()> {
-        match self.next {
-            Some(next) if clock.now() >= next => self.save(emitter, clock.now()),
-            _ => Ok(()),
-        }
-    }
-
-    fn save(&mut self, emitter: &Emitter, now: Instant) -> Result<()> {
-        self.next = self.interval.and_then(|interval| now.checked_add(interval));
-        self.store
-            .as_mut()
-            .map_or(Ok(()), |store| store.save(&emitter.checkpoint()))
     }
 }
 

@@ -193,8 +193,10 @@ impl DiscoveryThread {
         for stream in streams {
             match self.workers.client.list_shards(&stream) {
                 Ok(listing) => {
+                    let listed = News::listed(&stream, &listing);
                     let found = self.discovery.on_listing(&stream, listing);
                     self.pass_on(found)?;
+                    self.news.put([listed]);
                 }
                 // The shards that are known go on; a later round may bring the others.
                 Err(error) if error.is_retryable() || self.workers.stop.is_stopped() => {

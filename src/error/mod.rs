@@ -48,9 +48,9 @@ pub(crate) struct Context {
 pub enum ErrorKind {
     /// A checkpoint could not be saved or loaded.
     Checkpoint {
-        /// What was being done to which file.
+        /// What was being done to which file or store.
         doing: String,
-        /// What the operating system said.
+        /// What the operating system, or a store of the user's, said.
         source: io::Error,
     },
     /// The consumer or producer was closed or told to stop.
@@ -77,6 +77,11 @@ pub enum ErrorKind {
         ttl: Duration,
         /// The last thing that kept it from being stored.
         cause: Option<Error>,
+    },
+    /// A commit was refused, because another consumer has taken the store over.
+    Fenced {
+        /// What was taken over.
+        store: String,
     },
     /// The queue limit is reached; only the calls that do not wait return this.
     Full {
@@ -165,6 +170,27 @@ impl Error {
             what,
             detail: line(&detail.to_string(), MESSAGE_CHARS_MAX),
         })
+    }
+
+    /// For a [`CheckpointStore`](crate::CheckpointStore) of your own: it could not load or save.
+    ///
+    /// ```
+    /// let error = kinesis_blocking::Error::store("reading the table leases", "connection refused");
+    /// assert_eq!(error.to_string(), "reading the table leases: connection refused");
+    /// ```
+    pub fn store(
+        doing: impl Into<String>,
+        source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+    ) -> Error {
+        let (doing, source) = (doing.into(), io::Error::other(source));
+        Error::new(ErrorKind::Checkpoint { doing, source })
+    }
+
+    /// For a [`CheckpointStore`](crate::CheckpointStore) of your own: another consumer has taken it
+    /// over, so nothing was saved.
+    pub fn fenced(store: impl Into<String>) -> Error {
+        let store = store.into();
+        Error::new(ErrorKind::Fenced { store })
     }
 
     /// The same error, with more said about its circumstances.
@@ -345,6 +371,12 @@ impl fmt::Display for ErrorKind {
                     .as_ref()
                     .map_or(Ok(()), |cause| write!(f, ": {cause}"))
             }
+            ErrorKind::Fenced { store } => {
+                write!(
+                    f,
+                    "nothing was saved: another consumer has taken {store} over"
+                )
+            }
             ErrorKind::Full { limit } => write!(f, "the queue limit of {limit} is reached"),
             ErrorKind::InvalidRecord { reason } => f.write_str(reason),
             ErrorKind::Malformed { what, detail } => write!(f, "{what} is malformed: {detail}"),
@@ -384,6 +416,7 @@ impl ErrorKind {
                 Some("set one of them, or give the client a provider of your own")
             }
             ErrorKind::Expired { .. } => Some("raise record_ttl, or put less than the shards take"),
+            ErrorKind::Fenced { .. } => Some("end this one, or both do the same work"),
             ErrorKind::Full { .. } => Some("wait for deliveries, or raise it"),
             ErrorKind::Misplaced { .. } => {
                 Some("choose what to do with them: ConsumerConfigBuilder::misplaced")
