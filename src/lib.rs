@@ -46,8 +46,9 @@ pub use config::{
 };
 #[cfg(feature = "client")]
 pub use consumer::{
-    Checkpoint, CheckpointStore, Commit, Consumer, ConsumerBuilder, Event, FileCheckpointStore,
-    MemoryCheckpointStore, Record, StopHandle,
+    Checkpoint, CheckpointStore, Commit, CommitMetrics, Consumer, ConsumerBuilder, ConsumerMetrics,
+    DiscoveryMetrics, Event, FileCheckpointStore, MemoryCheckpointStore, ReadCounts, Record,
+    ShardMetrics, StopHandle,
 };
 #[cfg(feature = "client")]
 pub use credentials::CredentialsProvider;

@@ -12,10 +12,12 @@ use crate::consumer::checkpoint::Checkpoint;
 use crate::consumer::commits::Commits;
 use crate::consumer::discovery::Discovery;
 use crate::consumer::emitter::{Emitter, News};
+use crate::consumer::meters::Meters;
+use crate::consumer::metrics::ConsumerMetrics;
 use crate::consumer::shard_reader::Settings;
 use crate::consumer::shelf::{Bell, Shelf};
 use crate::consumer::store::CheckpointStore;
-use crate::consumer::threads::{DiscoveryThread, Workers};
+use crate::consumer::threads::{DiscoveryThread, Report, Workers, start_reports};
 use crate::error::{Error, Result, TransportError};
 use crate::model::{Operation, Shard, ShardPosition, StartPosition};
 use crate::retry::RetryPolicy;
@@ -30,6 +32,7 @@ pub struct ConsumerBuilder {
     restore: Option<Checkpoint>,
     store: Option<Box<dyn CheckpointStore>>,
     commit_interval: Option<Duration>,
+    metrics: Option<(Duration, Report)>,
 }
 
 impl ConsumerBuilder {
@@ -42,6 +45,7 @@ impl ConsumerBuilder {
             restore: None,
             store: None,
             commit_interval: None,
+            metrics: None,
         }
     }
 
@@ -82,6 +86,32 @@ impl ConsumerBuilder {
         self
     }
 
+    /// Reports the metrics every so often, and once more at the end, on a thread of the consumer's
+    /// own: also while the caller's loop is stuck. Default: never.
+    ///
+    /// ```
+    /// # fn main() -> kinesis_blocking::Result<()> {
+    /// use std::time::Duration;
+    ///
+    /// use kinesis_blocking::fake::FakeKinesis;
+    /// use kinesis_blocking::Consumer;
+    ///
+    /// let client = FakeKinesis::new().with_stream("orders", 2).client();
+    /// let builder = Consumer::builder(client).stream("orders");
+    /// let report = |metrics: &kinesis_blocking::ConsumerMetrics| println!("{}", metrics.to_json());
+    /// builder.on_metrics(Duration::from_secs(60), report).start()?.close()?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn on_metrics(
+        mut self,
+        interval: Duration,
+        report: impl FnMut(&ConsumerMetrics) + Send + 'static,
+    ) -> ConsumerBuilder {
+        self.metrics = Some((interval, Box::new(report)));
+        self
+    }
+
     /// Lists the shards and starts their threads. What is put after it returns is read, also from
     /// `Latest`, for which it waits until every shard has its place.
     ///
@@ -93,9 +123,16 @@ impl ConsumerBuilder {
             let expected = "the name of at least one stream";
             return Err(Error::config("stream", "", expected));
         }
-        let (commits, restored) = self.restored()?;
+        if let Some((interval, _)) = &self.metrics
+            && interval.is_zero()
+        {
+            return Err(Error::config("on_metrics", "0", "an interval above 0"));
+        }
+        let meters = Arc::new(Meters::default());
+        let (commits, restored) = self.restored(&meters)?;
         let stop = StopSource::new();
         let client = self.client.with_stop(stop.stop());
+        let client = client.with_watch(meters.clone());
         let listings = self.first_listings(&client)?;
         let ((bell, heard), (ended_bell, ended_heard)) = (Bell::new(), Bell::new());
         let (alive, all_ended) = channel::bounded(0);
@@ -105,6 +142,7 @@ impl ConsumerBuilder {
             get_records_max: self.config.get_records_max,
             bell,
             stop: stop.stop(),
+            meters: meters.clone(),
             _alive: alive,
         };
         let start = self.config.start_position;
@@ -122,11 +160,15 @@ impl ConsumerBuilder {
             over: false,
             until_caught_up: self.config.until_caught_up,
             commits,
+            meters,
             clock,
         };
         // Before `start` returns, so that a checkpoint taken at once is whole.
         news.into_iter().try_for_each(|news| consumer.learn(news))?;
         consumer.commits.begin(consumer.clock.now());
+        if let Some((interval, report)) = self.metrics {
+            start_reports(&workers, interval, report)?;
+        }
         DiscoveryThread {
             childless: discovery.childless(),
             discovery,
@@ -141,8 +183,9 @@ impl ConsumerBuilder {
         Ok(consumer)
     }
 
-    fn restored(&mut self) -> Result<(Commits, Checkpoint)> {
-        let (mut commits, stored) = Commits::load(self.store.take(), self.commit_interval)?;
+    fn restored(&mut self, meters: &Arc<Meters>) -> Result<(Commits, Checkpoint)> {
+        let (store, meters) = (self.store.take(), meters.clone());
+        let (mut commits, stored) = Commits::load(store, self.commit_interval, meters)?;
         let given = self.restore.take().filter(|given| !given.is_empty());
         if given.is_some() {
             commits.forget_state();
@@ -195,6 +238,7 @@ fn start_shards(
     for (stream, listing) in listings {
         let listed = News::listed(&stream, &listing);
         let found = discovery.on_listing(&stream, listing);
+        workers.meters.found(found.known.len());
         let known = found.known.into_iter();
         news.extend(known.map(|(shard, position)| News::Known(shard, settings.fixed(position))));
         for start in found.starts {

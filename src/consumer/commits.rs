@@ -1,8 +1,10 @@
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
 use crate::consumer::checkpoint::Checkpoint;
+use crate::consumer::meters::Meters;
 use crate::consumer::store::{CheckpointStore, Commit};
 use crate::error::{Error, Result};
 
@@ -13,6 +15,7 @@ pub(super) struct Commits {
     next: Option<Instant>,
     /// What the caller committed last. From then on no checkpoint is saved without its state.
     state: Option<Bytes>,
+    meters: Arc<Meters>,
 }
 
 impl Commits {
@@ -20,12 +23,14 @@ impl Commits {
     pub fn load(
         store: Option<Box<dyn CheckpointStore>>,
         interval: Option<Duration>,
+        meters: Arc<Meters>,
     ) -> Result<(Commits, Option<Checkpoint>)> {
         let mut commits = Commits {
             interval: interval.filter(|_| store.is_some()),
             store,
             next: None,
             state: None,
+            meters,
         };
         let loaded = commits.store.as_mut().map_or(Ok(None), |s| s.load())?;
         let checkpoint = loaded.map(|commit| {
@@ -64,20 +69,30 @@ impl Commits {
             return Err(Error::config("checkpoint", "without a state", expected));
         }
         self.begin(now);
-        match &mut self.store {
-            Some(store) => store.save(&Commit::new(checkpoint, None)),
+        match &self.store {
+            Some(_) => self.store(Commit::new(checkpoint, None), now),
             None => Ok(()),
         }
     }
 
-    pub fn save_with(&mut self, checkpoint: Checkpoint, state: Bytes) -> Result<()> {
+    pub fn save_with(&mut self, checkpoint: Checkpoint, state: Bytes, now: Instant) -> Result<()> {
+        self.store(Commit::new(checkpoint, Some(state.clone())), now)?;
+        self.state = Some(state);
+        Ok(())
+    }
+
+    fn store(&mut self, commit: Commit, now: Instant) -> Result<()> {
         let Some(store) = &mut self.store else {
             let expected = "a store, or the state would be lost";
             return Err(Error::config("checkpoint_store", "", expected));
         };
-        store.save(&Commit::new(checkpoint, Some(state.clone())))?;
-        self.state = Some(state);
-        Ok(())
+        let saved = store.save(&commit);
+        self.meters.committed(now, saved.is_ok());
+        match &saved {
+            Ok(()) => log::debug!("committed {} shards", commit.checkpoint.iter().count()),
+            Err(error) => log::warn!("{error}"),
+        }
+        saved
     }
 }
 
@@ -90,7 +105,7 @@ mod tests {
 
     fn commits(store: &MemoryCheckpointStore) -> Commits {
         let store: Box<dyn CheckpointStore> = Box::new(store.clone());
-        let loaded = Commits::load(Some(store), Some(INTERVAL));
+        let loaded = Commits::load(Some(store), Some(INTERVAL), Arc::default());
         loaded.expect("loaded").0
     }
 
@@ -113,7 +128,7 @@ mod tests {
         let mut first = commits(&store);
         first.begin(now);
         let state = Bytes::from_static(b"17");
-        let saved = first.save_with(Checkpoint::default(), state.clone());
+        let saved = first.save_with(Checkpoint::default(), state.clone(), now);
         saved.expect("saved");
         for mut commits in [first, commits(&store)] {
             assert_eq!((commits.due(), commits.state()), (None, Some(&state)));
@@ -128,13 +143,13 @@ mod tests {
 
     #[test]
     fn a_state_needs_a_store() {
-        let (mut commits, _) = Commits::load(None, Some(INTERVAL)).expect("loaded");
+        let (mut commits, _) = Commits::load(None, Some(INTERVAL), Arc::default()).expect("loaded");
         commits.begin(Instant::now());
         assert_eq!(commits.due(), None);
         let saved = commits.save(Checkpoint::default(), Instant::now());
         saved.expect("nothing to do");
         let message = commits
-            .save_with(Checkpoint::default(), Bytes::new())
+            .save_with(Checkpoint::default(), Bytes::new(), Instant::now())
             .expect_err("lost");
         assert_eq!(
             message.to_string(),

@@ -17,6 +17,7 @@ pub(super) struct Deaggregator {
     misplaced: Misplaced,
     /// What a restored position inside an aggregate covers: leave out up to this sub-record.
     covered: Option<(SequenceNumber, u64)>,
+    left_out: u64,
 }
 
 impl Deaggregator {
@@ -33,7 +34,13 @@ impl Deaggregator {
             range: start.range,
             misplaced,
             covered,
+            left_out: 0,
         }
+    }
+
+    /// Counts the user records left out so far because they belong to another shard.
+    pub fn left_out(&self) -> u64 {
+        self.left_out
     }
 
     /// Gives the user records of one answer; their checksums are computed side by side.
@@ -95,6 +102,7 @@ impl Deaggregator {
         if placement.verdict() == Verdict::Fail {
             return Err(self.fails(origin, placement.misplaced()));
         }
+        self.left_out += placement.left_out() as u64;
         let covered = self.covered_in(origin);
         let new = |sub: &u64| covered.is_none_or(|covered| *sub > covered);
         let parts = placement.select(subs).filter(|(sub, _)| new(sub));

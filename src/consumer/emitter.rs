@@ -273,7 +273,7 @@ mod tests {
         let mut emitter = Emitter::new(Checkpoint::default(), Vec::new());
         let mut senders = Vec::new();
         for name in names {
-            let (sender, receiver) = queue(Bell::new().0);
+            let (sender, receiver) = queue(Bell::new().0, Arc::default());
             emitter.know(shard(name), START);
             emitter.start(shard(name), START, receiver);
             senders.push(sender);

@@ -7,6 +7,8 @@ mod deaggregator;
 mod discovery;
 mod emitter;
 mod file_store;
+mod meters;
+mod metrics;
 mod queue;
 mod record;
 mod shard_reader;
@@ -30,11 +32,13 @@ use crate::sys::clock::Clock;
 use crate::sys::stop::StopSource;
 use commits::Commits;
 use emitter::{Emitter, News, Next};
+use meters::Meters;
 use shelf::Shelf;
 
 pub use builder::ConsumerBuilder;
 pub use checkpoint::Checkpoint;
 pub use file_store::FileCheckpointStore;
+pub use metrics::{CommitMetrics, ConsumerMetrics, DiscoveryMetrics, ReadCounts, ShardMetrics};
 pub use record::{Event, Record};
 pub use store::{CheckpointStore, Commit, MemoryCheckpointStore};
 
@@ -76,6 +80,7 @@ pub struct Consumer {
     over: bool,
     until_caught_up: bool,
     commits: Commits,
+    meters: Arc<Meters>,
     clock: Arc<dyn Clock>,
 }
 
@@ -136,12 +141,20 @@ impl Consumer {
     /// # Errors
     /// The store's: nothing was saved. `Config`: there is no store.
     pub fn commit_with(&mut self, state: impl Into<Bytes>) -> Result<()> {
-        self.commits.save_with(self.checkpoint(), state.into())
+        let now = self.clock.now();
+        self.commits.save_with(self.checkpoint(), state.into(), now)
     }
 
     /// Returns the state that was committed last, by this consumer or by the one it goes on from.
     pub fn state(&self) -> Option<&Bytes> {
         self.commits.state()
+    }
+
+    /// Returns what the consumer is doing, and has done since it was started.
+    ///
+    /// [`on_metrics`](ConsumerBuilder::on_metrics) gives the same while the caller is busy.
+    pub fn metrics(&self) -> ConsumerMetrics {
+        self.meters.snapshot(self.clock.now())
     }
 
     /// Makes a handle that stops this consumer from any thread.

@@ -1,5 +1,8 @@
+use std::sync::Arc;
+
 use crossbeam::channel::{self, Receiver, SendError, Sender, TryRecvError};
 
+use crate::consumer::meters::ShardMeter;
 use crate::consumer::record::Record;
 use crate::consumer::shard_reader::End;
 use crate::consumer::shelf::Bell;
@@ -21,11 +24,15 @@ pub(super) enum Message {
 pub(super) struct QueueSender {
     messages: Option<Sender<Message>>,
     bell: Bell,
+    meter: Arc<ShardMeter>,
 }
 
 /// The caller's end.
 #[derive(Debug)]
-pub(super) struct QueueReceiver(Receiver<Message>);
+pub(super) struct QueueReceiver {
+    messages: Receiver<Message>,
+    meter: Arc<ShardMeter>,
+}
 
 /// What a look into a queue found.
 #[derive(Debug)]
@@ -37,14 +44,18 @@ pub(super) enum Look {
 }
 
 /// Makes a queue for one shard; `bell` tells the caller that something is in it.
-pub(super) fn queue(bell: Bell) -> (QueueSender, QueueReceiver) {
+pub(super) fn queue(bell: Bell, meter: Arc<ShardMeter>) -> (QueueSender, QueueReceiver) {
     let (sender, receiver) = channel::bounded(ANSWERS_QUEUED);
     (
         QueueSender {
             messages: Some(sender),
             bell,
+            meter: meter.clone(),
         },
-        QueueReceiver(receiver),
+        QueueReceiver {
+            messages: receiver,
+            meter,
+        },
     )
 }
 
@@ -54,6 +65,9 @@ impl QueueSender {
         let Some(messages) = &self.messages else {
             return false;
         };
+        if let Message::Records(records) = &message {
+            self.meter.queued(records);
+        }
         let sent = messages.send(message);
         self.bell.ring();
         !matches!(sent, Err(SendError(_)))
@@ -70,8 +84,13 @@ impl Drop for QueueSender {
 
 impl QueueReceiver {
     pub fn look(&self) -> Look {
-        match self.0.try_recv() {
-            Ok(message) => Look::Message(message),
+        match self.messages.try_recv() {
+            Ok(message) => {
+                if let Message::Records(records) = &message {
+                    self.meter.taken(records);
+                }
+                Look::Message(message)
+            }
             Err(TryRecvError::Empty) => Look::Empty,
             Err(TryRecvError::Disconnected) => Look::Abandoned,
         }

@@ -141,6 +141,11 @@ impl ShardReader {
         self.deaggregator.take_apart(output.records)
     }
 
+    /// Counts the user records left out so far because they belong to another shard.
+    pub fn left_out(&self) -> u64 {
+        self.deaggregator.left_out()
+    }
+
     /// Says whether nothing that arrived before the start can still be ahead.
     ///
     /// Not by `MillisBehindLatest` alone: some endpoints always say 0. And not by an empty answer

@@ -10,8 +10,10 @@ use crossbeam::channel::{Receiver, Sender, select};
 use crate::client::Client;
 use crate::consumer::discovery::{Discovery, Found, Start};
 use crate::consumer::emitter::News;
+use crate::consumer::meters::{Fetch, Meters, ShardMeter};
+use crate::consumer::metrics::ConsumerMetrics;
 use crate::consumer::queue::{Message, QueueSender, queue};
-use crate::consumer::shard_reader::{Settings, ShardReader, Step};
+use crate::consumer::shard_reader::{End, Settings, ShardReader, Step};
 use crate::consumer::shelf::{Bell, Shelf};
 use crate::error::{Error, Result, Verdict};
 use crate::model::{Operation, ShardId, ShardRef};
@@ -27,6 +29,7 @@ pub(super) struct Workers {
     /// Tells the caller that there is something to look at.
     pub bell: Bell,
     pub stop: Stop,
+    pub meters: Arc<Meters>,
     /// Every thread holds a clone: when the last is gone, all threads have ended.
     pub _alive: Sender<Infallible>,
 }
@@ -34,14 +37,17 @@ pub(super) struct Workers {
 impl Workers {
     /// Starts a shard's thread, which says by `ready` that its first iterator is taken.
     pub fn start(&self, start: Start, ready: Option<Sender<()>>) -> Result<News> {
-        let (sender, receiver) = queue(self.bell.clone());
         let shard = start.shard.clone();
+        let meter = self.meters.begin(&shard);
+        let (sender, receiver) = queue(self.bell.clone(), meter.clone());
         let position = self.settings.fixed(start.position.clone());
         let name = shard_thread_name(&shard.shard_id);
-        let (workers, name_of_thread) = (self.clone(), name.clone());
+        let mut workers = self.clone();
+        workers.client = self.client.with_watch(meter.clone());
+        let name_of_thread = name.clone();
         log::info!("{shard}: reading starts at {position:?}");
         thread::spawn(name, STACK_BYTES, move || {
-            let work = || shard_loop(&workers, start, &sender, ready);
+            let work = || shard_loop(&workers, start, &sender, &meter, ready);
             if let Err(error) = thread::caught(&name_of_thread, work) {
                 log::error!("{error}");
                 sender.send(Message::Failed(error));
@@ -60,7 +66,13 @@ impl Workers {
 }
 
 /// A shard's thread, from its first iterator to its end.
-fn shard_loop(workers: &Workers, start: Start, queue: &QueueSender, mut ready: Option<Sender<()>>) {
+fn shard_loop(
+    workers: &Workers,
+    start: Start,
+    queue: &QueueSender,
+    meter: &ShardMeter,
+    mut ready: Option<Sender<()>>,
+) {
     let (client, clock) = (&workers.client, &workers.client.sys().clock);
     let shard = start.shard.clone();
     let mut reader = ShardReader::new(start, workers.settings.clone(), clock.now());
@@ -78,18 +90,28 @@ fn shard_loop(workers: &Workers, start: Start, queue: &QueueSender, mut ready: O
             }
             Step::GetRecords(iterator) => client
                 .get_records(&iterator, workers.get_records_max)
-                .and_then(|output| reader.on_records(called, output))
+                .and_then(|output| {
+                    let fetch = Fetch::of(&output, workers.get_records_max);
+                    let records = reader.on_records(called, output)?;
+                    meter.fetched(fetch, &records, reader.left_out(), clock.now());
+                    Ok(records)
+                })
                 .map(|records| {
                     if !records.is_empty() {
                         queue.send(Message::Records(records));
                     }
                 }),
             Step::WaitUntil(until) => {
+                meter.slept(until - called);
                 clock.wait_until(until, &workers.stop);
                 Ok(())
             }
             Step::Done(end) => {
                 log::info!("{shard}: reading ends: {end:?}");
+                meter.end();
+                if end == End::ShardEnd {
+                    workers.meters.ended();
+                }
                 queue.send(Message::End(end));
                 return;
             }
@@ -210,6 +232,7 @@ impl DiscoveryThread {
     }
 
     fn pass_on(&mut self, found: Found) -> Result<()> {
+        self.workers.meters.found(found.known.len());
         let known = found
             .known
             .into_iter()
@@ -235,6 +258,32 @@ impl DiscoveryThread {
     }
 }
 
+/// What the user does with the metrics.
+pub(super) type Report = Box<dyn FnMut(&ConsumerMetrics) + Send>;
+
+/// Starts the thread that reports: every so often, and once more when it is told to stop.
+pub(super) fn start_reports(
+    workers: &Workers,
+    interval: Duration,
+    mut report: Report,
+) -> Result<()> {
+    let name = "kin-metrics".to_owned();
+    let (workers, name_of_thread) = (workers.clone(), name.clone());
+    thread::spawn(name, USER_STACK_BYTES, move || {
+        let clock = workers.client.sys().clock.clone();
+        let work = || {
+            while clock.wait_until(clock.now() + interval, &workers.stop) {
+                report(&workers.meters.snapshot(clock.now()));
+            }
+            report(&workers.meters.snapshot(clock.now()));
+        };
+        if let Err(error) = thread::caught(&name_of_thread, work) {
+            log::error!("{error}");
+        }
+    })?;
+    Ok(())
+}
+
 /// `kin-shard-00007`: Linux shows 15 characters.
 fn shard_thread_name(id: &ShardId) -> String {
     let id = id.as_str();
@@ -244,6 +293,9 @@ fn shard_thread_name(id: &ShardId) -> String {
 
 /// Enough for a TLS handshake and a parsed answer; not much, as there is one a shard.
 const STACK_BYTES: usize = 512 << 10;
+
+/// The user's code runs on it.
+const USER_STACK_BYTES: usize = 2 << 20;
 
 /// How often the children of an ended shard are looked for: listings lag behind by seconds at most.
 const CHILDREN_INTERVAL: Duration = Duration::from_secs(1);
