@@ -47,8 +47,8 @@ pub use config::{
 #[cfg(feature = "client")]
 pub use consumer::{
     Checkpoint, CheckpointStore, Commit, CommitMetrics, Consumer, ConsumerBuilder, ConsumerMetrics,
-    DiscoveryMetrics, Event, FileCheckpointStore, MemoryCheckpointStore, ReadCounts, Record,
-    ShardMetrics, StopHandle,
+    DeadLetterHandler, DiscoveryMetrics, Event, FileCheckpointStore, MemoryCheckpointStore,
+    PoisonPolicy, ReadCounts, Record, ShardMetrics, StopHandle,
 };
 #[cfg(feature = "client")]
 pub use credentials::CredentialsProvider;

@@ -1,3 +1,4 @@
+use std::any::Any;
 use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
@@ -10,10 +11,12 @@ use crate::config::ConsumerConfig;
 use crate::consumer::Consumer;
 use crate::consumer::checkpoint::Checkpoint;
 use crate::consumer::commits::Commits;
+use crate::consumer::decoder::{Decoding, PoisonPolicy};
 use crate::consumer::discovery::Discovery;
 use crate::consumer::emitter::{Emitter, News};
 use crate::consumer::meters::Meters;
 use crate::consumer::metrics::ConsumerMetrics;
+use crate::consumer::record::Record;
 use crate::consumer::shard_reader::Settings;
 use crate::consumer::shelf::{Bell, Shelf};
 use crate::consumer::store::CheckpointStore;
@@ -33,6 +36,7 @@ pub struct ConsumerBuilder {
     store: Option<Box<dyn CheckpointStore>>,
     commit_interval: Option<Duration>,
     metrics: Option<(Duration, Report)>,
+    decoding: Decoding,
 }
 
 impl ConsumerBuilder {
@@ -46,6 +50,7 @@ impl ConsumerBuilder {
             store: None,
             commit_interval: None,
             metrics: None,
+            decoding: Decoding::default(),
         }
     }
 
@@ -83,6 +88,51 @@ impl ConsumerBuilder {
     /// the last record is done with. Default: never.
     pub fn commit_interval(mut self, interval: Duration) -> ConsumerBuilder {
         self.commit_interval = Some(interval);
+        self
+    }
+
+    /// Decodes records on the threads that read them, many at a time, in place of the caller's loop.
+    ///
+    /// The value is had by [`Record::decoded`] and [`Record::into_decoded`]. A decoder that returns an
+    /// error, or panics, refuses the record: see [`on_poison`](ConsumerBuilder::on_poison). What it
+    /// says stands in that error, so it should not quote the record. Order is kept within each shard.
+    ///
+    /// ```
+    /// # fn main() -> kinesis_blocking::Result<()> {
+    /// use kinesis_blocking::fake::FakeKinesis;
+    /// use kinesis_blocking::{Consumer, ConsumerConfig, PoisonPolicy, PutRecordsEntry, Record, StartPosition};
+    ///
+    /// let client = FakeKinesis::new().with_stream("orders", 1).client();
+    /// for data in ["17", "seventeen", "4"] {
+    ///     let (data, partition_key) = (data.into(), "key".into());
+    ///     client.put_record("orders", &PutRecordsEntry { data, partition_key, explicit_hash_key: None })?;
+    /// }
+    /// let config = ConsumerConfig::builder().start_position(StartPosition::TrimHorizon).until_caught_up(true);
+    /// let consumer = Consumer::builder(client)
+    ///     .stream("orders")
+    ///     .config(config.build()?)
+    ///     .decoder(|record: &Record| String::from_utf8_lossy(record.data()).parse::<u32>())
+    ///     .on_poison(PoisonPolicy::Skip)
+    ///     .start()?;
+    /// let mut sum = 0;
+    /// for record in consumer {
+    ///     sum += record?.into_decoded::<u32>().unwrap_or_default();
+    /// }
+    /// assert_eq!(sum, 21);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn decoder<T: Any + Send + Sync, E: Into<Box<dyn std::error::Error + Send + Sync>>>(
+        mut self,
+        decode: impl Fn(&Record) -> Result<T, E> + Send + Sync + 'static,
+    ) -> ConsumerBuilder {
+        self.decoding.set(decode);
+        self
+    }
+
+    /// Sets what to do with records that the decoder refuses. Default: [`PoisonPolicy::Fail`].
+    pub fn on_poison(mut self, policy: PoisonPolicy) -> ConsumerBuilder {
+        self.decoding.policy = policy;
         self
     }
 
@@ -143,6 +193,7 @@ impl ConsumerBuilder {
             bell,
             stop: stop.stop(),
             meters: meters.clone(),
+            decoding: Arc::new(self.decoding),
             _alive: alive,
         };
         let start = self.config.start_position;

@@ -133,6 +133,7 @@ fn whole(data: Bytes, partition_key: Arc<str>, origin: Arc<Origin>) -> Record {
         explicit_hash_key: None,
         sub_sequence_number: None,
         origin,
+        value: None,
     }
 }
 
@@ -143,6 +144,7 @@ fn part(sub: u64, record: SubRecord, origin: Arc<Origin>) -> Record {
         explicit_hash_key: record.explicit_hash_key,
         sub_sequence_number: Some(sub),
         origin,
+        value: None,
     }
 }
 
@@ -222,7 +224,7 @@ mod tests {
             (
                 Misplaced::Fail,
                 Err(
-                    "the aggregate at 1 has 1 user records of another shard; choose what to do with \
+                    "stream orders, shard a: the aggregate at 1 has 1 user records of another shard; choose what to do with \
                      them: ConsumerConfigBuilder::misplaced",
                 ),
             ),

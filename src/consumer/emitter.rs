@@ -53,6 +53,8 @@ pub(super) enum Next {
     Record(Record),
     Ended(ShardRef),
     Failed(Error),
+    /// A shard is read no further, because of a record behind its position.
+    Halted(ShardRef, Error),
     /// Nothing at the moment.
     Nothing,
     /// Nothing any more.
@@ -150,6 +152,7 @@ impl Emitter {
                 slot.next_record().map_or(Next::Nothing, Next::Record)
             }
             Look::Message(Message::End(end)) => self.end_turn(end),
+            Look::Message(Message::Halted(error)) => self.halt_turn(error),
             Look::Message(Message::Failed(error)) => Next::Failed(error),
             Look::Abandoned => Next::Failed(slot.abandoned()),
             Look::Empty => Next::Nothing,
@@ -189,6 +192,14 @@ impl Emitter {
         }
     }
 
+    /// Takes the shard whose turn it is out of the circle. It never ends, so its children never start.
+    fn halt_turn(&mut self, error: Error) -> Next {
+        let slot = self.slots.swap_remove(self.turn);
+        let (shard, position) = (slot.shard.clone(), slot.position());
+        self.resting.insert(shard.clone(), position);
+        Next::Halted(shard, error)
+    }
+
     /// A shard waiting for its parents cannot be left: its parents are being read, or their end
     /// is on its way to discovery.
     fn is_done(&self) -> bool {
@@ -202,15 +213,24 @@ fn age(shard: &ShardId) -> (usize, &str) {
 }
 
 impl Slot {
+    /// What is left out counts as handed out when the caller has come past it.
     fn next_record(&mut self) -> Option<Record> {
-        let record = self.records.next()?;
+        loop {
+            let record = self.records.next()?;
+            self.note(&record);
+            if !record.is_left_out() {
+                return Some(record);
+            }
+        }
+    }
+
+    fn note(&mut self, record: &Record) {
         match &mut self.last {
             Some((origin, sub)) if Arc::ptr_eq(origin, &record.origin) => {
                 *sub = record.sub_sequence_number
             }
             last => *last = Some((record.origin.clone(), record.sub_sequence_number)),
         }
-        Some(record)
     }
 
     fn position(&self) -> ShardPosition {
@@ -259,6 +279,7 @@ mod tests {
             explicit_hash_key: None,
             sub_sequence_number,
             origin: origin.clone(),
+            value: None,
         };
         if subs == 0 {
             vec![record(None)]
@@ -291,6 +312,7 @@ mod tests {
             Next::Record(record) => String::from_utf8_lossy(record.data()).into_owned(),
             Next::Ended(shard) => format!("end of {}", shard.shard_id),
             Next::Failed(error) => error.to_string(),
+            Next::Halted(shard, error) => format!("halt of {}: {error}", shard.shard_id),
             Next::Nothing => "nothing".to_owned(),
             Next::Done => "done".to_owned(),
         }
@@ -382,6 +404,38 @@ mod tests {
             said(next(&mut emitter)),
             "thread of stream orders, shard a died: it ended without a word"
         );
+    }
+
+    #[test]
+    fn what_is_left_out_is_covered_once_the_caller_is_past_it() {
+        let (mut emitter, queues) = emitter(&["a"]);
+        let mut answer = [records("a", 7, 3), records("a", 8, 0), records("a", 9, 0)].concat();
+        for at in [1, 2, 4] {
+            answer[at].leave_out();
+        }
+        queues[0].send(Message::Records(answer));
+        for position in [after(7, Some(0)), after(8, None)] {
+            assert!(matches!(next(&mut emitter), Next::Record(_)));
+            assert_eq!(at("a", &emitter), position);
+        }
+        assert_eq!(said(next(&mut emitter)), "nothing");
+        assert_eq!(at("a", &emitter), after(9, None));
+    }
+
+    #[test]
+    fn a_halted_shard_keeps_its_position_and_the_others_go_on() {
+        let (mut emitter, queues) = emitter(&["a", "b"]);
+        queues[0].send(Message::Records(records("a", 7, 2)));
+        let mut order = vec![said(next(&mut emitter)), said(next(&mut emitter))];
+        queues[0].send(Message::Halted(Error::new(ErrorKind::Closed)));
+        queues[1].send(Message::Records(records("b", 1, 0)));
+        order.extend([said(next(&mut emitter)), said(next(&mut emitter))]);
+        order[2..].sort();
+        let halt = "halt of a: the producer or consumer was closed";
+        assert_eq!(order, ["a-7", "a-7", "b-1", halt]);
+        assert_eq!(at("a", &emitter), after(7, Some(1)));
+        queues[1].send(Message::End(End::CaughtUp));
+        assert_eq!(said(next(&mut emitter)), "done");
     }
 
     #[test]

@@ -172,6 +172,13 @@ impl ShardMeter {
         locked(&self.0).metrics.sleep_time_millis = millis(time);
     }
 
+    /// The decoder refused records; some of them became dead letters.
+    pub fn refused(&self, records: u64, dead_letters: u64) {
+        let counts = &mut locked(&self.0).metrics.counts;
+        counts.poison_records += records;
+        counts.dead_letters += dead_letters;
+    }
+
     /// Records are about to wait for the caller.
     pub fn queued(&self, records: &[Record]) {
         let metrics = &mut locked(&self.0).metrics;
@@ -197,6 +204,12 @@ impl ShardMeter {
         let mut reading = locked(&self.0);
         reading.is_over = false;
         reading.metrics.counts.thread_restarts += 1;
+    }
+
+    #[cfg(test)]
+    pub fn refusals(&self) -> (u64, u64) {
+        let counts = &locked(&self.0).metrics.counts;
+        (counts.poison_records, counts.dead_letters)
     }
 
     /// The metrics, and whether they will never change again.
@@ -266,6 +279,7 @@ mod tests {
             explicit_hash_key: None,
             sub_sequence_number: None,
             origin: Arc::new(origin),
+            value: None,
         }
     }
 

@@ -4,6 +4,7 @@ mod builder;
 mod checkpoint;
 mod commits;
 mod deaggregator;
+mod decoder;
 mod discovery;
 mod emitter;
 mod file_store;
@@ -37,6 +38,7 @@ use shelf::Shelf;
 
 pub use builder::ConsumerBuilder;
 pub use checkpoint::Checkpoint;
+pub use decoder::{DeadLetterHandler, PoisonPolicy};
 pub use file_store::FileCheckpointStore;
 pub use metrics::{CommitMetrics, ConsumerMetrics, DiscoveryMetrics, ReadCounts, ShardMetrics};
 pub use record::{Event, Record};
@@ -207,6 +209,7 @@ impl Consumer {
                     self.ended.put([shard.clone()]);
                     return Ok(Event::ShardEnded(shard));
                 }
+                Next::Halted(shard, error) => return Ok(Event::ShardHalted(shard, error)),
                 Next::Failed(error) => return self.fail(error),
                 Next::Done if self.until_caught_up => self.over = true,
                 Next::Nothing | Next::Done => {
@@ -280,7 +283,7 @@ impl Iterator for Consumer {
             match self.next_until(None) {
                 Ok(Event::Record(record)) => return Some(Ok(record)),
                 Ok(Event::Ended) => return None,
-                Ok(Event::ShardEnded(_) | Event::ShardStarted(_) | Event::Timeout) => {}
+                Ok(_) => {}
                 Err(error) => return Some(Err(error)),
             }
         }

@@ -17,6 +17,8 @@ pub(super) enum Message {
     End(End),
     /// Nothing will follow, because this went wrong.
     Failed(Error),
+    /// Nothing will follow, because of a record; the consumer goes on.
+    Halted(Error),
 }
 
 /// A shard thread's end of its queue. Sending blocks while the caller is an answer behind, and a

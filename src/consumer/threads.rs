@@ -7,12 +7,14 @@ use std::time::Duration;
 
 use crossbeam::channel::{Receiver, Sender, select};
 
-use crate::client::Client;
+use crate::client::{Client, ShardIterator};
+use crate::consumer::decoder::Decoding;
 use crate::consumer::discovery::{Discovery, Found, Start};
 use crate::consumer::emitter::News;
 use crate::consumer::meters::{Fetch, Meters, ShardMeter};
 use crate::consumer::metrics::ConsumerMetrics;
 use crate::consumer::queue::{Message, QueueSender, queue};
+use crate::consumer::record::Record;
 use crate::consumer::shard_reader::{End, Settings, ShardReader, Step};
 use crate::consumer::shelf::{Bell, Shelf};
 use crate::error::{Error, Result, Verdict};
@@ -30,6 +32,7 @@ pub(super) struct Workers {
     pub bell: Bell,
     pub stop: Stop,
     pub meters: Arc<Meters>,
+    pub decoding: Arc<Decoding>,
     /// Every thread holds a clone: when the last is gone, all threads have ended.
     pub _alive: Sender<Infallible>,
 }
@@ -88,19 +91,20 @@ fn shard_loop(
                         ready.take();
                     })
             }
-            Step::GetRecords(iterator) => client
-                .get_records(&iterator, workers.get_records_max)
-                .and_then(|output| {
-                    let fetch = Fetch::of(&output, workers.get_records_max);
-                    let records = reader.on_records(called, output)?;
-                    meter.fetched(fetch, &records, reader.left_out(), clock.now());
-                    Ok(records)
-                })
-                .map(|records| {
+            Step::GetRecords(iterator) => match read(workers, &mut reader, &iterator, meter) {
+                Ok((records, last)) => {
                     if !records.is_empty() {
                         queue.send(Message::Records(records));
                     }
-                }),
+                    if let Some(last) = last {
+                        meter.end();
+                        queue.send(last);
+                        return;
+                    }
+                    Ok(())
+                }
+                Err(error) => Err(error),
+            },
             Step::WaitUntil(until) => {
                 meter.slept(until - called);
                 clock.wait_until(until, &workers.stop);
@@ -128,6 +132,23 @@ fn shard_loop(
             }
         }
     }
+}
+
+/// Makes one GetRecords call. What is returned beside the records, if anything, ends the reading.
+fn read(
+    workers: &Workers,
+    reader: &mut ShardReader,
+    iterator: &ShardIterator,
+    meter: &ShardMeter,
+) -> Result<(Vec<Record>, Option<Message>)> {
+    let (client, clock) = (&workers.client, &workers.client.sys().clock);
+    let called = clock.now();
+    let output = client.get_records(iterator, workers.get_records_max)?;
+    let fetch = Fetch::of(&output, workers.get_records_max);
+    let mut records = reader.on_records(called, output)?;
+    meter.fetched(fetch, &records, reader.left_out(), clock.now());
+    let last = workers.decoding.apply(&mut records, meter);
+    Ok((records, last))
 }
 
 /// The discovery thread: lists shards by interval, and at once when one has ended.

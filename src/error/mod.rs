@@ -108,6 +108,16 @@ pub enum ErrorKind {
         /// How many of its user records lie outside the shard.
         records: usize,
     },
+    /// The decoder refused a record, and the policy on that was to fail or to halt its shard, or the
+    /// handler of dead letters failed.
+    Poison {
+        /// Where its Kinesis record is.
+        sequence_number: SequenceNumber,
+        /// Its place in its aggregate, if it came in one.
+        sub_sequence_number: Option<u64>,
+        /// What the decoder or the handler said.
+        cause: Box<dyn std::error::Error + Send + Sync>,
+    },
     /// A record is larger than the service takes.
     RecordTooLarge {
         /// Its size: data and partition key.
@@ -277,6 +287,8 @@ impl fmt::Display for Error {
                 write!(f, " at {endpoint}")?;
             }
             f.write_str(": ")?;
+        } else if let Some(shard) = &context.shard {
+            write!(f, "{shard}: ")?;
         }
         self.kind().fmt(f)?;
         context.fmt_attempts(f)?;
@@ -296,6 +308,7 @@ impl std::error::Error for Error {
             | ErrorKind::Expired {
                 cause: Some(cause), ..
             } => Some(cause),
+            ErrorKind::Poison { cause, .. } => Some(&**cause),
             ErrorKind::Transport(source) => Some(source),
             _ => None,
         }
@@ -387,6 +400,15 @@ impl fmt::Display for ErrorKind {
                 f,
                 "the aggregate at {sequence_number} has {records} user records of another shard"
             ),
+            ErrorKind::Poison {
+                sequence_number,
+                sub_sequence_number,
+                cause,
+            } => {
+                write!(f, "the decoder refused the record at {sequence_number}")?;
+                sub_sequence_number.map_or(Ok(()), |sub| write!(f, " sub {sub}"))?;
+                write!(f, ": {cause}")
+            }
             ErrorKind::RecordTooLarge { bytes, limit_bytes } => {
                 write!(
                     f,
@@ -421,6 +443,9 @@ impl ErrorKind {
             ErrorKind::Misplaced { .. } => {
                 Some("choose what to do with them: ConsumerConfigBuilder::misplaced")
             }
+            ErrorKind::Poison { .. } => Some(
+                "repair the decoder, or choose what to do with such records: ConsumerBuilder::on_poison",
+            ),
             ErrorKind::Service { code, .. } => service_advice(code),
             ErrorKind::Transport(error) => error.advice(),
             _ => None,

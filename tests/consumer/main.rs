@@ -1,6 +1,7 @@
 //! The consumer, as its users see it, on the fake.
 
 mod committing;
+mod decoding;
 mod metering;
 
 use std::collections::BTreeMap;
