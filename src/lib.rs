@@ -42,12 +42,13 @@ pub use client::{
 };
 #[cfg(feature = "client")]
 pub use config::{
-    ConsumerConfig, ConsumerConfigBuilder, ProducerConfig, ProducerConfigBuilder, ThreadingModel,
+    ConsumerConfig, ConsumerConfigBuilder, DataLoss, ProducerConfig, ProducerConfigBuilder,
+    ThreadingModel,
 };
 #[cfg(feature = "client")]
 pub use consumer::{
-    Checkpoint, CheckpointStore, Consumer, ConsumerBuilder, Event, FileCheckpointStore, Record,
-    StopHandle,
+    Checkpoint, CheckpointStore, Consumer, ConsumerBuilder, Event, FileCheckpointStore,
+    FlinkHashAssigner, Record, ShardAssigner, StopHandle, UniformAssigner,
 };
 #[cfg(feature = "client")]
 pub use credentials::CredentialsProvider;

@@ -12,6 +12,8 @@ use crate::model::{SequenceNumber, ShardPosition, ShardRef, StartPosition, Times
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Checkpoint {
     pub(super) shards: BTreeMap<ShardRef, ShardPosition>,
+    /// Up to when everything of a shard that arrived is covered by its position, where that is known.
+    pub(super) times: BTreeMap<ShardRef, Timestamp>,
 }
 
 impl Checkpoint {
@@ -35,6 +37,41 @@ impl Checkpoint {
         self.shards.keys().any(|shard| &*shard.stream == stream)
     }
 
+    /// The same, with streams under other names where there is one.
+    pub(super) fn renamed(self, name: impl Fn(&str) -> Option<std::sync::Arc<str>>) -> Checkpoint {
+        let renamed = |mut shard: ShardRef| {
+            shard.stream = name(&shard.stream).unwrap_or(shard.stream);
+            shard
+        };
+        let (shards, times) = (self.shards.into_iter(), self.times.into_iter());
+        Checkpoint {
+            shards: shards
+                .map(|(shard, position)| (renamed(shard), position))
+                .collect(),
+            times: times.map(|(shard, time)| (renamed(shard), time)).collect(),
+        }
+    }
+
+    /// Lets go of all shards of a stream.
+    pub(super) fn forget_stream(&mut self, stream: &str) {
+        self.shards.retain(|shard, _| &*shard.stream != stream);
+        self.times.retain(|shard, _| &*shard.stream != stream);
+    }
+
+    /// Up to when everything of a shard that arrived is covered by its position.
+    pub(super) fn complete_to(&self, shard: &ShardRef) -> Option<Timestamp> {
+        self.times.get(shard).copied()
+    }
+
+    /// The same of the shard of a stream that was read last: about when the checkpoint was made.
+    pub(super) fn made(&self, stream: &str) -> Option<Timestamp> {
+        let times = self.times.iter();
+        times
+            .filter(|(shard, _)| &*shard.stream == stream)
+            .map(|(_, time)| *time)
+            .max()
+    }
+
     /// Writes the checkpoint as one JSON object.
     ///
     /// ```
@@ -45,7 +82,10 @@ impl Checkpoint {
         let shards = self
             .shards
             .iter()
-            .map(|(shard, position)| Entry::new(shard, position))
+            .map(|(shard, position)| Entry {
+                complete_to_ms: self.complete_to(shard).map(Timestamp::as_millis),
+                ..Entry::new(shard, position)
+            })
             .collect();
         let file = File {
             version: VERSION,
@@ -67,12 +107,13 @@ impl Checkpoint {
             )));
         }
         let file: File = serde_json::from_str(text).map_err(malformed)?;
+        let times = file.shards.iter().filter_map(Entry::time).collect();
         let shards = file
             .shards
             .into_iter()
             .map(Entry::into_position)
             .collect::<Result<_>>()?;
-        Ok(Checkpoint { shards })
+        Ok(Checkpoint { shards, times })
     }
 }
 
@@ -109,6 +150,9 @@ struct Entry {
     sub_sequence_number: Option<u64>,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     shard_end: bool,
+    /// Everything that arrived up to then is covered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    complete_to_ms: Option<i64>,
 }
 
 impl Entry {
@@ -149,6 +193,12 @@ impl Entry {
                 ..entry
             },
         }
+    }
+
+    fn time(&self) -> Option<(ShardRef, Timestamp)> {
+        let time = Timestamp::from_millis(self.complete_to_ms?);
+        let (stream, shard_id) = (self.stream.as_str(), self.shard_id.as_str());
+        Some((ShardRef::new(stream, shard_id), time))
     }
 
     fn into_position(self) -> Result<(ShardRef, ShardPosition)> {
@@ -216,6 +266,7 @@ mod tests {
             .map(|(i, position)| (ShardRef::new("orders", format!("shardId-{i}")), position));
         Checkpoint {
             shards: shards.collect(),
+            ..Checkpoint::default()
         }
     }
 
@@ -239,6 +290,20 @@ mod tests {
             Checkpoint::from_json(VERSION_1).expect("a checkpoint"),
             checkpoint()
         );
+    }
+
+    #[test]
+    fn the_time_of_a_position_is_kept_beside_it() {
+        let mut timed = checkpoint();
+        let shard = ShardRef::new("orders", "shardId-3");
+        timed.times.insert(shard.clone(), Timestamp::from_millis(7));
+        let json = timed.to_json();
+        assert!(json.contains(r#""complete_to_ms":7"#), "{json}");
+        let read = Checkpoint::from_json(&json).expect("a checkpoint");
+        assert_eq!(read, timed);
+        assert_eq!(read.complete_to(&shard), Some(Timestamp::from_millis(7)));
+        assert_eq!(read.made("orders"), Some(Timestamp::from_millis(7)));
+        assert_eq!(read.made("returns"), None);
     }
 
     #[test]

@@ -1,21 +1,28 @@
 //! Reading: one thread a shard, one loop for the caller.
 
+mod assigner;
+mod bound;
+mod budget;
 mod builder;
 mod checkpoint;
 mod deaggregator;
 mod discovery;
 mod emitter;
+mod missing;
+mod pace;
 mod queue;
 mod record;
+mod retention;
 mod shard_reader;
 mod shelf;
 mod store;
 mod threads;
+mod trim_watch;
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use crossbeam::channel::{Receiver, select};
@@ -28,6 +35,7 @@ use crate::sys::stop::StopSource;
 use emitter::{Emitter, News, Next};
 use shelf::Shelf;
 
+pub use assigner::{FlinkHashAssigner, ShardAssigner, UniformAssigner};
 pub use builder::ConsumerBuilder;
 pub use checkpoint::Checkpoint;
 pub use record::{Event, Record};
@@ -69,7 +77,9 @@ pub struct Consumer {
     all_ended: Receiver<Infallible>,
     stop: Arc<StopSource>,
     over: bool,
-    until_caught_up: bool,
+    bounded: bool,
+    /// Counts the threads that still run.
+    threads: Weak<()>,
     commits: Commits,
     clock: Arc<dyn Clock>,
 }
@@ -102,14 +112,28 @@ impl Consumer {
         self.commits.save(&self.emitter, self.clock.now())
     }
 
+    /// Passes a shard over from now on: its records wait, and it is not read on. Another consumer of
+    /// the shard is not disturbed, and neither are this one's other shards. Returns at once.
+    ///
+    /// A bounded consumer does not end before the shard goes on.
+    pub fn pause(&mut self, shard: &ShardRef) {
+        self.emitter.set_paused(shard, true);
+    }
+
+    /// Lets a [paused](Consumer::pause) shard go on where it was.
+    pub fn resume(&mut self, shard: &ShardRef) {
+        self.emitter.set_paused(shard, false);
+    }
+
     /// Makes a handle that stops this consumer from any thread.
     pub fn stop_handle(&self) -> StopHandle {
         StopHandle(self.stop.clone())
     }
 
-    /// Stops every thread, waits for them for up to 2 s, and commits if there is a store.
+    /// Stops every thread, waits for them for up to 1.5 s, and commits if there is a store.
     ///
-    /// A thread that waits for an answer longer than that is left to its time-out.
+    /// Threads that wait for an answer longer than that are left to their time-outs, and the log says
+    /// how many they are.
     ///
     /// # Errors
     /// The store's.
@@ -123,7 +147,10 @@ impl Consumer {
         let timer = self.clock.at(self.clock.now() + CLOSE_WAIT_MAX);
         select! {
             recv(self.all_ended) -> _ => {}
-            recv(timer.channel()) -> _ => log::warn!("closed while threads wait for answers; they end by themselves"),
+            recv(timer.channel()) -> _ => log::warn!(
+                "closed while {} threads wait for answers; they end by themselves",
+                self.threads.strong_count()
+            ),
         }
         committed.map(|()| checkpoint)
     }
@@ -148,8 +175,9 @@ impl Consumer {
                     self.ended.put([shard.clone()]);
                     return Ok(Event::ShardEnded(shard));
                 }
+                Next::Gap(gap) => return Ok(Event::Gap(gap)),
                 Next::Failed(error) => return self.fail(error),
-                Next::Done if self.until_caught_up => self.over = true,
+                Next::Done if self.bounded => self.over = true,
                 Next::Nothing | Next::Done => {
                     if deadline.is_some_and(|deadline| self.clock.now() >= deadline) {
                         return Ok(Event::Timeout);
@@ -174,6 +202,9 @@ impl Consumer {
                 self.emitter.start(shard, position, queue);
             }
             News::Settled(shard) => self.emitter.settle(&shard),
+            News::Foreign(shard) => self.emitter.forget(&shard),
+            News::Vanished(shard) => self.emitter.vanish(shard),
+            News::Gap(gap) => self.events.push_back(Event::Gap(gap)),
             News::Failed(error) => return self.fail(error),
         }
         Ok(())
@@ -208,7 +239,10 @@ impl Iterator for Consumer {
             match self.next_until(None) {
                 Ok(Event::Record(record)) => return Some(Ok(record)),
                 Ok(Event::Ended) => return None,
-                Ok(Event::ShardEnded(_) | Event::ShardStarted(_) | Event::Timeout) => {}
+                // Gaps are in the log, too.
+                Ok(
+                    Event::Gap(_) | Event::ShardEnded(_) | Event::ShardStarted(_) | Event::Timeout,
+                ) => {}
                 Err(error) => return Some(Err(error)),
             }
         }
@@ -275,4 +309,4 @@ impl Commits {
 }
 
 /// How long `close` waits for threads: none should take longer that is not in a call.
-const CLOSE_WAIT_MAX: Duration = Duration::from_secs(2);
+const CLOSE_WAIT_MAX: Duration = Duration::from_millis(1_500);

@@ -116,6 +116,7 @@ mod tests {
         let shards = [(ShardRef::new("orders", shard), ShardPosition::ShardEnd)];
         Checkpoint {
             shards: shards.into(),
+            ..Checkpoint::default()
         }
     }
 

@@ -8,7 +8,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::model::{Operation, SequenceNumber, ShardRef};
+use crate::model::{Gap, Operation, SequenceNumber, ShardRef};
 
 pub use transport::TransportError;
 pub(crate) use verdict::Verdict;
@@ -69,6 +69,14 @@ pub enum ErrorKind {
         /// Each place that was tried, and what it lacked.
         tried: Vec<(String, String)>,
         /// The failure of the last place, if it is set up but does not work.
+        cause: Option<Error>,
+    },
+    /// Records may be lost before they were read, and the policy on that is
+    /// [`DataLoss::Fail`](crate::DataLoss::Fail).
+    DataLoss {
+        /// Where and why.
+        gap: Gap,
+        /// The service's words, if it had any.
         cause: Option<Error>,
     },
     /// A record was not stored within its time to live.
@@ -221,6 +229,11 @@ impl Error {
         Verdict::on(self.kind())
     }
 
+    /// Says whether the service answered with this error.
+    pub(crate) fn is_service(&self, name: &str) -> bool {
+        matches!(self.kind(), ErrorKind::Service { code, .. } if code == name)
+    }
+
     /// The error code of the service, or the name of the failure where the service said nothing.
     pub(crate) fn code(&self) -> &str {
         match self.kind() {
@@ -265,6 +278,9 @@ impl std::error::Error for Error {
         match self.kind() {
             ErrorKind::Checkpoint { source, .. } => Some(source),
             ErrorKind::Credentials {
+                cause: Some(cause), ..
+            }
+            | ErrorKind::DataLoss {
                 cause: Some(cause), ..
             }
             | ErrorKind::Expired {
@@ -335,6 +351,12 @@ impl fmt::Display for ErrorKind {
                     .collect();
                 write!(f, "no credentials: {}", tried.join("; "))
             }
+            ErrorKind::DataLoss { gap, cause } => {
+                write!(f, "{gap}")?;
+                cause
+                    .as_ref()
+                    .map_or(Ok(()), |cause| write!(f, ": {cause}"))
+            }
             ErrorKind::Expired { ttl, cause } => {
                 write!(
                     f,
@@ -382,6 +404,9 @@ impl ErrorKind {
         match self {
             ErrorKind::Credentials { cause: None, .. } => {
                 Some("set one of them, or give the client a provider of your own")
+            }
+            ErrorKind::DataLoss { .. } => {
+                Some("to go on without them: ConsumerConfigBuilder::data_loss")
             }
             ErrorKind::Expired { .. } => Some("raise record_ttl, or put less than the shards take"),
             ErrorKind::Full { .. } => Some("wait for deliveries, or raise it"),

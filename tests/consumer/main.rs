@@ -1,5 +1,12 @@
 //! The consumer, as its users see it, on the fake.
 
+mod assignment;
+mod bounded;
+mod gaps;
+mod shards;
+mod streams;
+mod time;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
