@@ -42,13 +42,15 @@ pub use client::{
 };
 #[cfg(feature = "client")]
 pub use config::{
-    ConsumerConfig, ConsumerConfigBuilder, ProducerConfig, ProducerConfigBuilder, ThreadingModel,
+    ConsumerConfig, ConsumerConfigBuilder, DataLoss, ProducerConfig, ProducerConfigBuilder,
+    ThreadingModel,
 };
 #[cfg(feature = "client")]
 pub use consumer::{
     Checkpoint, CheckpointStore, Commit, CommitMetrics, Consumer, ConsumerBuilder, ConsumerMetrics,
-    DeadLetterHandler, DiscoveryMetrics, Event, FileCheckpointStore, MemoryCheckpointStore,
-    PoisonPolicy, ReadCounts, Record, ShardMetrics, StopHandle,
+    DeadLetterHandler, DiscoveryMetrics, Event, FileCheckpointStore, FlinkHashAssigner,
+    MemoryCheckpointStore, PoisonPolicy, ReadCounts, Record, ShardAssigner, ShardMetrics,
+    StopHandle, UniformAssigner,
 };
 #[cfg(feature = "client")]
 pub use credentials::CredentialsProvider;

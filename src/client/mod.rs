@@ -103,6 +103,10 @@ impl Client {
         }
     }
 
+    pub(crate) fn stop(&self) -> &Stop {
+        &self.stop
+    }
+
     pub(crate) fn sys(&self) -> &Sys {
         &self.shared.sys
     }

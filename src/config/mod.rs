@@ -3,5 +3,5 @@
 mod consumer;
 mod producer;
 
-pub use consumer::{ConsumerConfig, ConsumerConfigBuilder};
+pub use consumer::{ConsumerConfig, ConsumerConfigBuilder, DataLoss};
 pub use producer::{ProducerConfig, ProducerConfigBuilder, ThreadingModel};

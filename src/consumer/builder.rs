@@ -9,20 +9,24 @@ use crossbeam::channel::{self, Receiver, select};
 use crate::client::Client;
 use crate::config::ConsumerConfig;
 use crate::consumer::Consumer;
+use crate::consumer::assigner::{Assignment, ShardAssigner};
+use crate::consumer::bound::Until;
+use crate::consumer::budget::Budget;
 use crate::consumer::checkpoint::Checkpoint;
 use crate::consumer::commits::Commits;
 use crate::consumer::decoder::{Decoding, PoisonPolicy};
-use crate::consumer::discovery::Discovery;
+use crate::consumer::discovery::{Discovery, Plan};
 use crate::consumer::emitter::{Emitter, News};
 use crate::consumer::meters::Meters;
 use crate::consumer::metrics::ConsumerMetrics;
 use crate::consumer::record::Record;
+use crate::consumer::retention::Retentions;
 use crate::consumer::shard_reader::Settings;
 use crate::consumer::shelf::{Bell, Shelf};
 use crate::consumer::store::CheckpointStore;
 use crate::consumer::threads::{DiscoveryThread, Report, Workers, start_reports};
 use crate::error::{Error, Result, TransportError};
-use crate::model::{Operation, Shard, ShardPosition, StartPosition};
+use crate::model::{Operation, Shard, ShardPosition, StartPosition, stream_name};
 use crate::retry::RetryPolicy;
 use crate::sys::stop::StopSource;
 
@@ -30,7 +34,10 @@ use crate::sys::stop::StopSource;
 #[must_use = "a builder does nothing until `start`"]
 pub struct ConsumerBuilder {
     client: Client,
-    streams: Vec<Arc<str>>,
+    /// Each with where it starts, if that is not where all do.
+    streams: Vec<(Arc<str>, Option<StartPosition>)>,
+    assignment: Assignment,
+    until: Option<Checkpoint>,
     config: ConsumerConfig,
     restore: Option<Checkpoint>,
     store: Option<Box<dyn CheckpointStore>>,
@@ -45,6 +52,8 @@ impl ConsumerBuilder {
         ConsumerBuilder {
             client,
             streams: Vec::new(),
+            assignment: Assignment::default(),
+            until: None,
             config,
             restore: None,
             store: None,
@@ -54,12 +63,50 @@ impl ConsumerBuilder {
         }
     }
 
-    /// Adds a stream to read; at least one is needed.
-    pub fn stream(mut self, name: impl Into<String>) -> ConsumerBuilder {
-        let name = Arc::from(name.into());
-        if !self.streams.contains(&name) {
-            self.streams.push(name);
-        }
+    /// Adds a stream to read, by its name or its ARN; at least one is needed.
+    ///
+    /// A checkpoint made by a stream's name is good for its ARN, and the other way round.
+    pub fn stream(self, name: impl Into<String>) -> ConsumerBuilder {
+        self.add(name.into(), None)
+    }
+
+    /// Adds a stream to read, with a start position of its own.
+    pub fn stream_from(self, name: impl Into<String>, start: StartPosition) -> ConsumerBuilder {
+        self.add(name.into(), Some(start))
+    }
+
+    fn add(mut self, name: String, start: Option<StartPosition>) -> ConsumerBuilder {
+        self.streams.retain(|(added, _)| **added != *name);
+        self.streams.push((name.into(), start));
+        self
+    }
+
+    /// Reads this consumer's share of the shards only: that of `index`, which counts from 0, among
+    /// `parallelism` consumers, which may run anywhere. Default: all, 0 of 1.
+    ///
+    /// Each keeps a checkpoint of its own. A group of another size starts from all of them put
+    /// together: each consumer takes its part. The order of a partition key's records across a
+    /// reshard is kept where parent and child have the same reader; it does not wait for parents
+    /// that others read. Flink's subtasks.
+    pub fn subtask(mut self, index: usize, parallelism: usize) -> ConsumerBuilder {
+        self.assignment = Assignment {
+            index,
+            parallelism,
+            ..self.assignment
+        };
+        self
+    }
+
+    /// Sets who reads which shard of a group. Default: [`UniformAssigner`](crate::UniformAssigner).
+    pub fn shard_assigner(mut self, assigner: impl ShardAssigner + 'static) -> ConsumerBuilder {
+        self.assignment.assigner = Box::new(assigner);
+        self
+    }
+
+    /// Reads up to where a checkpoint is, and ends: with the last record that the checkpoint covers
+    /// in each of its shards. Shards that it does not know are not read. Default: no end.
+    pub fn until_checkpoint(mut self, checkpoint: Checkpoint) -> ConsumerBuilder {
+        self.until = Some(checkpoint);
         self
     }
 
@@ -167,19 +214,14 @@ impl ConsumerBuilder {
     ///
     /// # Errors
     /// `Config`: no stream is named. `Service`, `Transport`, `Credentials`: the first calls failed.
-    /// `Checkpoint`, `Malformed`: the store has a checkpoint that cannot be read.
+    /// `Checkpoint`, `Malformed`: the store has a checkpoint that cannot be read. `DataLoss`: a shard
+    /// of the checkpoint, or its stream, is gone.
     pub fn start(mut self) -> Result<Consumer> {
-        if self.streams.is_empty() {
-            let expected = "the name of at least one stream";
-            return Err(Error::config("stream", "", expected));
-        }
-        if let Some((interval, _)) = &self.metrics
-            && interval.is_zero()
-        {
-            return Err(Error::config("on_metrics", "0", "an interval above 0"));
-        }
+        self.check()?;
         let meters = Arc::new(Meters::default());
         let (commits, restored) = self.restored(&meters)?;
+        let restored = restored.renamed(|stream| self.spelling(stream));
+        let until = self.until()?;
         let stop = StopSource::new();
         let client = self.client.with_stop(stop.stop());
         let client = client.with_watch(meters.clone());
@@ -187,17 +229,28 @@ impl ConsumerBuilder {
         let ((bell, heard), (ended_bell, ended_heard)) = (Bell::new(), Bell::new());
         let (alive, all_ended) = channel::bounded(0);
         let workers = Workers {
-            settings: Settings::new(&self.config, &client),
+            settings: Settings::new(&self.config, until, &client),
             client,
-            get_records_max: self.config.get_records_max,
+            budget: Budget::new(self.config.buffered_bytes_max),
+            retentions: Arc::new(Retentions::default()),
             bell,
             stop: stop.stop(),
             meters: meters.clone(),
             decoding: Arc::new(self.decoding),
             _alive: alive,
+            count: Arc::new(()),
         };
+        let bounded = !matches!(workers.settings.until, Until::Stopped);
         let start = self.config.start_position;
-        let mut discovery = Discovery::new(&self.streams, start, restored.clone());
+        let streams = self.streams.iter();
+        let plan = Plan {
+            streams: streams
+                .map(|(name, own)| (name.clone(), own.unwrap_or(start)))
+                .collect(),
+            assignment: self.assignment,
+            parent_before_child: self.config.parent_before_child,
+        };
+        let mut discovery = Discovery::new(plan, restored.clone());
         let news = start_shards(&workers, &mut discovery, listings)?;
         let clock = workers.client.sys().clock.clone();
         let mut consumer = Consumer {
@@ -209,7 +262,8 @@ impl ConsumerBuilder {
             all_ended,
             stop: Arc::new(stop),
             over: false,
-            until_caught_up: self.config.until_caught_up,
+            bounded,
+            threads: Arc::downgrade(&workers.count),
             commits,
             meters,
             clock,
@@ -220,10 +274,10 @@ impl ConsumerBuilder {
         if let Some((interval, report)) = self.metrics {
             start_reports(&workers, interval, report)?;
         }
+        consumer.emitter.expect(discovery.hidden());
         DiscoveryThread {
             childless: discovery.childless(),
             discovery,
-            streams: self.streams,
             interval: self.config.shard_discovery_interval,
             ended: consumer.ended.clone(),
             ended_bell: ended_heard,
@@ -232,6 +286,70 @@ impl ConsumerBuilder {
         }
         .start()?;
         Ok(consumer)
+    }
+
+    fn check(&self) -> Result<()> {
+        let Assignment {
+            index, parallelism, ..
+        } = self.assignment;
+        if index >= parallelism {
+            let (value, expected) = (
+                format!("{index} of {parallelism}"),
+                "an index below the parallelism",
+            );
+            return Err(Error::config("subtask", value, expected));
+        }
+        if let Some((interval, _)) = &self.metrics
+            && interval.is_zero()
+        {
+            return Err(Error::config("on_metrics", "0", "an interval above 0"));
+        }
+        let Some((last, others)) = self.streams.split_last() else {
+            let expected = "the name of at least one stream";
+            return Err(Error::config("stream", "", expected));
+        };
+        // Which of the accounts the name means, only the service knows.
+        let is_arn = |stream: &str| stream.starts_with("arn:");
+        let twice = |(stream, _): &&(Arc<str>, _)| {
+            stream_name(stream) == stream_name(&last.0) && is_arn(stream) != is_arn(&last.0)
+        };
+        match others.iter().find(twice) {
+            Some(_) => {
+                let expected = "named once only: it is there by its name and by an ARN";
+                Err(Error::config("stream", stream_name(&last.0), expected))
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// How this consumer names a stream of a checkpoint: by its name, or by its ARN.
+    fn spelling(&self, stream: &str) -> Option<Arc<str>> {
+        let mut streams = self.streams.iter().map(|(name, _)| name);
+        let known = streams.clone().any(|name| **name == *stream);
+        let mut same = streams
+            .by_ref()
+            .filter(|name| stream_name(name) == stream_name(stream));
+        let (one, other) = (same.next()?, same.next());
+        let arns = one.starts_with("arn:") && stream.starts_with("arn:");
+        (!known && !arns && other.is_none()).then(|| one.clone())
+    }
+
+    fn until(&self) -> Result<Until> {
+        let config = &self.config;
+        let until = match (&self.until, config.until_timestamp) {
+            (Some(checkpoint), None) if !config.until_caught_up => {
+                let checkpoint = checkpoint.clone().renamed(|stream| self.spelling(stream));
+                Until::Checkpoint(checkpoint.into())
+            }
+            (Some(_), _) => {
+                let expected = "the only end: the configuration has one as well";
+                return Err(Error::config("until_checkpoint", "a checkpoint", expected));
+            }
+            (None, Some(time)) => Until::Timestamp(time),
+            (None, None) if config.until_caught_up => Until::CaughtUp,
+            (None, None) => Until::Stopped,
+        };
+        Ok(until)
     }
 
     fn restored(&mut self, meters: &Arc<Meters>) -> Result<(Commits, Checkpoint)> {
@@ -260,7 +378,8 @@ impl ConsumerBuilder {
                 ..policy.clone()
             },
         );
-        let list = |stream: &Arc<str>| Ok((stream.clone(), client.list_shards(stream)?));
+        let list =
+            |(stream, _): &(Arc<str>, _)| Ok((stream.clone(), list_when_active(&client, stream)?));
         self.streams.iter().map(list).collect()
     }
 }
@@ -277,6 +396,21 @@ impl fmt::Debug for ConsumerBuilder {
     }
 }
 
+/// Lists a stream's shards, and waits a while if it is only being made.
+fn list_when_active(client: &Client, stream: &str) -> Result<Vec<Shard>> {
+    let clock = &client.sys().clock;
+    let deadline = clock.now() + ACTIVE_WAIT_MAX;
+    loop {
+        match client.list_shards(stream) {
+            Err(error) if error.is_service("ResourceInUseException") && clock.now() < deadline => {
+                log::info!("{error}; it is listed again in a second");
+                clock.wait_until(clock.now() + ACTIVE_INTERVAL, client.stop());
+            }
+            outcome => return outcome,
+        }
+    }
+}
+
 /// Starts the shards of the first listings; from `Latest`, waits until each has its place.
 fn start_shards(
     workers: &Workers,
@@ -288,8 +422,13 @@ fn start_shards(
     let mut news = Vec::new();
     for (stream, listing) in listings {
         let listed = News::listed(&stream, &listing);
-        let found = discovery.on_listing(&stream, listing);
+        let found = discovery.on_listing(settings.started, &stream, listing);
         workers.meters.found(found.known.len());
+        for gap in found.gaps {
+            news.push(News::Gap(settings.report(gap, None)?));
+        }
+        news.extend(found.vanished.into_iter().map(News::Vanished));
+        news.extend(found.foreign.into_iter().map(News::Foreign));
         let known = found.known.into_iter();
         news.extend(known.map(|(shard, position)| News::Known(shard, settings.fixed(position))));
         for start in found.starts {
@@ -314,6 +453,10 @@ fn wait_until_ready(workers: &Workers, all_ready: &Receiver<()>) -> Result<()> {
 
 /// Attempts beyond the first, of each call that `start` makes itself.
 const START_RETRIES_MAX: u32 = 3;
+
+/// How long a stream may take to become ACTIVE; it takes about half a minute.
+const ACTIVE_WAIT_MAX: Duration = Duration::from_secs(60);
+const ACTIVE_INTERVAL: Duration = Duration::from_secs(1);
 
 /// How long the iterators of all shards may take.
 const READY_WAIT_MAX: Duration = Duration::from_secs(60);

@@ -1,5 +1,4 @@
 use std::collections::BTreeMap;
-use std::collections::btree_map::Entry;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -13,6 +12,8 @@ use crate::model::{SequenceNumber, ShardPosition, ShardRef, StartPosition, Times
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Checkpoint {
     pub(super) shards: BTreeMap<ShardRef, ShardPosition>,
+    /// Up to when everything of a shard that arrived is covered by its position, where that is known.
+    pub(super) times: BTreeMap<ShardRef, Timestamp>,
 }
 
 impl Checkpoint {
@@ -54,15 +55,15 @@ impl Checkpoint {
     #[must_use]
     pub fn merge(mut self, other: Checkpoint) -> Checkpoint {
         for (shard, position) in other.shards {
-            match self.shards.entry(shard) {
-                Entry::Vacant(entry) => {
-                    entry.insert(position);
-                }
-                Entry::Occupied(mut entry) if counts_more(&position, entry.get()) => {
-                    entry.insert(position);
-                }
-                Entry::Occupied(_) => {}
-            }
+            let (mine, time) = (self.shards.get(&shard), other.times.get(&shard).copied());
+            let time = match mine {
+                Some(mine) if *mine == position => time.max(self.times.get(&shard).copied()),
+                Some(mine) if counts_more(mine, &position) => continue,
+                _ => time,
+            };
+            self.times.remove(&shard);
+            self.times.extend(time.map(|time| (shard.clone(), time)));
+            self.shards.insert(shard, position);
         }
         self
     }
@@ -70,6 +71,41 @@ impl Checkpoint {
     /// Says whether any shard of a stream is in it.
     pub(super) fn knows_stream(&self, stream: &str) -> bool {
         self.shards.keys().any(|shard| &*shard.stream == stream)
+    }
+
+    /// The same, with streams under other names where there is one.
+    pub(super) fn renamed(self, name: impl Fn(&str) -> Option<std::sync::Arc<str>>) -> Checkpoint {
+        let renamed = |mut shard: ShardRef| {
+            shard.stream = name(&shard.stream).unwrap_or(shard.stream);
+            shard
+        };
+        let (shards, times) = (self.shards.into_iter(), self.times.into_iter());
+        Checkpoint {
+            shards: shards
+                .map(|(shard, position)| (renamed(shard), position))
+                .collect(),
+            times: times.map(|(shard, time)| (renamed(shard), time)).collect(),
+        }
+    }
+
+    /// Lets go of all shards of a stream.
+    pub(super) fn forget_stream(&mut self, stream: &str) {
+        self.shards.retain(|shard, _| &*shard.stream != stream);
+        self.times.retain(|shard, _| &*shard.stream != stream);
+    }
+
+    /// Up to when everything of a shard that arrived is covered by its position.
+    pub(super) fn complete_to(&self, shard: &ShardRef) -> Option<Timestamp> {
+        self.times.get(shard).copied()
+    }
+
+    /// The same of the shard of a stream that was read last: about when the checkpoint was made.
+    pub(super) fn made(&self, stream: &str) -> Option<Timestamp> {
+        let times = self.times.iter();
+        times
+            .filter(|(shard, _)| &*shard.stream == stream)
+            .map(|(_, time)| *time)
+            .max()
     }
 
     /// Writes the checkpoint as one JSON object.
@@ -82,7 +118,10 @@ impl Checkpoint {
         let shards = self
             .shards
             .iter()
-            .map(|(shard, position)| Line::new(shard, position))
+            .map(|(shard, position)| Entry {
+                complete_to_ms: self.complete_to(shard).map(Timestamp::as_millis),
+                ..Entry::new(shard, position)
+            })
             .collect();
         let file = File {
             version: VERSION,
@@ -110,12 +149,13 @@ impl Checkpoint {
             )));
         }
         let file: File = serde_json::from_str(text).map_err(malformed)?;
+        let times = file.shards.iter().filter_map(Entry::time).collect();
         let shards = file
             .shards
             .into_iter()
-            .map(Line::into_position)
+            .map(Entry::into_position)
             .collect::<Result<_>>()?;
-        Ok(Checkpoint { shards })
+        Ok(Checkpoint { shards, times })
     }
 }
 
@@ -169,13 +209,13 @@ struct Version {
 #[derive(Serialize, Deserialize)]
 struct File {
     version: u32,
-    shards: Vec<Line>,
+    shards: Vec<Entry>,
 }
 
 /// One shard. Exactly one of `start`, `sequence_number` and `shard_end` says how far it was read.
 #[derive(Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Line {
+struct Entry {
     stream: String,
     shard_id: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -188,26 +228,29 @@ struct Line {
     sub_sequence_number: Option<u64>,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     shard_end: bool,
+    /// Everything that arrived up to then is covered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    complete_to_ms: Option<i64>,
 }
 
-impl Line {
-    fn new(shard: &ShardRef, position: &ShardPosition) -> Line {
+impl Entry {
+    fn new(shard: &ShardRef, position: &ShardPosition) -> Entry {
         let (stream, shard_id) = (shard.stream.to_string(), shard.shard_id.to_string());
-        let entry = Line {
+        let entry = Entry {
             stream,
             shard_id,
-            ..Line::default()
+            ..Entry::default()
         };
         match position {
-            ShardPosition::Start(StartPosition::Latest) => Line {
+            ShardPosition::Start(StartPosition::Latest) => Entry {
                 start: Some("LATEST".to_owned()),
                 ..entry
             },
-            ShardPosition::Start(StartPosition::TrimHorizon) => Line {
+            ShardPosition::Start(StartPosition::TrimHorizon) => Entry {
                 start: Some("TRIM_HORIZON".to_owned()),
                 ..entry
             },
-            ShardPosition::Start(StartPosition::AtTimestamp(time)) => Line {
+            ShardPosition::Start(StartPosition::AtTimestamp(time)) => Entry {
                 start: Some("AT_TIMESTAMP".to_owned()),
                 timestamp_ms: Some(time.as_millis()),
                 ..entry
@@ -217,17 +260,23 @@ impl Line {
                 sub_sequence_number,
             } => {
                 let sequence_number = Some(sequence_number.to_string());
-                Line {
+                Entry {
                     sequence_number,
                     sub_sequence_number: *sub_sequence_number,
                     ..entry
                 }
             }
-            ShardPosition::ShardEnd => Line {
+            ShardPosition::ShardEnd => Entry {
                 shard_end: true,
                 ..entry
             },
         }
+    }
+
+    fn time(&self) -> Option<(ShardRef, Timestamp)> {
+        let time = Timestamp::from_millis(self.complete_to_ms?);
+        let (stream, shard_id) = (self.stream.as_str(), self.shard_id.as_str());
+        Some((ShardRef::new(stream, shard_id), time))
     }
 
     fn into_position(self) -> Result<(ShardRef, ShardPosition)> {
@@ -295,6 +344,7 @@ mod tests {
             .map(|(i, position)| (ShardRef::new("orders", format!("shardId-{i}")), position));
         Checkpoint {
             shards: shards.collect(),
+            ..Checkpoint::default()
         }
     }
 
@@ -308,6 +358,20 @@ mod tests {
             Checkpoint::from_json(VERSION_1).expect("a checkpoint"),
             checkpoint()
         );
+    }
+
+    #[test]
+    fn the_time_of_a_position_is_kept_beside_it() {
+        let mut timed = checkpoint();
+        let shard = ShardRef::new("orders", "shardId-3");
+        timed.times.insert(shard.clone(), Timestamp::from_millis(7));
+        let json = timed.to_json();
+        assert!(json.contains(r#""complete_to_ms":7"#), "{json}");
+        let read = Checkpoint::from_json(&json).expect("a checkpoint");
+        assert_eq!(read, timed);
+        assert_eq!(read.complete_to(&shard), Some(Timestamp::from_millis(7)));
+        assert_eq!(read.made("orders"), Some(Timestamp::from_millis(7)));
+        assert_eq!(read.made("returns"), None);
     }
 
     #[test]
@@ -352,6 +416,7 @@ mod tests {
     fn of_two_positions_of_a_shard_the_one_that_covers_more_counts() {
         let at = |position: &ShardPosition| Checkpoint {
             shards: [(ShardRef::new("orders", "a"), position.clone())].into(),
+            ..Checkpoint::default()
         };
         let after = |number: u32, sub_sequence_number| ShardPosition::After {
             sequence_number: number.to_string().parse().expect("a number"),
@@ -379,5 +444,34 @@ mod tests {
         }
         let all = checkpoint().merge(at(&ShardPosition::ShardEnd));
         assert_eq!(all.iter().count(), checkpoint().iter().count() + 1);
+    }
+
+    #[test]
+    fn a_time_goes_with_the_position_it_belongs_to() {
+        let shard = || ShardRef::new("orders", "a");
+        let at = |number: u32, time: Option<i64>| Checkpoint {
+            shards: [(
+                shard(),
+                ShardPosition::After {
+                    sequence_number: number.to_string().parse().expect("a number"),
+                    sub_sequence_number: None,
+                },
+            )]
+            .into(),
+            times: time
+                .map(|time| (shard(), Timestamp::from_millis(time)))
+                .into_iter()
+                .collect(),
+        };
+        for (one, other, both) in [
+            (at(1, Some(9)), at(2, None), at(2, None)),
+            (at(1, None), at(2, Some(5)), at(2, Some(5))),
+            (at(1, Some(9)), at(2, Some(5)), at(2, Some(5))),
+            (at(1, Some(9)), at(1, Some(5)), at(1, Some(9))),
+            (at(1, None), at(1, Some(5)), at(1, Some(5))),
+        ] {
+            assert_eq!(one.clone().merge(other.clone()), both);
+            assert_eq!(other.merge(one), both);
+        }
     }
 }

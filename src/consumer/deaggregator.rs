@@ -7,7 +7,7 @@ use crate::client::RawRecord;
 use crate::consumer::discovery::Start;
 use crate::consumer::record::{Origin, Record};
 use crate::error::{Error, ErrorKind, Result};
-use crate::model::{HashKeyRange, SequenceNumber, ShardPosition, ShardRef};
+use crate::model::{Gap, GapCause, HashKeyRange, SequenceNumber, ShardPosition, ShardRef};
 
 /// Makes user records of a shard's Kinesis records. Loses none without a word.
 #[derive(Debug)]
@@ -17,7 +17,8 @@ pub(super) struct Deaggregator {
     misplaced: Misplaced,
     /// What a restored position inside an aggregate covers: leave out up to this sub-record.
     covered: Option<(SequenceNumber, u64)>,
-    left_out: u64,
+    /// What was not handed out as it was meant, since this was last asked for.
+    gaps: Vec<Gap>,
 }
 
 impl Deaggregator {
@@ -34,13 +35,12 @@ impl Deaggregator {
             range: start.range,
             misplaced,
             covered,
-            left_out: 0,
+            gaps: Vec::new(),
         }
     }
 
-    /// Counts the user records left out so far because they belong to another shard.
-    pub fn left_out(&self) -> u64 {
-        self.left_out
+    pub fn take_gaps(&mut self) -> Vec<Gap> {
+        std::mem::take(&mut self.gaps)
     }
 
     /// Gives the user records of one answer; their checksums are computed side by side.
@@ -67,7 +67,7 @@ impl Deaggregator {
 
     /// The user records of an aggregate; `None` for anything else, which is handed on as it is.
     fn readable(
-        &self,
+        &mut self,
         decoded: Result<Option<Decoded>, DecodeError>,
         origin: &Origin,
     ) -> Option<Vec<SubRecord>> {
@@ -79,6 +79,9 @@ impl Deaggregator {
         if let Err(error) = &subs {
             let (shard, number) = (&self.shard, &origin.sequence_number);
             log::warn!("{shard}: the aggregate at {number} is handed on whole: {error}");
+            let sequence_number = number.clone();
+            let cause = GapCause::MalformedAggregate { sequence_number };
+            self.gaps.push(Gap::new(shard.clone(), cause));
         }
         subs.ok()
     }
@@ -102,7 +105,13 @@ impl Deaggregator {
         if placement.verdict() == Verdict::Fail {
             return Err(self.fails(origin, placement.misplaced()));
         }
-        self.left_out += placement.left_out() as u64;
+        if placement.left_out() > 0 {
+            let cause = GapCause::Misplaced {
+                sequence_number: origin.sequence_number.clone(),
+                records: placement.left_out(),
+            };
+            self.gaps.push(Gap::new(self.shard.clone(), cause));
+        }
         let covered = self.covered_in(origin);
         let new = |sub: &u64| covered.is_none_or(|covered| *sub > covered);
         let parts = placement.select(subs).filter(|(sub, _)| new(sub));
@@ -160,6 +169,7 @@ mod tests {
             range: HashKeyRange { start, end },
             closed: false,
             position,
+            complete_to: None,
         }
     }
 

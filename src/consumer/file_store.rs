@@ -262,6 +262,7 @@ mod tests {
         let shards = [(ShardRef::new("orders", shard), ShardPosition::ShardEnd)];
         Checkpoint {
             shards: shards.into(),
+            ..Checkpoint::default()
         }
     }
 

@@ -1,5 +1,8 @@
 //! Reading: one thread a shard, one loop for the caller.
 
+mod assigner;
+mod bound;
+mod budget;
 mod builder;
 mod checkpoint;
 mod commits;
@@ -10,17 +13,21 @@ mod emitter;
 mod file_store;
 mod meters;
 mod metrics;
+mod missing;
+mod pace;
 mod queue;
 mod record;
+mod retention;
 mod shard_reader;
 mod shelf;
 mod store;
 mod threads;
+mod trim_watch;
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -36,6 +43,7 @@ use emitter::{Emitter, News, Next};
 use meters::Meters;
 use shelf::Shelf;
 
+pub use assigner::{FlinkHashAssigner, ShardAssigner, UniformAssigner};
 pub use builder::ConsumerBuilder;
 pub use checkpoint::Checkpoint;
 pub use decoder::{DeadLetterHandler, PoisonPolicy};
@@ -80,7 +88,9 @@ pub struct Consumer {
     all_ended: Receiver<Infallible>,
     stop: Arc<StopSource>,
     over: bool,
-    until_caught_up: bool,
+    bounded: bool,
+    /// Counts the threads that still run.
+    threads: Weak<()>,
     commits: Commits,
     meters: Arc<Meters>,
     clock: Arc<dyn Clock>,
@@ -159,15 +169,29 @@ impl Consumer {
         self.meters.snapshot(self.clock.now())
     }
 
+    /// Passes a shard over from now on: its records wait, and it is not read on. Another consumer of
+    /// the shard is not disturbed, and neither are this one's other shards. Returns at once.
+    ///
+    /// A bounded consumer does not end before the shard goes on.
+    pub fn pause(&mut self, shard: &ShardRef) {
+        self.emitter.set_paused(shard, true);
+    }
+
+    /// Lets a [paused](Consumer::pause) shard go on where it was.
+    pub fn resume(&mut self, shard: &ShardRef) {
+        self.emitter.set_paused(shard, false);
+    }
+
     /// Makes a handle that stops this consumer from any thread.
     pub fn stop_handle(&self) -> StopHandle {
         StopHandle(self.stop.clone())
     }
 
-    /// Stops every thread, waits for them for up to 2 s, and commits if there is a store. It does
+    /// Stops every thread, waits for them for up to 1.5 s, and commits if there is a store. It does
     /// not commit if the last commit had a [state](Consumer::commit_with).
     ///
-    /// A thread that waits for an answer longer than that is left to its time-out.
+    /// Threads that wait for an answer longer than that are left to their time-outs, and the log says
+    /// how many they are.
     ///
     /// # Errors
     /// The store's.
@@ -184,7 +208,10 @@ impl Consumer {
         let timer = self.clock.at(self.clock.now() + CLOSE_WAIT_MAX);
         select! {
             recv(self.all_ended) -> _ => {}
-            recv(timer.channel()) -> _ => log::warn!("closed while threads wait for answers; they end by themselves"),
+            recv(timer.channel()) -> _ => log::warn!(
+                "closed while {} threads wait for answers; they end by themselves",
+                self.threads.strong_count()
+            ),
         }
         committed.map(|()| checkpoint)
     }
@@ -210,8 +237,9 @@ impl Consumer {
                     return Ok(Event::ShardEnded(shard));
                 }
                 Next::Halted(shard, error) => return Ok(Event::ShardHalted(shard, error)),
+                Next::Gap(gap) => return Ok(Event::Gap(gap)),
                 Next::Failed(error) => return self.fail(error),
-                Next::Done if self.until_caught_up => self.over = true,
+                Next::Done if self.bounded => self.over = true,
                 Next::Nothing | Next::Done => {
                     if deadline.is_some_and(|deadline| self.clock.now() >= deadline) {
                         return Ok(Event::Timeout);
@@ -249,6 +277,9 @@ impl Consumer {
             }
             News::Settled(shard) => self.emitter.settle(&shard),
             News::Listed(stream, shards) => self.emitter.prune(&stream, &shards),
+            News::Foreign(shard) => self.emitter.forget(&shard),
+            News::Vanished(shard) => self.emitter.vanish(shard),
+            News::Gap(gap) => self.events.push_back(Event::Gap(gap)),
             News::Failed(error) => return self.fail(error),
         }
         Ok(())
@@ -283,6 +314,7 @@ impl Iterator for Consumer {
             match self.next_until(None) {
                 Ok(Event::Record(record)) => return Some(Ok(record)),
                 Ok(Event::Ended) => return None,
+                // Gaps and halted shards are in the log, too.
                 Ok(_) => {}
                 Err(error) => return Some(Err(error)),
             }
@@ -310,4 +342,4 @@ impl StopHandle {
 }
 
 /// How long `close` waits for threads: none should take longer that is not in a call.
-const CLOSE_WAIT_MAX: Duration = Duration::from_secs(2);
+const CLOSE_WAIT_MAX: Duration = Duration::from_millis(1_500);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::error::Error;
-use crate::model::{HashKey, SequenceNumber, ShardRef, Timestamp};
+use crate::model::{Gap, HashKey, SequenceNumber, ShardRef, Timestamp};
 
 /// A user record, taken out of its aggregate if it came in one. Its data is a slice, not a copy.
 ///
@@ -140,6 +140,8 @@ impl fmt::Debug for Record {
 pub enum Event {
     /// Nothing will follow: the consumer was stopped, or there is nothing more to read.
     Ended,
+    /// Records may be lost, or were left out, or come in another form than they were meant to.
+    Gap(Gap),
     /// A user record.
     Record(Record),
     /// A shard was closed by a split or a merge, and all its records have been handed out. Its

@@ -171,8 +171,11 @@ mod tests {
     fn whoever_loaded_last_has_the_place_and_the_others_lose_nothing_of_it() {
         let commit = |shard: &str| {
             let shards = [(ShardRef::new("orders", shard), ShardPosition::ShardEnd)];
-            let shards = shards.into();
-            Commit::new(Checkpoint { shards }, Some(Bytes::from_static(b"state")))
+            let checkpoint = Checkpoint {
+                shards: shards.into(),
+                ..Checkpoint::default()
+            };
+            Commit::new(checkpoint, Some(Bytes::from_static(b"state")))
         };
         let mut first = MemoryCheckpointStore::new();
         assert_eq!(first.load().expect("loaded"), None);

@@ -2,13 +2,14 @@
 
 mod transport;
 mod verdict;
+mod words;
 
 use std::fmt;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::model::{Operation, SequenceNumber, ShardRef};
+use crate::model::{Gap, Operation, SequenceNumber, ShardRef};
 
 pub use transport::TransportError;
 pub(crate) use verdict::Verdict;
@@ -69,6 +70,14 @@ pub enum ErrorKind {
         /// Each place that was tried, and what it lacked.
         tried: Vec<(String, String)>,
         /// The failure of the last place, if it is set up but does not work.
+        cause: Option<Error>,
+    },
+    /// Records may be lost before they were read, and the policy on that is
+    /// [`DataLoss::Fail`](crate::DataLoss::Fail).
+    DataLoss {
+        /// Where and why.
+        gap: Gap,
+        /// The service's words, if it had any.
         cause: Option<Error>,
     },
     /// A record was not stored within its time to live.
@@ -257,6 +266,11 @@ impl Error {
         Verdict::on(self.kind())
     }
 
+    /// Says whether the service answered with this error.
+    pub(crate) fn is_service(&self, name: &str) -> bool {
+        matches!(self.kind(), ErrorKind::Service { code, .. } if code == name)
+    }
+
     /// The error code of the service, or the name of the failure where the service said nothing.
     pub(crate) fn code(&self) -> &str {
         match self.kind() {
@@ -287,7 +301,9 @@ impl fmt::Display for Error {
                 write!(f, " at {endpoint}")?;
             }
             f.write_str(": ")?;
-        } else if let Some(shard) = &context.shard {
+        } else if let (ErrorKind::Misplaced { .. } | ErrorKind::Poison { .. }, Some(shard)) =
+            (self.kind(), &context.shard)
+        {
             write!(f, "{shard}: ")?;
         }
         self.kind().fmt(f)?;
@@ -303,6 +319,9 @@ impl std::error::Error for Error {
         match self.kind() {
             ErrorKind::Checkpoint { source, .. } => Some(source),
             ErrorKind::Credentials {
+                cause: Some(cause), ..
+            }
+            | ErrorKind::DataLoss {
                 cause: Some(cause), ..
             }
             | ErrorKind::Expired {
@@ -348,129 +367,6 @@ impl Context {
             (_, Some(request_id)) => write!(f, " ({tried}, request {request_id})"),
         }
     }
-}
-
-impl fmt::Display for ErrorKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            ErrorKind::Checkpoint { doing, source } => write!(f, "{doing}: {source}"),
-            ErrorKind::Closed => f.write_str("the producer or consumer was closed"),
-            ErrorKind::Config {
-                key,
-                value,
-                expected,
-            } if value.is_empty() => {
-                write!(f, "{key} is not set: it has to be {expected}")
-            }
-            ErrorKind::Config {
-                key,
-                value,
-                expected,
-            } => write!(f, "{key}: {value:?} is not {expected}"),
-            ErrorKind::Credentials { tried, .. } => {
-                let tried: Vec<_> = tried
-                    .iter()
-                    .map(|(place, lack)| format!("{place}: {lack}"))
-                    .collect();
-                write!(f, "no credentials: {}", tried.join("; "))
-            }
-            ErrorKind::Expired { ttl, cause } => {
-                write!(
-                    f,
-                    "not stored within the record's time to live of {} ms",
-                    ttl.as_millis()
-                )?;
-                cause
-                    .as_ref()
-                    .map_or(Ok(()), |cause| write!(f, ": {cause}"))
-            }
-            ErrorKind::Fenced { store } => {
-                write!(
-                    f,
-                    "nothing was saved: another consumer has taken {store} over"
-                )
-            }
-            ErrorKind::Full { limit } => write!(f, "the queue limit of {limit} is reached"),
-            ErrorKind::InvalidRecord { reason } => f.write_str(reason),
-            ErrorKind::Malformed { what, detail } => write!(f, "{what} is malformed: {detail}"),
-            ErrorKind::Misplaced {
-                sequence_number,
-                records,
-            } => write!(
-                f,
-                "the aggregate at {sequence_number} has {records} user records of another shard"
-            ),
-            ErrorKind::Poison {
-                sequence_number,
-                sub_sequence_number,
-                cause,
-            } => {
-                write!(f, "the decoder refused the record at {sequence_number}")?;
-                sub_sequence_number.map_or(Ok(()), |sub| write!(f, " sub {sub}"))?;
-                write!(f, ": {cause}")
-            }
-            ErrorKind::RecordTooLarge { bytes, limit_bytes } => {
-                write!(
-                    f,
-                    "the record's data and partition key are {bytes} bytes, the limit is {limit_bytes}"
-                )
-            }
-            ErrorKind::Service {
-                code,
-                message,
-                status,
-            } if code.is_empty() => {
-                write!(f, "HTTP status {status}: {message}")
-            }
-            ErrorKind::Service { code, message, .. } if message.is_empty() => f.write_str(code),
-            ErrorKind::Service { code, message, .. } => write!(f, "{code}: {message}"),
-            ErrorKind::Thread { name, message } => write!(f, "thread {name} died: {message}"),
-            ErrorKind::Transport(error) => error.fmt(f),
-        }
-    }
-}
-
-impl ErrorKind {
-    /// What to do now, for the failures whose cure is known.
-    fn advice(&self) -> Option<&'static str> {
-        match self {
-            ErrorKind::Credentials { cause: None, .. } => {
-                Some("set one of them, or give the client a provider of your own")
-            }
-            ErrorKind::Expired { .. } => Some("raise record_ttl, or put less than the shards take"),
-            ErrorKind::Fenced { .. } => Some("end this one, or both do the same work"),
-            ErrorKind::Full { .. } => Some("wait for deliveries, or raise it"),
-            ErrorKind::Misplaced { .. } => {
-                Some("choose what to do with them: ConsumerConfigBuilder::misplaced")
-            }
-            ErrorKind::Poison { .. } => Some(
-                "repair the decoder, or choose what to do with such records: ConsumerBuilder::on_poison",
-            ),
-            ErrorKind::Service { code, .. } => service_advice(code),
-            ErrorKind::Transport(error) => error.advice(),
-            _ => None,
-        }
-    }
-}
-
-fn service_advice(code: &str) -> Option<&'static str> {
-    Some(match code {
-        "AccessDeniedException" => "the IAM policy of these credentials has to allow the call",
-        "ExpiredToken" | "ExpiredTokenException" => {
-            "get new credentials: the session token is no longer valid"
-        }
-        "InvalidSignatureException" | "SignatureDoesNotMatch" => {
-            "check the secret key, the region and this machine's clock"
-        }
-        "ProvisionedThroughputExceededException" => {
-            "another program may share the shard: call less often, or split it"
-        }
-        "ResourceNotFoundException" => "check the stream's name, the region and the account",
-        "InvalidClientTokenId" | "UnrecognizedClientException" => {
-            "check the access key: the service does not know it"
-        }
-        _ => return None,
-    })
 }
 
 fn line(text: &str, chars_max: usize) -> String {

@@ -1,8 +1,14 @@
 //! The consumer, as its users see it, on the fake.
 
+mod assignment;
+mod bounded;
 mod committing;
 mod decoding;
+mod gaps;
 mod metering;
+mod shards;
+mod streams;
+mod time;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
