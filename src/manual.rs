@@ -1,7 +1,10 @@
-//! Pages for people: how the inside works, and what it tells of itself.
+//! Pages for people: how the inside works, what it tells of itself, and how to do the hard things.
 
 #[doc = include_str!("manual/architecture.md")]
 pub mod architecture {}
+
+#[doc = include_str!("manual/exactly_once.md")]
+pub mod exactly_once {}
 
 #[doc = include_str!("manual/metrics.md")]
 pub mod metrics {}
