@@ -2,8 +2,8 @@
 //!
 //! Each step of MD5 waits for the one before it, so one message leaves most of a processor idle. Four
 //! messages in the lanes of `[u32; 4]` rows fill it: three times as fast, without `unsafe`. Whether
-//! the compiler makes vectors of the rows hangs on how [`step`] is written, and the bench
-//! `aggregation` shows when it no longer does.
+//! the compiler makes vectors of the rows hangs on how [`compress`] is written;
+//! `cargo bench --bench aggregation -- --check` fails when it no longer does.
 //!
 //! Source of the algorithm and its constants: <https://www.rfc-editor.org/rfc/rfc1321>.
 
@@ -171,8 +171,9 @@ fn sum_of_lane(state: &[Row; 4], lane: usize) -> Sum {
 
 /// Takes one block of each lane into the state.
 ///
-/// The loop over the lanes is outside and the 64 steps inside, one long body that no compiler
-/// unrolls four times: so it is left as a loop, and loops are what compilers make vectors of.
+/// The loop over the lanes is around the 64 steps: a body too long to be repeated four times stays a
+/// loop, and loops are what compilers make vectors of. A call in it that is not always inlined would
+/// end that, so nothing generic of the standard library is used.
 #[inline(never)]
 fn compress(state: &mut [Row; 4], blocks: [&Block; LANES]) {
     let words = words_of(blocks);
@@ -184,7 +185,7 @@ fn compress(state: &mut [Row; 4], blocks: [&Block; LANES]) {
             state[3][lane],
         ];
         let word = |index: usize| words[index % 16][lane];
-        let mixed = round::<7, 12, 17, 22>(start, 0, |i| word(i), |x, y, z| z ^ (x & (y ^ z)));
+        let mixed = round::<7, 12, 17, 22>(start, 0, &word, |x, y, z| z ^ (x & (y ^ z)));
         let mixed =
             round::<5, 9, 14, 20>(mixed, 1, |i| word(5 * i + 1), |x, y, z| y ^ (z & (x ^ y)));
         let mixed = round::<4, 11, 16, 23>(mixed, 2, |i| word(3 * i + 5), |x, y, z| x ^ (y ^ z));
