@@ -1,4 +1,5 @@
-//! Pages for people: how the inside works, what it tells of itself, and how to do the hard things.
+//! Pages for people: how the inside works, what it tells of itself, and how to do and test the hard
+//! things.
 
 #[doc = include_str!("manual/architecture.md")]
 pub mod architecture {}
@@ -8,3 +9,7 @@ pub mod exactly_once {}
 
 #[doc = include_str!("manual/metrics.md")]
 pub mod metrics {}
+
+#[cfg(feature = "fake")]
+#[doc = include_str!("manual/testing.md")]
+pub mod testing {}
