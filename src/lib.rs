@@ -47,8 +47,10 @@ pub use config::{
 };
 #[cfg(feature = "client")]
 pub use consumer::{
-    Checkpoint, CheckpointStore, Consumer, ConsumerBuilder, Event, FileCheckpointStore,
-    FlinkHashAssigner, Record, ShardAssigner, StopHandle, UniformAssigner,
+    Checkpoint, CheckpointStore, Commit, CommitMetrics, Consumer, ConsumerBuilder, ConsumerMetrics,
+    DeadLetterHandler, DiscoveryMetrics, Event, FileCheckpointStore, FlinkHashAssigner,
+    MemoryCheckpointStore, PoisonPolicy, ReadCounts, Record, ShardAssigner, ShardMetrics,
+    StopHandle, UniformAssigner,
 };
 #[cfg(feature = "client")]
 pub use credentials::CredentialsProvider;

@@ -1,4 +1,7 @@
-//! Pages for people: how the inside works.
+//! Pages for people: how the inside works, and what it tells of itself.
 
 #[doc = include_str!("manual/architecture.md")]
 pub mod architecture {}
+
+#[doc = include_str!("manual/metrics.md")]
+pub mod metrics {}

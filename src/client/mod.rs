@@ -6,6 +6,7 @@ mod call;
 mod endpoint;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzz;
+mod watch;
 mod wire;
 
 use std::fmt;
@@ -29,6 +30,7 @@ pub use answers::{
     ShardIterator, StreamSummary,
 };
 pub use builder::ClientBuilder;
+pub(crate) use watch::Watch;
 
 /// A Kinesis endpoint and the right to use it.
 ///
@@ -53,6 +55,7 @@ pub struct Client {
     shared: Arc<Shared>,
     policies: Arc<[RetryPolicy; Operation::ALL.len()]>,
     stop: Stop,
+    watch: Option<Arc<dyn Watch>>,
 }
 
 /// What every clone of a client uses.
@@ -94,6 +97,14 @@ impl Client {
 
     pub(crate) fn stop(&self) -> &Stop {
         &self.stop
+    }
+
+    /// The same client, whose attempts are told to `watch`.
+    pub(crate) fn with_watch(&self, watch: Arc<dyn Watch>) -> Client {
+        Client {
+            watch: Some(watch),
+            ..self.clone()
+        }
     }
 
     pub(crate) fn sys(&self) -> &Sys {

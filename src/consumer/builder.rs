@@ -1,3 +1,4 @@
+use std::any::Any;
 use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
@@ -7,18 +8,23 @@ use crossbeam::channel::{self, Receiver, select};
 
 use crate::client::Client;
 use crate::config::ConsumerConfig;
+use crate::consumer::Consumer;
 use crate::consumer::assigner::{Assignment, ShardAssigner};
 use crate::consumer::bound::Until;
 use crate::consumer::budget::Budget;
 use crate::consumer::checkpoint::Checkpoint;
+use crate::consumer::commits::Commits;
+use crate::consumer::decoder::{Decoding, PoisonPolicy};
 use crate::consumer::discovery::{Discovery, Plan};
 use crate::consumer::emitter::{Emitter, News};
+use crate::consumer::meters::Meters;
+use crate::consumer::metrics::ConsumerMetrics;
+use crate::consumer::record::Record;
 use crate::consumer::retention::Retentions;
 use crate::consumer::shard_reader::Settings;
 use crate::consumer::shelf::{Bell, Shelf};
 use crate::consumer::store::CheckpointStore;
-use crate::consumer::threads::{DiscoveryThread, Workers};
-use crate::consumer::{Commits, Consumer};
+use crate::consumer::threads::{DiscoveryThread, Report, Workers, start_reports};
 use crate::error::{Error, Result, TransportError};
 use crate::model::{Operation, Shard, ShardPosition, StartPosition, stream_name};
 use crate::retry::RetryPolicy;
@@ -36,6 +42,8 @@ pub struct ConsumerBuilder {
     restore: Option<Checkpoint>,
     store: Option<Box<dyn CheckpointStore>>,
     commit_interval: Option<Duration>,
+    metrics: Option<(Duration, Report)>,
+    decoding: Decoding,
 }
 
 impl ConsumerBuilder {
@@ -50,6 +58,8 @@ impl ConsumerBuilder {
             restore: None,
             store: None,
             commit_interval: None,
+            metrics: None,
+            decoding: Decoding::default(),
         }
     }
 
@@ -106,14 +116,16 @@ impl ConsumerBuilder {
         self
     }
 
-    /// Goes on from a checkpoint, which the start position gives way to. An empty one changes nothing.
+    /// Goes on from a checkpoint, which the start position and the store's checkpoint give way to. An
+    /// empty one changes nothing.
     pub fn restore(mut self, checkpoint: Checkpoint) -> ConsumerBuilder {
         self.restore = Some(checkpoint);
         self
     }
 
     /// Goes on from the checkpoint in a store, if it has one, and saves to it on
-    /// [`commit`](Consumer::commit) and [`close`](Consumer::close).
+    /// [`commit`](Consumer::commit) and [`close`](Consumer::close). The store is the consumer's until
+    /// that is closed or dropped.
     pub fn checkpoint_store(mut self, store: impl CheckpointStore + 'static) -> ConsumerBuilder {
         self.store = Some(Box::new(store));
         self
@@ -126,6 +138,77 @@ impl ConsumerBuilder {
         self
     }
 
+    /// Decodes records on the threads that read them, many at a time, in place of the caller's loop.
+    ///
+    /// The value is had by [`Record::decoded`] and [`Record::into_decoded`]. A decoder that returns an
+    /// error, or panics, refuses the record: see [`on_poison`](ConsumerBuilder::on_poison). What it
+    /// says stands in that error, so it should not quote the record. Order is kept within each shard.
+    ///
+    /// ```
+    /// # fn main() -> kinesis_blocking::Result<()> {
+    /// use kinesis_blocking::fake::FakeKinesis;
+    /// use kinesis_blocking::{Consumer, ConsumerConfig, PoisonPolicy, PutRecordsEntry, Record, StartPosition};
+    ///
+    /// let client = FakeKinesis::new().with_stream("orders", 1).client();
+    /// for data in ["17", "seventeen", "4"] {
+    ///     let (data, partition_key) = (data.into(), "key".into());
+    ///     client.put_record("orders", &PutRecordsEntry { data, partition_key, explicit_hash_key: None })?;
+    /// }
+    /// let config = ConsumerConfig::builder().start_position(StartPosition::TrimHorizon).until_caught_up(true);
+    /// let consumer = Consumer::builder(client)
+    ///     .stream("orders")
+    ///     .config(config.build()?)
+    ///     .decoder(|record: &Record| String::from_utf8_lossy(record.data()).parse::<u32>())
+    ///     .on_poison(PoisonPolicy::Skip)
+    ///     .start()?;
+    /// let mut sum = 0;
+    /// for record in consumer {
+    ///     sum += record?.into_decoded::<u32>().unwrap_or_default();
+    /// }
+    /// assert_eq!(sum, 21);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn decoder<T: Any + Send + Sync, E: Into<Box<dyn std::error::Error + Send + Sync>>>(
+        mut self,
+        decode: impl Fn(&Record) -> Result<T, E> + Send + Sync + 'static,
+    ) -> ConsumerBuilder {
+        self.decoding.set(decode);
+        self
+    }
+
+    /// Sets what to do with records that the decoder refuses. Default: [`PoisonPolicy::Fail`].
+    pub fn on_poison(mut self, policy: PoisonPolicy) -> ConsumerBuilder {
+        self.decoding.policy = policy;
+        self
+    }
+
+    /// Reports the metrics every so often, and once more at the end, on a thread of the consumer's
+    /// own: also while the caller's loop is stuck. Default: never.
+    ///
+    /// ```
+    /// # fn main() -> kinesis_blocking::Result<()> {
+    /// use std::time::Duration;
+    ///
+    /// use kinesis_blocking::fake::FakeKinesis;
+    /// use kinesis_blocking::Consumer;
+    ///
+    /// let client = FakeKinesis::new().with_stream("orders", 2).client();
+    /// let builder = Consumer::builder(client).stream("orders");
+    /// let report = |metrics: &kinesis_blocking::ConsumerMetrics| println!("{}", metrics.to_json());
+    /// builder.on_metrics(Duration::from_secs(60), report).start()?.close()?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn on_metrics(
+        mut self,
+        interval: Duration,
+        report: impl FnMut(&ConsumerMetrics) + Send + 'static,
+    ) -> ConsumerBuilder {
+        self.metrics = Some((interval, Box::new(report)));
+        self
+    }
+
     /// Lists the shards and starts their threads. What is put after it returns is read, also from
     /// `Latest`, for which it waits until every shard has its place.
     ///
@@ -135,11 +218,13 @@ impl ConsumerBuilder {
     /// of the checkpoint, or its stream, is gone.
     pub fn start(mut self) -> Result<Consumer> {
         self.check()?;
-        let restored = self.restored()?;
-        let restored = restored.renamed(|stream| self.spelling(stream));
         let until = self.until()?;
+        let meters = Arc::new(Meters::default());
+        let (commits, restored) = self.restored(&meters)?;
+        let restored = restored.renamed(|stream| self.spelling(stream));
         let stop = StopSource::new();
         let client = self.client.with_stop(stop.stop());
+        let client = client.with_watch(meters.clone());
         let listings = self.first_listings(&client)?;
         let ((bell, heard), (ended_bell, ended_heard)) = (Bell::new(), Bell::new());
         let (alive, all_ended) = channel::bounded(0);
@@ -150,6 +235,8 @@ impl ConsumerBuilder {
             retentions: Arc::new(Retentions::default()),
             bell,
             stop: stop.stop(),
+            meters: meters.clone(),
+            decoding: Arc::new(self.decoding),
             _alive: alive,
             count: Arc::new(()),
         };
@@ -177,12 +264,17 @@ impl ConsumerBuilder {
             over: false,
             bounded,
             threads: Arc::downgrade(&workers.count),
-            commits: Commits::new(self.store, self.commit_interval, clock.now()),
+            commits,
+            meters,
             clock,
         };
         // Before `start` returns, so that a checkpoint taken at once is whole.
         news.into_iter().try_for_each(|news| consumer.learn(news))?;
         consumer.emitter.expect(discovery.hidden());
+        consumer.commits.begin(consumer.clock.now());
+        if let Some((interval, report)) = self.metrics {
+            start_reports(&workers, interval, report)?;
+        }
         DiscoveryThread {
             childless: discovery.childless(),
             discovery,
@@ -197,6 +289,11 @@ impl ConsumerBuilder {
     }
 
     fn check(&self) -> Result<()> {
+        if let Some((interval, _)) = &self.metrics
+            && interval.is_zero()
+        {
+            return Err(Error::config("on_metrics", "0", "an interval above 0"));
+        }
         let Assignment {
             index, parallelism, ..
         } = self.assignment;
@@ -255,9 +352,14 @@ impl ConsumerBuilder {
         Ok(until)
     }
 
-    fn restored(&mut self) -> Result<Checkpoint> {
-        let stored = self.store.as_mut().map_or(Ok(None), |store| store.load())?;
-        Ok(self.restore.take().or(stored).unwrap_or_default())
+    fn restored(&mut self, meters: &Arc<Meters>) -> Result<(Commits, Checkpoint)> {
+        let (store, meters) = (self.store.take(), meters.clone());
+        let (mut commits, stored) = Commits::load(store, self.commit_interval, meters)?;
+        let given = self.restore.take().filter(|given| !given.is_empty());
+        if given.is_some() {
+            commits.forget_state();
+        }
+        Ok((commits, given.or(stored).unwrap_or_default()))
     }
 
     /// Few retries: a wrong endpoint should be said soon.
@@ -319,7 +421,9 @@ fn start_shards(
     let (ready, all_ready) = channel::bounded(0);
     let mut news = Vec::new();
     for (stream, listing) in listings {
+        let listed = News::listed(&stream, &listing);
         let found = discovery.on_listing(settings.started, &stream, listing);
+        workers.meters.found(found.known.len());
         for gap in found.gaps {
             news.push(News::Gap(settings.report(gap, None)?));
         }
@@ -331,6 +435,7 @@ fn start_shards(
             let latest = start.position == ShardPosition::Start(StartPosition::Latest);
             news.push(workers.start(start, latest.then(|| ready.clone()))?);
         }
+        news.push(listed);
     }
     drop(ready);
     wait_until_ready(workers, &all_ready)?;

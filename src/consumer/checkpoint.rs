@@ -9,7 +9,7 @@ use crate::model::{SequenceNumber, ShardPosition, ShardRef, StartPosition, Times
 /// How far each shard has been read: where to go on from.
 ///
 /// Its JSON form is versioned: a later version of this crate reads what an earlier one wrote.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Checkpoint {
     pub(super) shards: BTreeMap<ShardRef, ShardPosition>,
     /// Up to when everything of a shard that arrived is covered by its position, where that is known.
@@ -30,6 +30,42 @@ impl Checkpoint {
     /// Says whether nothing has been read of anything.
     pub fn is_empty(&self) -> bool {
         self.shards.is_empty()
+    }
+
+    /// Puts the checkpoints of two consumers together, for one that goes on from both.
+    ///
+    /// Where both know a shard, whoever came further counts: what it covers has been handed out. Of
+    /// two that have not begun, the one that reads more counts.
+    ///
+    /// ```
+    /// # fn main() -> kinesis_blocking::Result<()> {
+    /// use kinesis_blocking::Checkpoint;
+    ///
+    /// let json = |shard: &str, number: u32| {
+    ///     let shard = format!(r#"{{"stream":"orders","shard_id":"{shard}","sequence_number":"{number}"}}"#);
+    ///     format!(r#"{{"version":1,"shards":[{shard}]}}"#)
+    /// };
+    /// let (one, older) = (Checkpoint::from_json(&json("a", 7))?, Checkpoint::from_json(&json("a", 6))?);
+    /// assert_eq!(one.clone().merge(older), one);
+    /// let other = Checkpoint::from_json(&json("b", 1))?;
+    /// assert_eq!(one.merge(other).iter().count(), 2);
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn merge(mut self, other: Checkpoint) -> Checkpoint {
+        let Checkpoint { shards, mut times } = other;
+        for (shard, position) in shards {
+            let counts = self.shards.get(&shard);
+            if counts.is_none_or(|counts| counts_more(&position, counts)) {
+                match times.remove(&shard) {
+                    Some(time) => self.times.insert(shard.clone(), time),
+                    None => self.times.remove(&shard),
+                };
+                self.shards.insert(shard, position);
+            }
+        }
+        self
     }
 
     /// Says whether any shard of a stream is in it.
@@ -82,9 +118,9 @@ impl Checkpoint {
         let shards = self
             .shards
             .iter()
-            .map(|(shard, position)| Entry {
+            .map(|(shard, position)| Line {
                 complete_to_ms: self.complete_to(shard).map(Timestamp::as_millis),
-                ..Entry::new(shard, position)
+                ..Line::new(shard, position)
             })
             .collect();
         let file = File {
@@ -92,6 +128,11 @@ impl Checkpoint {
             shards,
         };
         serde_json::to_string(&file).expect("strings and numbers are always JSON")
+    }
+
+    /// Says whether it would be a checkpoint if this crate were of another version.
+    pub(super) fn is_of_another_version(text: &str) -> bool {
+        serde_json::from_str(text).is_ok_and(|version: Version| version.version != VERSION)
     }
 
     /// Reads what [`to_json`](Checkpoint::to_json) wrote.
@@ -103,17 +144,54 @@ impl Checkpoint {
         if version.version != VERSION {
             let version = version.version;
             return Err(malformed(format_args!(
-                "its version is {version}, this crate reads {VERSION}"
+                "its version is {version}, and this version of the crate reads {VERSION}: go on \
+                 with the one that wrote it, or a newer one"
             )));
         }
         let file: File = serde_json::from_str(text).map_err(malformed)?;
-        let times = file.shards.iter().filter_map(Entry::time).collect();
+        let times = file.shards.iter().filter_map(Line::time).collect();
         let shards = file
             .shards
             .into_iter()
-            .map(Entry::into_position)
+            .map(Line::into_position)
             .collect::<Result<_>>()?;
         Ok(Checkpoint { shards, times })
+    }
+}
+
+/// Of two positions of one shard, says whether the first is to go on from.
+fn counts_more(one: &ShardPosition, other: &ShardPosition) -> bool {
+    let (one, other) = (Progress::of(one), Progress::of(other));
+    match (&one, &other) {
+        (Progress::Start(one), Progress::Start(other)) => one < other,
+        _ => one > other,
+    }
+}
+
+/// A position, ordered by what it covers.
+#[derive(PartialEq, PartialOrd)]
+enum Progress<'a> {
+    /// From when on it reads: `None` is the beginning, and the end of time is LATEST.
+    Start(Option<Timestamp>),
+    /// A Kinesis record, and the last of its user records that is covered.
+    After(&'a SequenceNumber, u64),
+    ShardEnd,
+}
+
+impl Progress<'_> {
+    fn of(position: &ShardPosition) -> Progress<'_> {
+        match position {
+            ShardPosition::Start(StartPosition::TrimHorizon) => Progress::Start(None),
+            ShardPosition::Start(StartPosition::AtTimestamp(time)) => Progress::Start(Some(*time)),
+            ShardPosition::Start(StartPosition::Latest) => {
+                Progress::Start(Some(Timestamp::from_millis(i64::MAX)))
+            }
+            ShardPosition::After {
+                sequence_number,
+                sub_sequence_number,
+            } => Progress::After(sequence_number, sub_sequence_number.unwrap_or(u64::MAX)),
+            ShardPosition::ShardEnd => Progress::ShardEnd,
+        }
     }
 }
 
@@ -131,13 +209,13 @@ struct Version {
 #[derive(Serialize, Deserialize)]
 struct File {
     version: u32,
-    shards: Vec<Entry>,
+    shards: Vec<Line>,
 }
 
 /// One shard. Exactly one of `start`, `sequence_number` and `shard_end` says how far it was read.
 #[derive(Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Entry {
+struct Line {
     stream: String,
     shard_id: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -155,24 +233,24 @@ struct Entry {
     complete_to_ms: Option<i64>,
 }
 
-impl Entry {
-    fn new(shard: &ShardRef, position: &ShardPosition) -> Entry {
+impl Line {
+    fn new(shard: &ShardRef, position: &ShardPosition) -> Line {
         let (stream, shard_id) = (shard.stream.to_string(), shard.shard_id.to_string());
-        let entry = Entry {
+        let entry = Line {
             stream,
             shard_id,
-            ..Entry::default()
+            ..Line::default()
         };
         match position {
-            ShardPosition::Start(StartPosition::Latest) => Entry {
+            ShardPosition::Start(StartPosition::Latest) => Line {
                 start: Some("LATEST".to_owned()),
                 ..entry
             },
-            ShardPosition::Start(StartPosition::TrimHorizon) => Entry {
+            ShardPosition::Start(StartPosition::TrimHorizon) => Line {
                 start: Some("TRIM_HORIZON".to_owned()),
                 ..entry
             },
-            ShardPosition::Start(StartPosition::AtTimestamp(time)) => Entry {
+            ShardPosition::Start(StartPosition::AtTimestamp(time)) => Line {
                 start: Some("AT_TIMESTAMP".to_owned()),
                 timestamp_ms: Some(time.as_millis()),
                 ..entry
@@ -182,13 +260,13 @@ impl Entry {
                 sub_sequence_number,
             } => {
                 let sequence_number = Some(sequence_number.to_string());
-                Entry {
+                Line {
                     sequence_number,
                     sub_sequence_number: *sub_sequence_number,
                     ..entry
                 }
             }
-            ShardPosition::ShardEnd => Entry {
+            ShardPosition::ShardEnd => Line {
                 shard_end: true,
                 ..entry
             },
@@ -271,21 +349,11 @@ mod tests {
     }
 
     /// What version 1 wrote; every later version has to read it.
-    const VERSION_1: &str = concat!(
-        r#"{"version":1,"shards":["#,
-        r#"{"stream":"orders","shard_id":"shardId-0","start":"LATEST"},"#,
-        r#"{"stream":"orders","shard_id":"shardId-1","start":"TRIM_HORIZON"},"#,
-        r#"{"stream":"orders","shard_id":"shardId-2","start":"AT_TIMESTAMP","timestamp_ms":1459799926480},"#,
-        r#"{"stream":"orders","shard_id":"shardId-3","#,
-        r#""sequence_number":"49590338271490256608559692538361571095921575989136588898"},"#,
-        r#"{"stream":"orders","shard_id":"shardId-4","#,
-        r#""sequence_number":"49590338271490256608559692538361571095921575989136588898","sub_sequence_number":41},"#,
-        r#"{"stream":"orders","shard_id":"shardId-5","shard_end":true}]}"#,
-    );
+    const VERSION_1: &str = include_str!("../../tests/data/checkpoint/version_1.json");
 
     #[test]
     fn its_json_is_fixed_and_comes_back_whole() {
-        assert_eq!(checkpoint().to_json(), VERSION_1);
+        assert_eq!(checkpoint().to_json(), VERSION_1.trim_end());
         assert_eq!(
             Checkpoint::from_json(VERSION_1).expect("a checkpoint"),
             checkpoint()
@@ -314,7 +382,8 @@ mod tests {
         for (text, message) in [
             (
                 r#"{"version":2,"shards":[]}"#.to_owned(),
-                "checkpoint is malformed: its version is 2, this crate reads 1",
+                "checkpoint is malformed: its version is 2, and this version of the crate reads 1: go on \
+                 with the one that wrote it, or a newer one",
             ),
             (
                 shard(""),
@@ -341,5 +410,39 @@ mod tests {
             );
         }
         assert!(Checkpoint::from_json("").is_err());
+    }
+
+    #[test]
+    fn of_two_positions_of_a_shard_the_one_that_covers_more_counts() {
+        let at = |position: &ShardPosition| Checkpoint {
+            shards: [(ShardRef::new("orders", "a"), position.clone())].into(),
+            ..Checkpoint::default()
+        };
+        let after = |number: u32, sub_sequence_number| ShardPosition::After {
+            sequence_number: number.to_string().parse().expect("a number"),
+            sub_sequence_number,
+        };
+        let start = ShardPosition::Start;
+        let time = |millis| start(StartPosition::AtTimestamp(Timestamp::from_millis(millis)));
+        // Each counts more than all before it.
+        let positions = [
+            start(StartPosition::Latest),
+            time(2),
+            time(1),
+            start(StartPosition::TrimHorizon),
+            after(9, Some(7)),
+            after(10, Some(0)),
+            after(10, Some(1)),
+            after(10, None),
+            ShardPosition::ShardEnd,
+        ];
+        for (less, one) in positions.iter().enumerate() {
+            for other in &positions[less..] {
+                assert_eq!(at(one).merge(at(other)), at(other), "{one:?}, {other:?}");
+                assert_eq!(at(other).merge(at(one)), at(other), "{other:?}, {one:?}");
+            }
+        }
+        let all = checkpoint().merge(at(&ShardPosition::ShardEnd));
+        assert_eq!(all.iter().count(), checkpoint().iter().count() + 1);
     }
 }

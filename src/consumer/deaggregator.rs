@@ -19,6 +19,7 @@ pub(super) struct Deaggregator {
     covered: Option<(SequenceNumber, u64)>,
     /// What was not handed out as it was meant, since this was last asked for.
     gaps: Vec<Gap>,
+    left_out: u64,
 }
 
 impl Deaggregator {
@@ -36,11 +37,17 @@ impl Deaggregator {
             misplaced,
             covered,
             gaps: Vec::new(),
+            left_out: 0,
         }
     }
 
     pub fn take_gaps(&mut self) -> Vec<Gap> {
         std::mem::take(&mut self.gaps)
+    }
+
+    /// Counts the user records left out so far because they belong to another shard.
+    pub fn left_out(&self) -> u64 {
+        self.left_out
     }
 
     /// Gives the user records of one answer; their checksums are computed side by side.
@@ -112,6 +119,7 @@ impl Deaggregator {
             };
             self.gaps.push(Gap::new(self.shard.clone(), cause));
         }
+        self.left_out += placement.left_out() as u64;
         let covered = self.covered_in(origin);
         let new = |sub: &u64| covered.is_none_or(|covered| *sub > covered);
         let parts = placement.select(subs).filter(|(sub, _)| new(sub));
@@ -142,6 +150,7 @@ fn whole(data: Bytes, partition_key: Arc<str>, origin: Arc<Origin>) -> Record {
         explicit_hash_key: None,
         sub_sequence_number: None,
         origin,
+        value: None,
     }
 }
 
@@ -152,6 +161,7 @@ fn part(sub: u64, record: SubRecord, origin: Arc<Origin>) -> Record {
         explicit_hash_key: record.explicit_hash_key,
         sub_sequence_number: Some(sub),
         origin,
+        value: None,
     }
 }
 
@@ -232,7 +242,7 @@ mod tests {
             (
                 Misplaced::Fail,
                 Err(
-                    "the aggregate at 1 has 1 user records of another shard; choose what to do with \
+                    "stream orders, shard a: the aggregate at 1 has 1 user records of another shard; choose what to do with \
                      them: ConsumerConfigBuilder::misplaced",
                 ),
             ),

@@ -7,7 +7,7 @@ use crate::consumer::queue::{Look, Message, QueueReceiver};
 use crate::consumer::record::{Origin, Record};
 use crate::consumer::shard_reader::End;
 use crate::error::{Error, ErrorKind};
-use crate::model::{Gap, ShardPosition, ShardRef, Timestamp};
+use crate::model::{Gap, Shard, ShardId, ShardPosition, ShardRef, Timestamp};
 
 /// Chooses which record comes next and owns all positions. Lives in the caller's thread, so that a
 /// checkpoint needs no lock and cannot catch a record half-way.
@@ -46,6 +46,8 @@ pub(super) enum News {
     Known(ShardRef, ShardPosition),
     /// A shard whose thread has been started.
     Started(ShardRef, ShardPosition, QueueReceiver),
+    /// All shards that a stream has.
+    Listed(Arc<str>, BTreeSet<ShardId>),
     /// The children of an ended shard are known, or there will never be any.
     Settled(ShardRef),
     /// A shard that another consumer reads.
@@ -64,10 +66,19 @@ pub(super) enum Next {
     Ended(ShardRef),
     Gap(Gap),
     Failed(Error),
+    /// A shard is read no further, because of a record behind its position.
+    Halted(ShardRef, Error),
     /// Nothing at the moment.
     Nothing,
     /// Nothing any more.
     Done,
+}
+
+impl News {
+    pub fn listed(stream: &Arc<str>, listing: &[Shard]) -> News {
+        let ids = listing.iter().map(|shard| shard.id.clone());
+        News::Listed(stream.clone(), ids.collect())
+    }
 }
 
 impl Emitter {
@@ -141,6 +152,23 @@ impl Emitter {
         self.childless.remove(shard);
     }
 
+    /// Forgets the ended shards of a stream that have outlived its retention.
+    ///
+    /// A listing may lag behind and lack shards that are new, and were the end of one forgotten, it
+    /// would be read again from its beginning. The service counts shards up: a listing that has a
+    /// newer shard than one it lacks is not late, and the one is gone for good.
+    pub fn prune(&mut self, stream: &Arc<str>, listed: &BTreeSet<ShardId>) {
+        let newest = listed.iter().map(age).max();
+        let childless = &self.childless;
+        self.resting.retain(|shard, position| {
+            shard.stream != *stream
+                || *position != ShardPosition::ShardEnd
+                || childless.contains(shard)
+                || listed.contains(&shard.shard_id)
+                || newest < Some(age(&shard.shard_id))
+        });
+    }
+
     /// Takes the next record of the answer that is being handed out.
     pub fn next_in_turn(&mut self) -> Option<Record> {
         let slot = self.slots.get_mut(self.turn)?;
@@ -182,6 +210,7 @@ impl Emitter {
             }
             Look::Message(Message::Gap(gap)) => Next::Gap(gap),
             Look::Message(Message::End(end)) => self.end_turn(end),
+            Look::Message(Message::Halted(error)) => self.halt_turn(error),
             Look::Message(Message::Failed(error)) => Next::Failed(error),
             Look::Abandoned => Next::Failed(slot.abandoned()),
             Look::Empty => Next::Nothing,
@@ -229,6 +258,14 @@ impl Emitter {
         }
     }
 
+    /// Takes the shard whose turn it is out of the circle. It never ends, so its children never start.
+    fn halt_turn(&mut self, error: Error) -> Next {
+        let slot = self.slots.swap_remove(self.turn);
+        let (shard, position) = (slot.shard.clone(), slot.position());
+        self.resting.insert(shard.clone(), position);
+        Next::Halted(shard, error)
+    }
+
     /// A shard waiting for its parents cannot be left: its parents are being read, or their end
     /// is on its way to discovery.
     fn is_done(&self) -> bool {
@@ -236,16 +273,30 @@ impl Emitter {
     }
 }
 
+/// Orders shards by when they came to be, if they are numbered: by length first.
+fn age(shard: &ShardId) -> (usize, &str) {
+    (shard.as_str().len(), shard.as_str())
+}
+
 impl Slot {
+    /// What is left out counts as handed out when the caller has come past it.
     fn next_record(&mut self) -> Option<Record> {
-        let record = self.records.next()?;
+        loop {
+            let record = self.records.next()?;
+            self.note(&record);
+            if !record.is_left_out() {
+                return Some(record);
+            }
+        }
+    }
+
+    fn note(&mut self, record: &Record) {
         match &mut self.last {
             Some((origin, sub)) if Arc::ptr_eq(origin, &record.origin) => {
                 *sub = record.sub_sequence_number
             }
             last => *last = Some((record.origin.clone(), record.sub_sequence_number)),
         }
-        Some(record)
     }
 
     fn position(&self) -> ShardPosition {
@@ -305,6 +356,7 @@ mod tests {
             explicit_hash_key: None,
             sub_sequence_number,
             origin: origin.clone(),
+            value: None,
         };
         if subs == 0 {
             vec![record(None)]
@@ -320,7 +372,7 @@ mod tests {
         let mut senders = Vec::new();
         for name in names {
             let account = Budget::new(u64::MAX).account();
-            let (sender, receiver) = queue(Bell::new().0, account, None);
+            let (sender, receiver) = queue(Bell::new().0, Arc::default(), account, None);
             emitter.know(shard(name), START);
             emitter.start(shard(name), START, receiver);
             senders.push(sender);
@@ -339,6 +391,7 @@ mod tests {
             Next::Ended(shard) => format!("end of {}", shard.shard_id),
             Next::Gap(gap) => format!("gap in {}", gap.shard.shard_id),
             Next::Failed(error) => error.to_string(),
+            Next::Halted(shard, error) => format!("halt of {}: {error}", shard.shard_id),
             Next::Nothing => "nothing".to_owned(),
             Next::Done => "done".to_owned(),
         }
@@ -493,10 +546,92 @@ mod tests {
     }
 
     #[test]
+    fn what_is_left_out_is_covered_once_the_caller_is_past_it() {
+        let (mut emitter, queues) = emitter(&["a"]);
+        let mut answer = [records("a", 7, 3), records("a", 8, 0), records("a", 9, 0)].concat();
+        for at in [1, 2, 4] {
+            answer[at].leave_out();
+        }
+        queues[0].send(Message::Records(answer));
+        for position in [after(7, Some(0)), after(8, None)] {
+            assert!(matches!(next(&mut emitter), Next::Record(_)));
+            assert_eq!(at("a", &emitter), position);
+        }
+        assert_eq!(said(next(&mut emitter)), "nothing");
+        assert_eq!(at("a", &emitter), after(9, None));
+    }
+
+    #[test]
+    fn a_halted_shard_keeps_its_position_and_the_others_go_on() {
+        let (mut emitter, queues) = emitter(&["a", "b"]);
+        queues[0].send(Message::Records(records("a", 7, 2)));
+        let mut order = vec![said(next(&mut emitter)), said(next(&mut emitter))];
+        queues[0].send(Message::Halted(Error::new(ErrorKind::Closed)));
+        queues[1].send(Message::Records(records("b", 1, 0)));
+        order.extend([said(next(&mut emitter)), said(next(&mut emitter))]);
+        order[2..].sort();
+        let halt = "halt of a: the producer or consumer was closed";
+        assert_eq!(order, ["a-7", "a-7", "b-1", halt]);
+        assert_eq!(at("a", &emitter), after(7, Some(1)));
+        queues[1].send(Message::End(End::CaughtUp));
+        assert_eq!(said(next(&mut emitter)), "done");
+    }
+
+    #[test]
     fn an_empty_answer_leaves_the_turn_to_the_others() {
         let (mut emitter, queues) = emitter(&["a", "b"]);
         queues[0].send(Message::Records(Vec::new()));
         queues[1].send(Message::Records(records("b", 1, 0)));
         assert_eq!(said(next(&mut emitter)), "b-1");
+    }
+
+    fn of(shards: BTreeMap<ShardRef, ShardPosition>) -> Checkpoint {
+        Checkpoint {
+            shards,
+            ..Checkpoint::default()
+        }
+    }
+
+    #[test]
+    fn an_ended_shard_is_forgotten_when_a_newer_listing_lacks_it() {
+        let (old, new) = ("shardId-000000000001", "shardId-000000000003");
+        for (what, position, listed, kept) in [
+            ("listed", ShardPosition::ShardEnd, vec![old, new], true),
+            ("expired", ShardPosition::ShardEnd, vec![new], false),
+            ("not ended", after(1, None), vec![new], true),
+            (
+                "a listing that lags behind",
+                ShardPosition::ShardEnd,
+                vec!["shardId-000000000000"],
+                true,
+            ),
+            ("an empty listing", ShardPosition::ShardEnd, vec![], true),
+            (
+                "more digits",
+                ShardPosition::ShardEnd,
+                vec!["shardId-9999999999999"],
+                false,
+            ),
+        ] {
+            let shards = [(shard(old), position)].into();
+            let mut emitter = Emitter::new(of(shards), Vec::new());
+            let ids: BTreeSet<ShardId> = listed.into_iter().map(ShardId::from).collect();
+            emitter.prune(&"returns".into(), &ids);
+            assert_eq!(
+                emitter.checkpoint().iter().count(),
+                1,
+                "another stream's listing"
+            );
+            emitter.prune(&"orders".into(), &ids);
+            assert_eq!(emitter.checkpoint().iter().count() == 1, kept, "{what}");
+        }
+        let shards = [(shard(old), ShardPosition::ShardEnd)].into();
+        let mut emitter = Emitter::new(of(shards), vec![shard(old)]);
+        emitter.prune(&"orders".into(), &BTreeSet::from([ShardId::from(new)]));
+        assert_eq!(
+            emitter.checkpoint().iter().count(),
+            1,
+            "its children are not known yet"
+        );
     }
 }

@@ -5,15 +5,21 @@ mod bound;
 mod budget;
 mod builder;
 mod checkpoint;
+mod commits;
 mod deaggregator;
+mod decoder;
 mod discovery;
 mod emitter;
+mod file_store;
+mod meters;
+mod metrics;
 mod missing;
 mod pace;
 mod queue;
 mod record;
 mod retention;
 mod shard_reader;
+mod shard_worker;
 mod shelf;
 mod store;
 mod threads;
@@ -25,6 +31,7 @@ use std::fmt;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use crossbeam::channel::{Receiver, select};
 
 use crate::client::Client;
@@ -32,14 +39,19 @@ use crate::error::Result;
 use crate::model::ShardRef;
 use crate::sys::clock::Clock;
 use crate::sys::stop::StopSource;
+use commits::Commits;
 use emitter::{Emitter, News, Next};
+use meters::Meters;
 use shelf::Shelf;
 
 pub use assigner::{FlinkHashAssigner, ShardAssigner, UniformAssigner};
 pub use builder::ConsumerBuilder;
 pub use checkpoint::Checkpoint;
+pub use decoder::{DeadLetterHandler, PoisonPolicy};
+pub use file_store::FileCheckpointStore;
+pub use metrics::{CommitMetrics, ConsumerMetrics, DiscoveryMetrics, ReadCounts, ShardMetrics};
 pub use record::{Event, Record};
-pub use store::{CheckpointStore, FileCheckpointStore};
+pub use store::{CheckpointStore, Commit, MemoryCheckpointStore};
 
 /// Reads the shards of one or more streams, one thread each, into the caller's loop.
 ///
@@ -81,6 +93,7 @@ pub struct Consumer {
     /// Counts the threads that still run.
     threads: Weak<()>,
     commits: Commits,
+    meters: Arc<Meters>,
     clock: Arc<dyn Clock>,
 }
 
@@ -107,9 +120,54 @@ impl Consumer {
     /// Saves [`checkpoint`](Consumer::checkpoint) to the store, if there is one, before it returns.
     ///
     /// # Errors
-    /// The store's.
+    /// The store's: nothing was saved. `Config`: the last commit had a state, so this one needs one.
     pub fn commit(&mut self) -> Result<()> {
-        self.commits.save(&self.emitter, self.clock.now())
+        self.commits.save(self.checkpoint(), self.clock.now())
+    }
+
+    /// Saves [`checkpoint`](Consumer::checkpoint) and what the caller has made of the records so far,
+    /// both or neither, before it returns. What is counted in the state is then counted exactly once,
+    /// whenever the program is killed.
+    ///
+    /// A consumer that starts from it has it as [`state`](Consumer::state). From the first state on,
+    /// nothing is committed without one, so neither the commit interval nor
+    /// [`close`](Consumer::close) commits by itself.
+    ///
+    /// ```
+    /// # fn main() -> kinesis_blocking::Result<()> {
+    /// use kinesis_blocking::fake::FakeKinesis;
+    /// use kinesis_blocking::{Consumer, MemoryCheckpointStore};
+    ///
+    /// let client = FakeKinesis::new().with_stream("orders", 2).client();
+    /// let store = MemoryCheckpointStore::new();
+    /// let start = || Consumer::builder(client.clone()).stream("orders").checkpoint_store(store.clone()).start();
+    /// let mut consumer = start()?;
+    /// let orders_so_far = 17_u64;
+    /// consumer.commit_with(orders_so_far.to_be_bytes().to_vec())?;
+    /// drop(consumer);
+    /// let state = start()?.state().map(|state| state.to_vec());
+    /// assert_eq!(state, Some(17_u64.to_be_bytes().to_vec()));
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// The store's: nothing was saved. `Config`: there is no store.
+    pub fn commit_with(&mut self, state: impl Into<Bytes>) -> Result<()> {
+        let now = self.clock.now();
+        self.commits.save_with(self.checkpoint(), state.into(), now)
+    }
+
+    /// Returns the state that was committed last, by this consumer or by the one it goes on from.
+    pub fn state(&self) -> Option<&Bytes> {
+        self.commits.state()
+    }
+
+    /// Returns what the consumer is doing, and has done since it was started.
+    ///
+    /// [`on_metrics`](ConsumerBuilder::on_metrics) gives the same while the caller is busy.
+    pub fn metrics(&self) -> ConsumerMetrics {
+        self.meters.snapshot(self.clock.now())
     }
 
     /// Passes a shard over from now on: its records wait, and it is not read on. Another consumer of
@@ -130,7 +188,8 @@ impl Consumer {
         StopHandle(self.stop.clone())
     }
 
-    /// Stops every thread, waits for them for up to 1.5 s, and commits if there is a store.
+    /// Stops every thread, waits for them for up to 1.5 s, and commits if there is a store. It does
+    /// not commit if the last commit had a [state](Consumer::commit_with).
     ///
     /// Threads that wait for an answer longer than that are left to their time-outs, and the log says
     /// how many they are.
@@ -139,7 +198,10 @@ impl Consumer {
     /// The store's.
     pub fn close(mut self) -> Result<Checkpoint> {
         self.stop.signal();
-        let committed = self.commit();
+        let committed = match self.commits.has_state() {
+            true => Ok(()),
+            false => self.commit(),
+        };
         let checkpoint = self.checkpoint();
         // Threads blocked on full queues end when these are gone.
         self.emitter = Emitter::default();
@@ -157,7 +219,7 @@ impl Consumer {
 
     fn next_until(&mut self, deadline: Option<Instant>) -> Result<Event> {
         loop {
-            self.commits.save_if_due(&self.emitter, &*self.clock)?;
+            self.commit_if_due()?;
             if self.over || self.stop.stop_ref().is_stopped() {
                 return Ok(Event::Ended);
             }
@@ -176,6 +238,7 @@ impl Consumer {
                     return Ok(Event::ShardEnded(shard));
                 }
                 Next::Gap(gap) => return Ok(Event::Gap(gap)),
+                Next::Halted(shard, error) => return Ok(Event::ShardHalted(shard, error)),
                 Next::Failed(error) => return self.fail(error),
                 Next::Done if self.bounded => self.over = true,
                 Next::Nothing | Next::Done => {
@@ -185,6 +248,18 @@ impl Consumer {
                     self.wait(deadline);
                 }
             }
+        }
+    }
+
+    /// The caller has come back for more, so what was handed out is done with.
+    fn commit_if_due(&mut self) -> Result<()> {
+        let now = self.clock.now();
+        match self.commits.due() {
+            Some(due) if !self.over && now >= due => {
+                let saved = self.commits.save(self.checkpoint(), now);
+                saved.or_else(|error| self.fail(error))
+            }
+            _ => Ok(()),
         }
     }
 
@@ -205,6 +280,7 @@ impl Consumer {
             News::Foreign(shard) => self.emitter.forget(&shard),
             News::Vanished(shard) => self.emitter.vanish(shard),
             News::Gap(gap) => self.events.push_back(Event::Gap(gap)),
+            News::Listed(stream, shards) => self.emitter.prune(&stream, &shards),
             News::Failed(error) => return self.fail(error),
         }
         Ok(())
@@ -239,10 +315,8 @@ impl Iterator for Consumer {
             match self.next_until(None) {
                 Ok(Event::Record(record)) => return Some(Ok(record)),
                 Ok(Event::Ended) => return None,
-                // Gaps are in the log, too.
-                Ok(
-                    Event::Gap(_) | Event::ShardEnded(_) | Event::ShardStarted(_) | Event::Timeout,
-                ) => {}
+                // Gaps and halted shards are in the log, too.
+                Ok(_) => {}
                 Err(error) => return Some(Err(error)),
             }
         }
@@ -265,46 +339,6 @@ impl StopHandle {
     /// Makes the consumer's iterator end, also while it blocks. Returns at once.
     pub fn stop(&self) {
         self.0.signal();
-    }
-}
-
-/// When, and where, checkpoints are saved.
-struct Commits {
-    store: Option<Box<dyn CheckpointStore>>,
-    interval: Option<Duration>,
-    next: Option<Instant>,
-}
-
-impl Commits {
-    fn new(
-        store: Option<Box<dyn CheckpointStore>>,
-        interval: Option<Duration>,
-        now: Instant,
-    ) -> Commits {
-        let interval = interval.filter(|_| store.is_some());
-        Commits {
-            store,
-            interval,
-            next: interval.and_then(|interval| now.checked_add(interval)),
-        }
-    }
-
-    fn due(&self) -> Option<Instant> {
-        self.next
-    }
-
-    fn save_if_due(&mut self, emitter: &Emitter, clock: &dyn Clock) -> Result<()> {
-        match self.next {
-            Some(next) if clock.now() >= next => self.save(emitter, clock.now()),
-            _ => Ok(()),
-        }
-    }
-
-    fn save(&mut self, emitter: &Emitter, now: Instant) -> Result<()> {
-        self.next = self.interval.and_then(|interval| now.checked_add(interval));
-        self.store
-            .as_mut()
-            .map_or(Ok(()), |store| store.save(&emitter.checkpoint()))
     }
 }
 

@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use crossbeam::channel::{self, Receiver, SendError, Sender, TryRecvError};
 
 use crate::consumer::budget::{Account, Room};
+use crate::consumer::meters::ShardMeter;
 use crate::consumer::record::Record;
 use crate::consumer::shard_reader::End;
 use crate::consumer::shelf::Bell;
@@ -21,6 +22,8 @@ pub(super) enum Message {
     End(End),
     /// Nothing will follow, because this went wrong.
     Failed(Error),
+    /// Nothing will follow, because of a record; the consumer goes on.
+    Halted(Error),
 }
 
 /// A shard thread's end of its queue. Sending blocks while the caller is an answer behind, and a
@@ -29,12 +32,14 @@ pub(super) struct QueueSender {
     messages: Option<Sender<(Message, Option<Room>)>>,
     complete_to: Arc<AtomicI64>,
     bell: Bell,
+    meter: Arc<ShardMeter>,
 }
 
 /// The caller's end.
 #[derive(Debug)]
 pub(super) struct QueueReceiver {
     messages: Receiver<(Message, Option<Room>)>,
+    meter: Arc<ShardMeter>,
     complete_to: Arc<AtomicI64>,
     account: Arc<Account>,
     /// What the message takes that was found last: the caller is at it until it looks again.
@@ -55,6 +60,7 @@ pub(super) enum Look {
 /// Everything that arrived up to `complete_to` was handed out before.
 pub(super) fn queue(
     bell: Bell,
+    meter: Arc<ShardMeter>,
     account: Arc<Account>,
     complete_to: Option<Timestamp>,
 ) -> (QueueSender, QueueReceiver) {
@@ -65,9 +71,11 @@ pub(super) fn queue(
         messages: Some(sender),
         complete_to: complete_to.clone(),
         bell,
+        meter: meter.clone(),
     };
     let receiver = QueueReceiver {
         messages: receiver,
+        meter,
         complete_to,
         account,
         room: None,
@@ -86,6 +94,9 @@ impl QueueSender {
         let Some(messages) = &self.messages else {
             return false;
         };
+        if let Message::Records(records) = &message {
+            self.meter.queued(records);
+        }
         let sent = messages.send((message, room));
         self.bell.ring();
         !matches!(sent, Err(SendError(_)))
@@ -112,6 +123,9 @@ impl QueueReceiver {
         match self.messages.try_recv() {
             Ok((message, room)) => {
                 self.room = room;
+                if let Message::Records(records) = &message {
+                    self.meter.taken(records);
+                }
                 Look::Message(message)
             }
             Err(TryRecvError::Empty) => Look::Empty,

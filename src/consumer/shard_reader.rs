@@ -268,6 +268,11 @@ impl ShardReader {
         Ok(Taken { gaps, records })
     }
 
+    /// Counts the user records left out so far because they belong to another shard.
+    pub fn left_out(&self) -> u64 {
+        self.deaggregator.left_out()
+    }
+
     fn gap(&self, cause: GapCause) -> Gap {
         Gap {
             after: match &self.position {

@@ -1,5 +1,6 @@
 //! The one error of the crate, and the judgement on what to do about it.
 
+mod advice;
 mod transport;
 mod verdict;
 
@@ -48,9 +49,9 @@ pub(crate) struct Context {
 pub enum ErrorKind {
     /// A checkpoint could not be saved or loaded.
     Checkpoint {
-        /// What was being done to which file.
+        /// What was being done to which file or store.
         doing: String,
-        /// What the operating system said.
+        /// What the operating system, or a store of the user's, said.
         source: io::Error,
     },
     /// The consumer or producer was closed or told to stop.
@@ -86,6 +87,11 @@ pub enum ErrorKind {
         /// The last thing that kept it from being stored.
         cause: Option<Error>,
     },
+    /// A commit was refused, because another consumer has taken the store over.
+    Fenced {
+        /// What was taken over.
+        store: String,
+    },
     /// The queue limit is reached; only the calls that do not wait return this.
     Full {
         /// What is used up: records or bytes.
@@ -110,6 +116,16 @@ pub enum ErrorKind {
         sequence_number: SequenceNumber,
         /// How many of its user records lie outside the shard.
         records: usize,
+    },
+    /// The decoder refused a record, and the policy on that was to fail or to halt its shard, or the
+    /// handler of dead letters failed.
+    Poison {
+        /// Where its Kinesis record is.
+        sequence_number: SequenceNumber,
+        /// Its place in its aggregate, if it came in one.
+        sub_sequence_number: Option<u64>,
+        /// What the decoder or the handler said.
+        cause: Box<dyn std::error::Error + Send + Sync>,
     },
     /// A record is larger than the service takes.
     RecordTooLarge {
@@ -173,6 +189,27 @@ impl Error {
             what,
             detail: line(&detail.to_string(), MESSAGE_CHARS_MAX),
         })
+    }
+
+    /// For a [`CheckpointStore`](crate::CheckpointStore) of your own: it could not load or save.
+    ///
+    /// ```
+    /// let error = kinesis_blocking::Error::store("reading the table leases", "connection refused");
+    /// assert_eq!(error.to_string(), "reading the table leases: connection refused");
+    /// ```
+    pub fn store(
+        doing: impl Into<String>,
+        source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+    ) -> Error {
+        let (doing, source) = (doing.into(), io::Error::other(source));
+        Error::new(ErrorKind::Checkpoint { doing, source })
+    }
+
+    /// For a [`CheckpointStore`](crate::CheckpointStore) of your own: another consumer has taken it
+    /// over, so nothing was saved.
+    pub fn fenced(store: impl Into<String>) -> Error {
+        let store = store.into();
+        Error::new(ErrorKind::Fenced { store })
     }
 
     /// The same error, with more said about its circumstances.
@@ -264,6 +301,8 @@ impl fmt::Display for Error {
                 write!(f, " at {endpoint}")?;
             }
             f.write_str(": ")?;
+        } else if let Some(shard) = &context.shard {
+            write!(f, "{shard}: ")?;
         }
         self.kind().fmt(f)?;
         context.fmt_attempts(f)?;
@@ -286,6 +325,7 @@ impl std::error::Error for Error {
             | ErrorKind::Expired {
                 cause: Some(cause), ..
             } => Some(cause),
+            ErrorKind::Poison { cause, .. } => Some(&**cause),
             ErrorKind::Transport(source) => Some(source),
             _ => None,
         }
@@ -352,7 +392,7 @@ impl fmt::Display for ErrorKind {
                 write!(f, "no credentials: {}", tried.join("; "))
             }
             ErrorKind::DataLoss { gap, cause } => {
-                write!(f, "{gap}")?;
+                f.write_str(&gap.what())?;
                 cause
                     .as_ref()
                     .map_or(Ok(()), |cause| write!(f, ": {cause}"))
@@ -367,6 +407,12 @@ impl fmt::Display for ErrorKind {
                     .as_ref()
                     .map_or(Ok(()), |cause| write!(f, ": {cause}"))
             }
+            ErrorKind::Fenced { store } => {
+                write!(
+                    f,
+                    "nothing was saved: another consumer has taken {store} over"
+                )
+            }
             ErrorKind::Full { limit } => write!(f, "the queue limit of {limit} is reached"),
             ErrorKind::InvalidRecord { reason } => f.write_str(reason),
             ErrorKind::Malformed { what, detail } => write!(f, "{what} is malformed: {detail}"),
@@ -377,6 +423,15 @@ impl fmt::Display for ErrorKind {
                 f,
                 "the aggregate at {sequence_number} has {records} user records of another shard"
             ),
+            ErrorKind::Poison {
+                sequence_number,
+                sub_sequence_number,
+                cause,
+            } => {
+                write!(f, "the decoder refused the record at {sequence_number}")?;
+                sub_sequence_number.map_or(Ok(()), |sub| write!(f, " sub {sub}"))?;
+                write!(f, ": {cause}")
+            }
             ErrorKind::RecordTooLarge { bytes, limit_bytes } => {
                 write!(
                     f,
@@ -396,48 +451,6 @@ impl fmt::Display for ErrorKind {
             ErrorKind::Transport(error) => error.fmt(f),
         }
     }
-}
-
-impl ErrorKind {
-    /// What to do now, for the failures whose cure is known.
-    fn advice(&self) -> Option<&'static str> {
-        match self {
-            ErrorKind::Credentials { cause: None, .. } => {
-                Some("set one of them, or give the client a provider of your own")
-            }
-            ErrorKind::DataLoss { .. } => {
-                Some("to go on without them: ConsumerConfigBuilder::data_loss")
-            }
-            ErrorKind::Expired { .. } => Some("raise record_ttl, or put less than the shards take"),
-            ErrorKind::Full { .. } => Some("wait for deliveries, or raise it"),
-            ErrorKind::Misplaced { .. } => {
-                Some("choose what to do with them: ConsumerConfigBuilder::misplaced")
-            }
-            ErrorKind::Service { code, .. } => service_advice(code),
-            ErrorKind::Transport(error) => error.advice(),
-            _ => None,
-        }
-    }
-}
-
-fn service_advice(code: &str) -> Option<&'static str> {
-    Some(match code {
-        "AccessDeniedException" => "the IAM policy of these credentials has to allow the call",
-        "ExpiredToken" | "ExpiredTokenException" => {
-            "get new credentials: the session token is no longer valid"
-        }
-        "InvalidSignatureException" | "SignatureDoesNotMatch" => {
-            "check the secret key, the region and this machine's clock"
-        }
-        "ProvisionedThroughputExceededException" => {
-            "another program may share the shard: call less often, or split it"
-        }
-        "ResourceNotFoundException" => "check the stream's name, the region and the account",
-        "InvalidClientTokenId" | "UnrecognizedClientException" => {
-            "check the access key: the service does not know it"
-        }
-        _ => return None,
-    })
 }
 
 fn line(text: &str, chars_max: usize) -> String {

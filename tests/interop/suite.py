@@ -9,6 +9,7 @@ import traceback
 from functools import partial
 
 import emulators
+import kills
 import scenarios
 from streams import Service
 
@@ -39,6 +40,7 @@ SUITE = {
             "aiokpl": partial(scenarios.foreign_producer, count=1_000),
             "live resharding": partial(scenarios.live, count=6_000),
             "split and SIGKILL": partial(scenarios.split_and_killed, count=20_000),
+            "exactly once in SQLite": kills.exactly_once,
             "bad input": scenarios.bad_input,
             "AWS SDK for Rust": scenarios.sdk_check,
         },
@@ -78,6 +80,7 @@ SUITE = {
             "aiokpl": partial(scenarios.foreign_producer, count=2_000),
             "live resharding": partial(scenarios.live, count=6_000),
             "split and SIGKILL": partial(scenarios.split_and_killed, count=20_000),
+            "exactly once in SQLite": kills.exactly_once,
             "bad input": scenarios.bad_input,
             "AWS SDK for Rust": scenarios.sdk_check,
             "boto3, call by call": scenarios.boto3_on_the_fake,
