@@ -256,6 +256,7 @@ impl ConsumerBuilder {
         let mut consumer = Consumer {
             emitter: Emitter::new(restored, discovery.childless()),
             events: VecDeque::new(),
+            held: VecDeque::new(),
             news: Arc::new(Shelf::new(workers.bell.clone())),
             ended: Arc::new(Shelf::new(ended_bell)),
             heard,
@@ -269,7 +270,7 @@ impl ConsumerBuilder {
             clock,
         };
         // Before `start` returns, so that a checkpoint taken at once is whole.
-        news.into_iter().try_for_each(|news| consumer.learn(news))?;
+        consumer.learn_all(news)?;
         consumer.emitter.expect(discovery.hidden());
         consumer.commits.begin(consumer.clock.now());
         if let Some((interval, report)) = self.metrics {

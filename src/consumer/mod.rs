@@ -83,6 +83,8 @@ pub use store::{CheckpointStore, Commit, MemoryCheckpointStore};
 pub struct Consumer {
     emitter: Emitter,
     events: VecDeque<Event>,
+    /// News behind a gap: what follows from it counts once the caller knows of it.
+    held: VecDeque<News>,
     news: Arc<Shelf<News>>,
     ended: Arc<Shelf<ShardRef>>,
     heard: Receiver<()>,
@@ -229,6 +231,9 @@ impl Consumer {
             // Between two answers, so that news is heard however much there is to hand out.
             self.take_news()?;
             if let Some(event) = self.events.pop_front() {
+                if let Event::Gap(_) = event {
+                    self.learn_held()?;
+                }
                 return Ok(event);
             }
             match self.emitter.next_turn() {
@@ -265,8 +270,32 @@ impl Consumer {
 
     /// Takes in what discovery has found.
     fn take_news(&mut self) -> Result<()> {
-        let mut news = self.news.take().into_iter();
-        news.try_for_each(|news| self.learn(news))
+        let news = self.news.take();
+        self.learn_all(news)
+    }
+
+    /// Takes in news up to a gap; the rest is held until the caller has been told of that.
+    fn learn_all(&mut self, news: Vec<News>) -> Result<()> {
+        self.held.extend(news);
+        match self
+            .events
+            .iter()
+            .any(|event| matches!(event, Event::Gap(_)))
+        {
+            true => Ok(()),
+            false => self.learn_held(),
+        }
+    }
+
+    fn learn_held(&mut self) -> Result<()> {
+        while let Some(news) = self.held.pop_front() {
+            let is_gap = matches!(news, News::Gap(_));
+            self.learn(news)?;
+            if is_gap {
+                break;
+            }
+        }
+        Ok(())
     }
 
     fn learn(&mut self, news: News) -> Result<()> {
