@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use http::Uri;
 
+use crate::config::Properties;
 use crate::credentials::{Cached, CredentialsProvider};
 use crate::error::{Error, ErrorKind, Result};
 use crate::http::HttpTransport;
@@ -72,6 +73,15 @@ impl Client {
     /// Starts the description of a client.
     pub fn builder() -> ClientBuilder {
         ClientBuilder::new(Sys::real())
+    }
+
+    /// Makes a client of what properties say: region, endpoint, credentials, patience.
+    ///
+    /// # Errors
+    /// `Config`, or `Several` of it: the keys with values that cannot be, and what
+    /// [`ClientBuilder::build`] finds.
+    pub fn from_properties(properties: &Properties) -> Result<Client> {
+        Client::builder().properties(properties)?.build()
     }
 
     /// The same client, with another patience for one operation.

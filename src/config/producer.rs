@@ -2,6 +2,7 @@ use std::fmt::Display;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use crate::config::{Properties, keys};
 use crate::error::{Error, Result};
 
 /// What a producer can be told in data: the KPL's settings, with Flink's defaults.
@@ -35,6 +36,16 @@ pub struct ProducerConfig {
 }
 
 impl ProducerConfig {
+    /// Makes a configuration of the keys that are set, and defaults for the others.
+    ///
+    /// The page [`configuration`](crate::manual::configuration) has all keys.
+    ///
+    /// # Errors
+    /// `Config`, or `Several` of it: the keys with values that cannot be.
+    pub fn from_properties(properties: &Properties) -> Result<ProducerConfig> {
+        ProducerConfig::builder().properties(properties)?.build()
+    }
+
     /// Starts from the defaults.
     pub fn builder() -> ProducerConfigBuilder {
         ProducerConfigBuilder {
@@ -97,6 +108,15 @@ pub struct ProducerConfigBuilder {
 }
 
 impl ProducerConfigBuilder {
+    /// Takes over every key of a producer that is set; what is set afterwards counts above it.
+    ///
+    /// # Errors
+    /// `Config`, or `Several` of it: the keys with values that cannot be.
+    pub fn properties(mut self, properties: &Properties) -> Result<ProducerConfigBuilder> {
+        self.config = keys::producer(properties, self.config)?;
+        Ok(self)
+    }
+
     /// Packs many user records into one Kinesis record. Default: true. The KPL's `AggregationEnabled`.
     pub fn aggregation(mut self, yes: bool) -> ProducerConfigBuilder {
         self.config.aggregation = yes;

@@ -119,6 +119,8 @@ pub enum ErrorKind {
         /// The HTTP status, or 200 for an entry of PutRecords.
         status: u16,
     },
+    /// Several things are wrong, each an error of its own.
+    Several(Vec<Error>),
     /// A thread of this crate ended without a result. A bug; the text helps to find it.
     Thread {
         /// The thread's name.
@@ -149,6 +151,14 @@ impl Error {
             value,
             expected,
         })
+    }
+
+    /// Makes one error of many, or none of none.
+    pub(crate) fn several(mut errors: Vec<Error>) -> Option<Error> {
+        match errors.len() {
+            0 | 1 => errors.pop(),
+            _ => Some(Error::new(ErrorKind::Several(errors))),
+        }
     }
 
     /// An error that a service answered with. Its words become lines of bounded length.
@@ -334,6 +344,15 @@ impl fmt::Display for ErrorKind {
                     .map(|(place, lack)| format!("{place}: {lack}"))
                     .collect();
                 write!(f, "no credentials: {}", tried.join("; "))
+            }
+            ErrorKind::Several(errors) => {
+                let each: Vec<_> = errors.iter().map(Error::to_string).collect();
+                write!(
+                    f,
+                    "{} settings are wrong: {}",
+                    errors.len(),
+                    each.join("; ")
+                )
             }
             ErrorKind::Expired { ttl, cause } => {
                 write!(
