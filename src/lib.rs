@@ -42,13 +42,15 @@ pub use client::{
 };
 #[cfg(feature = "client")]
 pub use config::{
-    ConsumerConfig, ConsumerConfigBuilder, KnownKey, ProducerConfig, ProducerConfigBuilder,
-    Properties, ThreadingModel,
+    ConsumerConfig, ConsumerConfigBuilder, DataLoss, KnownKey, ProducerConfig,
+    ProducerConfigBuilder, Properties, ThreadingModel,
 };
 #[cfg(feature = "client")]
 pub use consumer::{
-    Checkpoint, CheckpointStore, Consumer, ConsumerBuilder, Event, FileCheckpointStore, Record,
-    StopHandle,
+    Checkpoint, CheckpointStore, Commit, CommitMetrics, Consumer, ConsumerBuilder, ConsumerMetrics,
+    DeadLetterHandler, DiscoveryMetrics, Event, FileCheckpointStore, FlinkHashAssigner,
+    MemoryCheckpointStore, PoisonPolicy, ReadCounts, Record, ShardAssigner, ShardMetrics,
+    StopHandle, UniformAssigner,
 };
 #[cfg(feature = "client")]
 pub use credentials::CredentialsProvider;

@@ -243,6 +243,7 @@ impl ClientBuilder {
             shared: Arc::new(shared),
             policies: Arc::new(self.policies),
             stop: Stop::never(),
+            watch: None,
         })
     }
 

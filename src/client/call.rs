@@ -22,7 +22,7 @@ impl Client {
         let (body, started) = (exchange.body(), clock.now());
         let mut refreshed_credentials = false;
         for retry in 0.. {
-            let error = match self.attempt(exchange, &body) {
+            let error = match self.watched(exchange, &body) {
                 Ok(answer) => return Ok(answer),
                 Err(error) => {
                     let elapsed = clock.now() - started;
@@ -49,6 +49,17 @@ impl Client {
             }
         }
         Err(Error::new(ErrorKind::Closed))
+    }
+
+    fn watched<E: Exchange>(&self, exchange: &E, body: &Bytes) -> Result<E::Answer> {
+        let Some(watch) = &self.watch else {
+            return self.attempt(exchange, body);
+        };
+        let clock = &self.shared.sys.clock;
+        let begun = clock.now();
+        let outcome = self.attempt(exchange, body);
+        watch.attempted(E::OPERATION, clock.now() - begun, outcome.as_ref().err());
+        outcome
     }
 
     fn attempt<E: Exchange>(&self, exchange: &E, body: &Bytes) -> Result<E::Answer> {

@@ -6,6 +6,7 @@ mod call;
 mod endpoint;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzz;
+mod watch;
 mod wire;
 
 use std::fmt;
@@ -30,6 +31,7 @@ pub use answers::{
     ShardIterator, StreamSummary,
 };
 pub use builder::ClientBuilder;
+pub(crate) use watch::Watch;
 
 /// A Kinesis endpoint and the right to use it.
 ///
@@ -54,6 +56,7 @@ pub struct Client {
     shared: Arc<Shared>,
     policies: Arc<[RetryPolicy; Operation::ALL.len()]>,
     stop: Stop,
+    watch: Option<Arc<dyn Watch>>,
 }
 
 /// What every clone of a client uses.
@@ -100,6 +103,18 @@ impl Client {
             stop,
             ..self.clone()
         }
+    }
+
+    /// The same client, whose attempts are told to `watch`.
+    pub(crate) fn with_watch(&self, watch: Arc<dyn Watch>) -> Client {
+        Client {
+            watch: Some(watch),
+            ..self.clone()
+        }
+    }
+
+    pub(crate) fn stop(&self) -> &Stop {
+        &self.stop
     }
 
     pub(crate) fn sys(&self) -> &Sys {

@@ -4,7 +4,7 @@ use std::time::Duration;
 use crate::aggregation::Misplaced;
 use crate::config::{Properties, keys};
 use crate::error::{Error, Result};
-use crate::model::StartPosition;
+use crate::model::{StartPosition, Timestamp};
 
 /// What a consumer can be told in data.
 ///
@@ -25,6 +25,25 @@ pub struct ConsumerConfig {
     pub(crate) get_records_interval: Duration,
     pub(crate) misplaced: Misplaced,
     pub(crate) until_caught_up: bool,
+    pub(crate) until_timestamp: Option<Timestamp>,
+    pub(crate) data_loss: DataLoss,
+    pub(crate) parent_before_child: bool,
+    pub(crate) adaptive_reads: bool,
+    pub(crate) empty_interval: Duration,
+    pub(crate) read_bytes_per_second: Option<u32>,
+    pub(crate) buffered_bytes_max: u64,
+}
+
+/// What becomes of a consumer when records may be lost before it has read them: they outlived the
+/// stream's retention, or their shard or stream is gone.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum DataLoss {
+    /// It ends with an error of the kind [`DataLoss`](crate::ErrorKind::DataLoss).
+    #[default]
+    Fail,
+    /// It reads on behind the gap, and reports that as [`Event::Gap`](crate::Event::Gap).
+    ContinueAndReport,
 }
 
 impl ConsumerConfig {
@@ -60,6 +79,13 @@ impl Default for ConsumerConfig {
             get_records_interval: Duration::from_millis(200),
             misplaced: Misplaced::Deliver,
             until_caught_up: false,
+            until_timestamp: None,
+            data_loss: DataLoss::Fail,
+            parent_before_child: true,
+            adaptive_reads: false,
+            empty_interval: Duration::from_millis(250),
+            read_bytes_per_second: Some(2 << 20),
+            buffered_bytes_max: 256 << 20,
         }
     }
 }
@@ -132,6 +158,73 @@ impl ConsumerConfigBuilder {
         self
     }
 
+    /// Ends the iteration once everything that arrived before `time` has been read, children
+    /// included; nothing that arrived then or later is handed out. Default: reading goes on for ever.
+    ///
+    /// A consumer that starts [at that time](StartPosition::AtTimestamp) reads what follows. A time
+    /// that has not come yet is waited for.
+    pub fn until_timestamp(mut self, time: Timestamp) -> ConsumerConfigBuilder {
+        self.config.until_timestamp = Some(time);
+        self
+    }
+
+    /// Sets what becomes of the consumer when records may be lost before it has read them. Default:
+    /// [`DataLoss::Fail`].
+    ///
+    /// It is certain of what it did not lose: as long as it is within the stream's retention, or the
+    /// last record it read is still there, nothing is reported.
+    pub fn data_loss(mut self, policy: DataLoss) -> ConsumerConfigBuilder {
+        self.config.data_loss = policy;
+        self
+    }
+
+    /// Sets whether a shard is read only after the shards that it was split or merged from have been
+    /// handed out to their ends. Default: `true`, which keeps the records of a partition key in order.
+    ///
+    /// With `false` all shards are read side by side, as Flink's connector does.
+    pub fn parent_before_child(mut self, yes: bool) -> ConsumerConfigBuilder {
+        self.config.parent_before_child = yes;
+        self
+    }
+
+    /// Lets each GetRecords ask for as many records as the shard gives in the time from call to call,
+    /// by the size of those that came last; the first asks for
+    /// [`get_records_max`](ConsumerConfigBuilder::get_records_max). Default: `false`.
+    ///
+    /// Flink's `flink.shard.adaptivereads`.
+    pub fn adaptive_reads(mut self, yes: bool) -> ConsumerConfigBuilder {
+        self.config.adaptive_reads = yes;
+        self
+    }
+
+    /// Sets the time from a GetRecords that found nothing to the next, up to 1 hour; at least the
+    /// [interval](ConsumerConfigBuilder::get_records_interval) counts. Default: 250 ms, as in Flink's
+    /// newer source, which leaves calls to other readers of the shard.
+    pub fn empty_interval(mut self, interval: Duration) -> ConsumerConfigBuilder {
+        self.config.empty_interval = interval;
+        self
+    }
+
+    /// Sets how fast one shard is read, in bytes a second. Default: 2 MiB, what a shard gives to all
+    /// its readers; the service refuses calls after more. `None` for endpoints without that limit.
+    ///
+    /// Source: <https://docs.aws.amazon.com/kinesis/latest/APIReference/API_GetRecords.html>
+    pub fn read_bytes_per_second(mut self, bytes: Option<u32>) -> ConsumerConfigBuilder {
+        self.config.read_bytes_per_second = bytes;
+        self
+    }
+
+    /// Sets how many bytes of records all shards together may hold until the caller takes them, at
+    /// least 1 MiB. Default: 256 MiB.
+    ///
+    /// A shard reads on when there is room for as much as its last answer brought; one that turns
+    /// out larger may exceed the limit for the moment. Shards that are
+    /// [paused](crate::Consumer::pause) do not count, and hold three answers at most.
+    pub fn buffered_bytes_max(mut self, bytes: u64) -> ConsumerConfigBuilder {
+        self.config.buffered_bytes_max = bytes;
+        self
+    }
+
     /// Checks the settings.
     ///
     /// # Errors
@@ -148,6 +241,25 @@ impl ConsumerConfigBuilder {
             config.get_records_interval,
             0..=3_600_000,
         )?;
+        check("empty_interval", config.empty_interval, 0..=3_600_000)?;
+        if config.buffered_bytes_max < 1 << 20 {
+            return Err(Error::config(
+                "buffered_bytes_max",
+                config.buffered_bytes_max.to_string(),
+                "at least 1048576",
+            ));
+        }
+        if config.read_bytes_per_second == Some(0) {
+            return Err(Error::config(
+                "read_bytes_per_second",
+                "0",
+                "at least 1; None is no limit",
+            ));
+        }
+        if let Some(time) = config.until_timestamp.filter(|_| config.until_caught_up) {
+            let expected = "the only end: until_caught_up is set as well";
+            return Err(Error::config("until_timestamp", time.to_string(), expected));
+        }
         if !(1..=10_000).contains(&config.get_records_max) {
             return Err(Error::config(
                 "get_records_max",

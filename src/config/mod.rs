@@ -7,7 +7,7 @@ mod keys;
 mod producer;
 mod properties;
 
-pub use consumer::{ConsumerConfig, ConsumerConfigBuilder};
+pub use consumer::{ConsumerConfig, ConsumerConfigBuilder, DataLoss};
 pub use keys::KnownKey;
 pub use producer::{ProducerConfig, ProducerConfigBuilder, ThreadingModel};
 pub use properties::Properties;

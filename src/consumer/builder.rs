@@ -1,3 +1,4 @@
+use std::any::Any;
 use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
@@ -7,16 +8,25 @@ use crossbeam::channel::{self, Receiver, select};
 
 use crate::client::Client;
 use crate::config::ConsumerConfig;
+use crate::consumer::Consumer;
+use crate::consumer::assigner::{Assignment, ShardAssigner};
+use crate::consumer::bound::Until;
+use crate::consumer::budget::Budget;
 use crate::consumer::checkpoint::Checkpoint;
-use crate::consumer::discovery::Discovery;
+use crate::consumer::commits::Commits;
+use crate::consumer::decoder::{Decoding, PoisonPolicy};
+use crate::consumer::discovery::{Discovery, Plan};
 use crate::consumer::emitter::{Emitter, News};
+use crate::consumer::meters::Meters;
+use crate::consumer::metrics::ConsumerMetrics;
+use crate::consumer::record::Record;
+use crate::consumer::retention::Retentions;
 use crate::consumer::shard_reader::Settings;
 use crate::consumer::shelf::{Bell, Shelf};
 use crate::consumer::store::CheckpointStore;
-use crate::consumer::threads::{DiscoveryThread, Workers};
-use crate::consumer::{Commits, Consumer};
+use crate::consumer::threads::{DiscoveryThread, Report, Workers, start_reports};
 use crate::error::{Error, Result, TransportError};
-use crate::model::{Operation, Shard, ShardPosition, StartPosition};
+use crate::model::{Operation, Shard, ShardPosition, StartPosition, stream_name};
 use crate::retry::RetryPolicy;
 use crate::sys::stop::StopSource;
 
@@ -24,11 +34,16 @@ use crate::sys::stop::StopSource;
 #[must_use = "a builder does nothing until `start`"]
 pub struct ConsumerBuilder {
     client: Client,
-    streams: Vec<Arc<str>>,
+    /// Each with where it starts, if that is not where all do.
+    streams: Vec<(Arc<str>, Option<StartPosition>)>,
+    assignment: Assignment,
+    until: Option<Checkpoint>,
     config: ConsumerConfig,
     restore: Option<Checkpoint>,
     store: Option<Box<dyn CheckpointStore>>,
     commit_interval: Option<Duration>,
+    metrics: Option<(Duration, Report)>,
+    decoding: Decoding,
 }
 
 impl ConsumerBuilder {
@@ -37,19 +52,61 @@ impl ConsumerBuilder {
         ConsumerBuilder {
             client,
             streams: Vec::new(),
+            assignment: Assignment::default(),
+            until: None,
             config,
             restore: None,
             store: None,
             commit_interval: None,
+            metrics: None,
+            decoding: Decoding::default(),
         }
     }
 
-    /// Adds a stream to read; at least one is needed.
-    pub fn stream(mut self, name: impl Into<String>) -> ConsumerBuilder {
-        let name = Arc::from(name.into());
-        if !self.streams.contains(&name) {
-            self.streams.push(name);
-        }
+    /// Adds a stream to read, by its name or its ARN; at least one is needed.
+    ///
+    /// A checkpoint made by a stream's name is good for its ARN, and the other way round.
+    pub fn stream(self, name: impl Into<String>) -> ConsumerBuilder {
+        self.add(name.into(), None)
+    }
+
+    /// Adds a stream to read, with a start position of its own.
+    pub fn stream_from(self, name: impl Into<String>, start: StartPosition) -> ConsumerBuilder {
+        self.add(name.into(), Some(start))
+    }
+
+    fn add(mut self, name: String, start: Option<StartPosition>) -> ConsumerBuilder {
+        self.streams.retain(|(added, _)| **added != *name);
+        self.streams.push((name.into(), start));
+        self
+    }
+
+    /// Reads this consumer's share of the shards only: that of `index`, which counts from 0, among
+    /// `parallelism` consumers, which may run anywhere. Default: all, 0 of 1.
+    ///
+    /// Each keeps a checkpoint of its own. A group of another size starts from all of them put
+    /// together: each consumer takes its part. The order of a partition key's records across a
+    /// reshard is kept where parent and child have the same reader; it does not wait for parents
+    /// that others read. Flink's subtasks.
+    pub fn subtask(mut self, index: usize, parallelism: usize) -> ConsumerBuilder {
+        self.assignment = Assignment {
+            index,
+            parallelism,
+            ..self.assignment
+        };
+        self
+    }
+
+    /// Sets who reads which shard of a group. Default: [`UniformAssigner`](crate::UniformAssigner).
+    pub fn shard_assigner(mut self, assigner: impl ShardAssigner + 'static) -> ConsumerBuilder {
+        self.assignment.assigner = Box::new(assigner);
+        self
+    }
+
+    /// Reads up to where a checkpoint is, and ends: with the last record that the checkpoint covers
+    /// in each of its shards. Shards that it does not know are not read. Default: no end.
+    pub fn until_checkpoint(mut self, checkpoint: Checkpoint) -> ConsumerBuilder {
+        self.until = Some(checkpoint);
         self
     }
 
@@ -59,14 +116,16 @@ impl ConsumerBuilder {
         self
     }
 
-    /// Goes on from a checkpoint, which the start position gives way to. An empty one changes nothing.
+    /// Goes on from a checkpoint, which the start position and the store's checkpoint give way to. An
+    /// empty one changes nothing.
     pub fn restore(mut self, checkpoint: Checkpoint) -> ConsumerBuilder {
         self.restore = Some(checkpoint);
         self
     }
 
     /// Goes on from the checkpoint in a store, if it has one, and saves to it on
-    /// [`commit`](Consumer::commit) and [`close`](Consumer::close).
+    /// [`commit`](Consumer::commit) and [`close`](Consumer::close). The store is the consumer's until
+    /// that is closed or dropped.
     pub fn checkpoint_store(mut self, store: impl CheckpointStore + 'static) -> ConsumerBuilder {
         self.store = Some(Box::new(store));
         self
@@ -79,33 +138,119 @@ impl ConsumerBuilder {
         self
     }
 
+    /// Decodes records on the threads that read them, many at a time, in place of the caller's loop.
+    ///
+    /// The value is had by [`Record::decoded`] and [`Record::take_decoded`]. A decoder that returns an
+    /// error, or panics, refuses the record: see [`on_poison`](ConsumerBuilder::on_poison). What it
+    /// says stands in that error, so it should not quote the record. Order is kept within each shard.
+    ///
+    /// ```
+    /// # fn main() -> kinesis_blocking::Result<()> {
+    /// use kinesis_blocking::fake::FakeKinesis;
+    /// use kinesis_blocking::{Consumer, ConsumerConfig, PoisonPolicy, PutRecordsEntry, Record, StartPosition};
+    ///
+    /// let client = FakeKinesis::new().with_stream("orders", 1).client();
+    /// for data in ["17", "seventeen", "4"] {
+    ///     let (data, partition_key) = (data.into(), "key".into());
+    ///     client.put_record("orders", &PutRecordsEntry { data, partition_key, explicit_hash_key: None })?;
+    /// }
+    /// let config = ConsumerConfig::builder().start_position(StartPosition::TrimHorizon).until_caught_up(true);
+    /// let consumer = Consumer::builder(client)
+    ///     .stream("orders")
+    ///     .config(config.build()?)
+    ///     .decoder(|record: &Record| String::from_utf8_lossy(record.data()).parse::<u32>())
+    ///     .on_poison(PoisonPolicy::Skip)
+    ///     .start()?;
+    /// let mut sum = 0;
+    /// for record in consumer {
+    ///     sum += record?.take_decoded::<u32>().unwrap_or_default();
+    /// }
+    /// assert_eq!(sum, 21);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn decoder<T: Any + Send + Sync, E: Into<Box<dyn std::error::Error + Send + Sync>>>(
+        mut self,
+        decode: impl Fn(&Record) -> Result<T, E> + Send + Sync + 'static,
+    ) -> ConsumerBuilder {
+        self.decoding.set(decode);
+        self
+    }
+
+    /// Sets what to do with records that the decoder refuses. Default: [`PoisonPolicy::Fail`].
+    pub fn on_poison(mut self, policy: PoisonPolicy) -> ConsumerBuilder {
+        self.decoding.policy = policy;
+        self
+    }
+
+    /// Reports the metrics every so often, and once more at the end, on a thread of the consumer's
+    /// own: also while the caller's loop is stuck. Default: never.
+    ///
+    /// ```
+    /// # fn main() -> kinesis_blocking::Result<()> {
+    /// use std::time::Duration;
+    ///
+    /// use kinesis_blocking::fake::FakeKinesis;
+    /// use kinesis_blocking::Consumer;
+    ///
+    /// let client = FakeKinesis::new().with_stream("orders", 2).client();
+    /// let builder = Consumer::builder(client).stream("orders");
+    /// let report = |metrics: &kinesis_blocking::ConsumerMetrics| println!("{}", metrics.to_json());
+    /// builder.on_metrics(Duration::from_secs(60), report).start()?.close()?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn on_metrics(
+        mut self,
+        interval: Duration,
+        report: impl FnMut(&ConsumerMetrics) + Send + 'static,
+    ) -> ConsumerBuilder {
+        self.metrics = Some((interval, Box::new(report)));
+        self
+    }
+
     /// Lists the shards and starts their threads. What is put after it returns is read, also from
     /// `Latest`, for which it waits until every shard has its place.
     ///
     /// # Errors
     /// `Config`: no stream is named. `Service`, `Transport`, `Credentials`: the first calls failed.
-    /// `Checkpoint`, `Malformed`: the store has a checkpoint that cannot be read.
+    /// `Checkpoint`, `Malformed`: the store has a checkpoint that cannot be read. `DataLoss`: a shard
+    /// of the checkpoint, or its stream, is gone.
     pub fn start(mut self) -> Result<Consumer> {
-        if self.streams.is_empty() {
-            let expected = "the name of at least one stream";
-            return Err(Error::config("stream", "", expected));
-        }
-        let restored = self.restored()?;
+        self.check()?;
+        let meters = Arc::new(Meters::default());
+        let (commits, restored) = self.restored(&meters)?;
+        let restored = restored.renamed(|stream| self.spelling(stream));
+        let until = self.until()?;
         let stop = StopSource::new();
         let client = self.client.with_stop(stop.stop());
+        let client = client.with_watch(meters.clone());
         let listings = self.first_listings(&client)?;
         let ((bell, heard), (ended_bell, ended_heard)) = (Bell::new(), Bell::new());
         let (alive, all_ended) = channel::bounded(0);
         let workers = Workers {
-            settings: Settings::new(&self.config, &client),
+            settings: Settings::new(&self.config, until, &client),
             client,
-            get_records_max: self.config.get_records_max,
+            budget: Budget::new(self.config.buffered_bytes_max),
+            retentions: Arc::new(Retentions::default()),
             bell,
             stop: stop.stop(),
+            meters: meters.clone(),
+            decoding: Arc::new(self.decoding),
             _alive: alive,
+            count: Arc::new(()),
         };
+        let bounded = !matches!(workers.settings.until, Until::Stopped);
         let start = self.config.start_position;
-        let mut discovery = Discovery::new(&self.streams, start, restored.clone());
+        let streams = self.streams.iter();
+        let plan = Plan {
+            streams: streams
+                .map(|(name, own)| (name.clone(), own.unwrap_or(start)))
+                .collect(),
+            assignment: self.assignment,
+            parent_before_child: self.config.parent_before_child,
+        };
+        let mut discovery = Discovery::new(plan, restored.clone());
         let news = start_shards(&workers, &mut discovery, listings)?;
         let clock = workers.client.sys().clock.clone();
         let mut consumer = Consumer {
@@ -117,16 +262,22 @@ impl ConsumerBuilder {
             all_ended,
             stop: Arc::new(stop),
             over: false,
-            until_caught_up: self.config.until_caught_up,
-            commits: Commits::new(self.store, self.commit_interval, clock.now()),
+            bounded,
+            threads: Arc::downgrade(&workers.count),
+            commits,
+            meters,
             clock,
         };
         // Before `start` returns, so that a checkpoint taken at once is whole.
         news.into_iter().try_for_each(|news| consumer.learn(news))?;
+        consumer.commits.begin(consumer.clock.now());
+        if let Some((interval, report)) = self.metrics {
+            start_reports(&workers, interval, report)?;
+        }
+        consumer.emitter.expect(discovery.hidden());
         DiscoveryThread {
             childless: discovery.childless(),
             discovery,
-            streams: self.streams,
             interval: self.config.shard_discovery_interval,
             ended: consumer.ended.clone(),
             ended_bell: ended_heard,
@@ -137,9 +288,78 @@ impl ConsumerBuilder {
         Ok(consumer)
     }
 
-    fn restored(&mut self) -> Result<Checkpoint> {
-        let stored = self.store.as_mut().map_or(Ok(None), |store| store.load())?;
-        Ok(self.restore.take().or(stored).unwrap_or_default())
+    fn check(&self) -> Result<()> {
+        let Assignment {
+            index, parallelism, ..
+        } = self.assignment;
+        if index >= parallelism {
+            let (value, expected) = (
+                format!("{index} of {parallelism}"),
+                "an index below the parallelism",
+            );
+            return Err(Error::config("subtask", value, expected));
+        }
+        if let Some((interval, _)) = &self.metrics
+            && interval.is_zero()
+        {
+            return Err(Error::config("on_metrics", "0", "an interval above 0"));
+        }
+        let Some((last, others)) = self.streams.split_last() else {
+            let expected = "the name of at least one stream";
+            return Err(Error::config("stream", "", expected));
+        };
+        // Which of the accounts the name means, only the service knows.
+        let is_arn = |stream: &str| stream.starts_with("arn:");
+        let twice = |(stream, _): &&(Arc<str>, _)| {
+            stream_name(stream) == stream_name(&last.0) && is_arn(stream) != is_arn(&last.0)
+        };
+        match others.iter().find(twice) {
+            Some(_) => {
+                let expected = "named once only: it is there by its name and by an ARN";
+                Err(Error::config("stream", stream_name(&last.0), expected))
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// How this consumer names a stream of a checkpoint: by its name, or by its ARN.
+    fn spelling(&self, stream: &str) -> Option<Arc<str>> {
+        let mut streams = self.streams.iter().map(|(name, _)| name);
+        let known = streams.clone().any(|name| **name == *stream);
+        let mut same = streams
+            .by_ref()
+            .filter(|name| stream_name(name) == stream_name(stream));
+        let (one, other) = (same.next()?, same.next());
+        let arns = one.starts_with("arn:") && stream.starts_with("arn:");
+        (!known && !arns && other.is_none()).then(|| one.clone())
+    }
+
+    fn until(&self) -> Result<Until> {
+        let config = &self.config;
+        let until = match (&self.until, config.until_timestamp) {
+            (Some(checkpoint), None) if !config.until_caught_up => {
+                let checkpoint = checkpoint.clone().renamed(|stream| self.spelling(stream));
+                Until::Checkpoint(checkpoint.into())
+            }
+            (Some(_), _) => {
+                let expected = "the only end: the configuration has one as well";
+                return Err(Error::config("until_checkpoint", "a checkpoint", expected));
+            }
+            (None, Some(time)) => Until::Timestamp(time),
+            (None, None) if config.until_caught_up => Until::CaughtUp,
+            (None, None) => Until::Stopped,
+        };
+        Ok(until)
+    }
+
+    fn restored(&mut self, meters: &Arc<Meters>) -> Result<(Commits, Checkpoint)> {
+        let (store, meters) = (self.store.take(), meters.clone());
+        let (mut commits, stored) = Commits::load(store, self.commit_interval, meters)?;
+        let given = self.restore.take().filter(|given| !given.is_empty());
+        if given.is_some() {
+            commits.forget_state();
+        }
+        Ok((commits, given.or(stored).unwrap_or_default()))
     }
 
     /// Few retries: a wrong endpoint should be said soon.
@@ -158,7 +378,8 @@ impl ConsumerBuilder {
                 ..policy.clone()
             },
         );
-        let list = |stream: &Arc<str>| Ok((stream.clone(), client.list_shards(stream)?));
+        let list =
+            |(stream, _): &(Arc<str>, _)| Ok((stream.clone(), list_when_active(&client, stream)?));
         self.streams.iter().map(list).collect()
     }
 }
@@ -175,6 +396,21 @@ impl fmt::Debug for ConsumerBuilder {
     }
 }
 
+/// Lists a stream's shards, and waits a while if it is only being made.
+fn list_when_active(client: &Client, stream: &str) -> Result<Vec<Shard>> {
+    let clock = &client.sys().clock;
+    let deadline = clock.now() + ACTIVE_WAIT_MAX;
+    loop {
+        match client.list_shards(stream) {
+            Err(error) if error.is_service("ResourceInUseException") && clock.now() < deadline => {
+                log::info!("{error}; it is listed again in a second");
+                clock.wait_until(clock.now() + ACTIVE_INTERVAL, client.stop());
+            }
+            outcome => return outcome,
+        }
+    }
+}
+
 /// Starts the shards of the first listings; from `Latest`, waits until each has its place.
 fn start_shards(
     workers: &Workers,
@@ -185,13 +421,21 @@ fn start_shards(
     let (ready, all_ready) = channel::bounded(0);
     let mut news = Vec::new();
     for (stream, listing) in listings {
-        let found = discovery.on_listing(&stream, listing);
+        let listed = News::listed(&stream, &listing);
+        let found = discovery.on_listing(settings.started, &stream, listing);
+        workers.meters.found(found.known.len());
+        for gap in found.gaps {
+            news.push(News::Gap(settings.report(gap, None)?));
+        }
+        news.extend(found.vanished.into_iter().map(News::Vanished));
+        news.extend(found.foreign.into_iter().map(News::Foreign));
         let known = found.known.into_iter();
         news.extend(known.map(|(shard, position)| News::Known(shard, settings.fixed(position))));
         for start in found.starts {
             let latest = start.position == ShardPosition::Start(StartPosition::Latest);
             news.push(workers.start(start, latest.then(|| ready.clone()))?);
         }
+        news.push(listed);
     }
     drop(ready);
     wait_until_ready(workers, &all_ready)?;
@@ -209,6 +453,10 @@ fn wait_until_ready(workers: &Workers, all_ready: &Receiver<()>) -> Result<()> {
 
 /// Attempts beyond the first, of each call that `start` makes itself.
 const START_RETRIES_MAX: u32 = 3;
+
+/// How long a stream may take to become ACTIVE; it takes about half a minute.
+const ACTIVE_WAIT_MAX: Duration = Duration::from_secs(60);
+const ACTIVE_INTERVAL: Duration = Duration::from_secs(1);
 
 /// How long the iterators of all shards may take.
 const READY_WAIT_MAX: Duration = Duration::from_secs(60);

@@ -9,9 +9,11 @@ use crate::model::{SequenceNumber, ShardPosition, ShardRef, StartPosition, Times
 /// How far each shard has been read: where to go on from.
 ///
 /// Its JSON form is versioned: a later version of this crate reads what an earlier one wrote.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Checkpoint {
     pub(super) shards: BTreeMap<ShardRef, ShardPosition>,
+    /// Up to when everything of a shard that arrived is covered by its position, where that is known.
+    pub(super) times: BTreeMap<ShardRef, Timestamp>,
 }
 
 impl Checkpoint {
@@ -30,9 +32,80 @@ impl Checkpoint {
         self.shards.is_empty()
     }
 
+    /// Puts the checkpoints of two consumers together, for one that goes on from both.
+    ///
+    /// Where both know a shard, whoever came further counts: what it covers has been handed out. Of
+    /// two that have not begun, the one that reads more counts.
+    ///
+    /// ```
+    /// # fn main() -> kinesis_blocking::Result<()> {
+    /// use kinesis_blocking::Checkpoint;
+    ///
+    /// let json = |shard: &str, number: u32| {
+    ///     let shard = format!(r#"{{"stream":"orders","shard_id":"{shard}","sequence_number":"{number}"}}"#);
+    ///     format!(r#"{{"version":1,"shards":[{shard}]}}"#)
+    /// };
+    /// let (one, older) = (Checkpoint::from_json(&json("a", 7))?, Checkpoint::from_json(&json("a", 6))?);
+    /// assert_eq!(one.clone().merge(older), one);
+    /// let other = Checkpoint::from_json(&json("b", 1))?;
+    /// assert_eq!(one.merge(other).iter().count(), 2);
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn merge(mut self, other: Checkpoint) -> Checkpoint {
+        for (shard, position) in other.shards {
+            let (mine, time) = (self.shards.get(&shard), other.times.get(&shard).copied());
+            let time = match mine {
+                Some(mine) if *mine == position => time.max(self.times.get(&shard).copied()),
+                Some(mine) if counts_more(mine, &position) => continue,
+                _ => time,
+            };
+            self.times.remove(&shard);
+            self.times.extend(time.map(|time| (shard.clone(), time)));
+            self.shards.insert(shard, position);
+        }
+        self
+    }
+
     /// Says whether any shard of a stream is in it.
     pub(super) fn knows_stream(&self, stream: &str) -> bool {
         self.shards.keys().any(|shard| &*shard.stream == stream)
+    }
+
+    /// The same, with streams under other names where there is one.
+    pub(super) fn renamed(self, name: impl Fn(&str) -> Option<std::sync::Arc<str>>) -> Checkpoint {
+        let renamed = |mut shard: ShardRef| {
+            shard.stream = name(&shard.stream).unwrap_or(shard.stream);
+            shard
+        };
+        let (shards, times) = (self.shards.into_iter(), self.times.into_iter());
+        Checkpoint {
+            shards: shards
+                .map(|(shard, position)| (renamed(shard), position))
+                .collect(),
+            times: times.map(|(shard, time)| (renamed(shard), time)).collect(),
+        }
+    }
+
+    /// Lets go of all shards of a stream.
+    pub(super) fn forget_stream(&mut self, stream: &str) {
+        self.shards.retain(|shard, _| &*shard.stream != stream);
+        self.times.retain(|shard, _| &*shard.stream != stream);
+    }
+
+    /// Up to when everything of a shard that arrived is covered by its position.
+    pub(super) fn complete_to(&self, shard: &ShardRef) -> Option<Timestamp> {
+        self.times.get(shard).copied()
+    }
+
+    /// The same of the shard of a stream that was read last: about when the checkpoint was made.
+    pub(super) fn made(&self, stream: &str) -> Option<Timestamp> {
+        let times = self.times.iter();
+        times
+            .filter(|(shard, _)| &*shard.stream == stream)
+            .map(|(_, time)| *time)
+            .max()
     }
 
     /// Writes the checkpoint as one JSON object.
@@ -45,13 +118,21 @@ impl Checkpoint {
         let shards = self
             .shards
             .iter()
-            .map(|(shard, position)| Entry::new(shard, position))
+            .map(|(shard, position)| Entry {
+                complete_to_ms: self.complete_to(shard).map(Timestamp::as_millis),
+                ..Entry::new(shard, position)
+            })
             .collect();
         let file = File {
             version: VERSION,
             shards,
         };
         serde_json::to_string(&file).expect("strings and numbers are always JSON")
+    }
+
+    /// Says whether it would be a checkpoint if this crate were of another version.
+    pub(super) fn is_of_another_version(text: &str) -> bool {
+        serde_json::from_str(text).is_ok_and(|version: Version| version.version != VERSION)
     }
 
     /// Reads what [`to_json`](Checkpoint::to_json) wrote.
@@ -63,16 +144,54 @@ impl Checkpoint {
         if version.version != VERSION {
             let version = version.version;
             return Err(malformed(format_args!(
-                "its version is {version}, this crate reads {VERSION}"
+                "its version is {version}, and this version of the crate reads {VERSION}: go on \
+                 with the one that wrote it, or a newer one"
             )));
         }
         let file: File = serde_json::from_str(text).map_err(malformed)?;
+        let times = file.shards.iter().filter_map(Entry::time).collect();
         let shards = file
             .shards
             .into_iter()
             .map(Entry::into_position)
             .collect::<Result<_>>()?;
-        Ok(Checkpoint { shards })
+        Ok(Checkpoint { shards, times })
+    }
+}
+
+/// Of two positions of one shard, says whether the first is to go on from.
+fn counts_more(one: &ShardPosition, other: &ShardPosition) -> bool {
+    let (one, other) = (Progress::of(one), Progress::of(other));
+    match (&one, &other) {
+        (Progress::Start(one), Progress::Start(other)) => one < other,
+        _ => one > other,
+    }
+}
+
+/// A position, ordered by what it covers.
+#[derive(PartialEq, PartialOrd)]
+enum Progress<'a> {
+    /// From when on it reads: `None` is the beginning, and the end of time is LATEST.
+    Start(Option<Timestamp>),
+    /// A Kinesis record, and the last of its user records that is covered.
+    After(&'a SequenceNumber, u64),
+    ShardEnd,
+}
+
+impl Progress<'_> {
+    fn of(position: &ShardPosition) -> Progress<'_> {
+        match position {
+            ShardPosition::Start(StartPosition::TrimHorizon) => Progress::Start(None),
+            ShardPosition::Start(StartPosition::AtTimestamp(time)) => Progress::Start(Some(*time)),
+            ShardPosition::Start(StartPosition::Latest) => {
+                Progress::Start(Some(Timestamp::from_millis(i64::MAX)))
+            }
+            ShardPosition::After {
+                sequence_number,
+                sub_sequence_number,
+            } => Progress::After(sequence_number, sub_sequence_number.unwrap_or(u64::MAX)),
+            ShardPosition::ShardEnd => Progress::ShardEnd,
+        }
     }
 }
 
@@ -109,6 +228,9 @@ struct Entry {
     sub_sequence_number: Option<u64>,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     shard_end: bool,
+    /// Everything that arrived up to then is covered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    complete_to_ms: Option<i64>,
 }
 
 impl Entry {
@@ -149,6 +271,12 @@ impl Entry {
                 ..entry
             },
         }
+    }
+
+    fn time(&self) -> Option<(ShardRef, Timestamp)> {
+        let time = Timestamp::from_millis(self.complete_to_ms?);
+        let (stream, shard_id) = (self.stream.as_str(), self.shard_id.as_str());
+        Some((ShardRef::new(stream, shard_id), time))
     }
 
     fn into_position(self) -> Result<(ShardRef, ShardPosition)> {
@@ -216,29 +344,34 @@ mod tests {
             .map(|(i, position)| (ShardRef::new("orders", format!("shardId-{i}")), position));
         Checkpoint {
             shards: shards.collect(),
+            ..Checkpoint::default()
         }
     }
 
     /// What version 1 wrote; every later version has to read it.
-    const VERSION_1: &str = concat!(
-        r#"{"version":1,"shards":["#,
-        r#"{"stream":"orders","shard_id":"shardId-0","start":"LATEST"},"#,
-        r#"{"stream":"orders","shard_id":"shardId-1","start":"TRIM_HORIZON"},"#,
-        r#"{"stream":"orders","shard_id":"shardId-2","start":"AT_TIMESTAMP","timestamp_ms":1459799926480},"#,
-        r#"{"stream":"orders","shard_id":"shardId-3","#,
-        r#""sequence_number":"49590338271490256608559692538361571095921575989136588898"},"#,
-        r#"{"stream":"orders","shard_id":"shardId-4","#,
-        r#""sequence_number":"49590338271490256608559692538361571095921575989136588898","sub_sequence_number":41},"#,
-        r#"{"stream":"orders","shard_id":"shardId-5","shard_end":true}]}"#,
-    );
+    const VERSION_1: &str = include_str!("../../tests/data/checkpoint/version_1.json");
 
     #[test]
     fn its_json_is_fixed_and_comes_back_whole() {
-        assert_eq!(checkpoint().to_json(), VERSION_1);
+        assert_eq!(checkpoint().to_json(), VERSION_1.trim_end());
         assert_eq!(
             Checkpoint::from_json(VERSION_1).expect("a checkpoint"),
             checkpoint()
         );
+    }
+
+    #[test]
+    fn the_time_of_a_position_is_kept_beside_it() {
+        let mut timed = checkpoint();
+        let shard = ShardRef::new("orders", "shardId-3");
+        timed.times.insert(shard.clone(), Timestamp::from_millis(7));
+        let json = timed.to_json();
+        assert!(json.contains(r#""complete_to_ms":7"#), "{json}");
+        let read = Checkpoint::from_json(&json).expect("a checkpoint");
+        assert_eq!(read, timed);
+        assert_eq!(read.complete_to(&shard), Some(Timestamp::from_millis(7)));
+        assert_eq!(read.made("orders"), Some(Timestamp::from_millis(7)));
+        assert_eq!(read.made("returns"), None);
     }
 
     #[test]
@@ -249,7 +382,8 @@ mod tests {
         for (text, message) in [
             (
                 r#"{"version":2,"shards":[]}"#.to_owned(),
-                "checkpoint is malformed: its version is 2, this crate reads 1",
+                "checkpoint is malformed: its version is 2, and this version of the crate reads 1: go on \
+                 with the one that wrote it, or a newer one",
             ),
             (
                 shard(""),
@@ -276,5 +410,68 @@ mod tests {
             );
         }
         assert!(Checkpoint::from_json("").is_err());
+    }
+
+    #[test]
+    fn of_two_positions_of_a_shard_the_one_that_covers_more_counts() {
+        let at = |position: &ShardPosition| Checkpoint {
+            shards: [(ShardRef::new("orders", "a"), position.clone())].into(),
+            ..Checkpoint::default()
+        };
+        let after = |number: u32, sub_sequence_number| ShardPosition::After {
+            sequence_number: number.to_string().parse().expect("a number"),
+            sub_sequence_number,
+        };
+        let start = ShardPosition::Start;
+        let time = |millis| start(StartPosition::AtTimestamp(Timestamp::from_millis(millis)));
+        // Each counts more than all before it.
+        let positions = [
+            start(StartPosition::Latest),
+            time(2),
+            time(1),
+            start(StartPosition::TrimHorizon),
+            after(9, Some(7)),
+            after(10, Some(0)),
+            after(10, Some(1)),
+            after(10, None),
+            ShardPosition::ShardEnd,
+        ];
+        for (less, one) in positions.iter().enumerate() {
+            for other in &positions[less..] {
+                assert_eq!(at(one).merge(at(other)), at(other), "{one:?}, {other:?}");
+                assert_eq!(at(other).merge(at(one)), at(other), "{other:?}, {one:?}");
+            }
+        }
+        let all = checkpoint().merge(at(&ShardPosition::ShardEnd));
+        assert_eq!(all.iter().count(), checkpoint().iter().count() + 1);
+    }
+
+    #[test]
+    fn a_time_goes_with_the_position_it_belongs_to() {
+        let shard = || ShardRef::new("orders", "a");
+        let at = |number: u32, time: Option<i64>| Checkpoint {
+            shards: [(
+                shard(),
+                ShardPosition::After {
+                    sequence_number: number.to_string().parse().expect("a number"),
+                    sub_sequence_number: None,
+                },
+            )]
+            .into(),
+            times: time
+                .map(|time| (shard(), Timestamp::from_millis(time)))
+                .into_iter()
+                .collect(),
+        };
+        for (one, other, both) in [
+            (at(1, Some(9)), at(2, None), at(2, None)),
+            (at(1, None), at(2, Some(5)), at(2, Some(5))),
+            (at(1, Some(9)), at(2, Some(5)), at(2, Some(5))),
+            (at(1, Some(9)), at(1, Some(5)), at(1, Some(9))),
+            (at(1, None), at(1, Some(5)), at(1, Some(5))),
+        ] {
+            assert_eq!(one.clone().merge(other.clone()), both);
+            assert_eq!(other.merge(one), both);
+        }
     }
 }

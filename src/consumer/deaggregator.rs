@@ -7,7 +7,7 @@ use crate::client::RawRecord;
 use crate::consumer::discovery::Start;
 use crate::consumer::record::{Origin, Record};
 use crate::error::{Error, ErrorKind, Result};
-use crate::model::{HashKeyRange, SequenceNumber, ShardPosition, ShardRef};
+use crate::model::{Gap, GapCause, HashKeyRange, SequenceNumber, ShardPosition, ShardRef};
 
 /// Makes user records of a shard's Kinesis records. Loses none without a word.
 #[derive(Debug)]
@@ -17,6 +17,8 @@ pub(super) struct Deaggregator {
     misplaced: Misplaced,
     /// What a restored position inside an aggregate covers: leave out up to this sub-record.
     covered: Option<(SequenceNumber, u64)>,
+    /// What was not handed out as it was meant, since this was last asked for.
+    gaps: Vec<Gap>,
 }
 
 impl Deaggregator {
@@ -33,7 +35,12 @@ impl Deaggregator {
             range: start.range,
             misplaced,
             covered,
+            gaps: Vec::new(),
         }
+    }
+
+    pub fn take_gaps(&mut self) -> Vec<Gap> {
+        std::mem::take(&mut self.gaps)
     }
 
     /// Gives the user records of one answer; their checksums are computed side by side.
@@ -60,7 +67,7 @@ impl Deaggregator {
 
     /// The user records of an aggregate; `None` for anything else, which is handed on as it is.
     fn readable(
-        &self,
+        &mut self,
         decoded: Result<Option<Decoded>, DecodeError>,
         origin: &Origin,
     ) -> Option<Vec<SubRecord>> {
@@ -72,6 +79,9 @@ impl Deaggregator {
         if let Err(error) = &subs {
             let (shard, number) = (&self.shard, &origin.sequence_number);
             log::warn!("{shard}: the aggregate at {number} is handed on whole: {error}");
+            let sequence_number = number.clone();
+            let cause = GapCause::MalformedAggregate { sequence_number };
+            self.gaps.push(Gap::new(shard.clone(), cause));
         }
         subs.ok()
     }
@@ -94,6 +104,13 @@ impl Deaggregator {
         }
         if placement.verdict() == Verdict::Fail {
             return Err(self.fails(origin, placement.misplaced()));
+        }
+        if placement.left_out() > 0 {
+            let cause = GapCause::Misplaced {
+                sequence_number: origin.sequence_number.clone(),
+                records: placement.left_out(),
+            };
+            self.gaps.push(Gap::new(self.shard.clone(), cause));
         }
         let covered = self.covered_in(origin);
         let new = |sub: &u64| covered.is_none_or(|covered| *sub > covered);
@@ -125,6 +142,7 @@ fn whole(data: Bytes, partition_key: Arc<str>, origin: Arc<Origin>) -> Record {
         explicit_hash_key: None,
         sub_sequence_number: None,
         origin,
+        value: None,
     }
 }
 
@@ -135,6 +153,7 @@ fn part(sub: u64, record: SubRecord, origin: Arc<Origin>) -> Record {
         explicit_hash_key: record.explicit_hash_key,
         sub_sequence_number: Some(sub),
         origin,
+        value: None,
     }
 }
 
@@ -150,6 +169,7 @@ mod tests {
             range: HashKeyRange { start, end },
             closed: false,
             position,
+            complete_to: None,
         }
     }
 
@@ -214,7 +234,7 @@ mod tests {
             (
                 Misplaced::Fail,
                 Err(
-                    "the aggregate at 1 has 1 user records of another shard; choose what to do with \
+                    "stream orders, shard a: the aggregate at 1 has 1 user records of another shard; choose what to do with \
                      them: ConsumerConfigBuilder::misplaced",
                 ),
             ),

@@ -1,8 +1,14 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
+use crate::consumer::assigner::Assignment;
 use crate::consumer::checkpoint::Checkpoint;
-use crate::model::{HashKeyRange, Shard, ShardId, ShardPosition, ShardRef, StartPosition};
+use crate::consumer::missing::Missing;
+use crate::model::{
+    Gap, GapCause, HashKeyRange, SequenceNumber, Shard, ShardId, ShardPosition, ShardRef,
+    StartPosition, Timestamp,
+};
 
 /// Which shards there are, which may be read now, and from where. Pure: listings in, starts out.
 ///
@@ -10,17 +16,42 @@ use crate::model::{HashKeyRange, Shard, ShardId, ShardPosition, ShardRef, StartP
 /// partition key stay in order across a reshard.
 #[derive(Debug)]
 pub(super) struct Discovery {
-    start: StartPosition,
+    plan: Plan,
     restored: Checkpoint,
-    streams: BTreeMap<Arc<str>, BTreeMap<ShardId, Known>>,
+    streams: BTreeMap<Arc<str>, Stream>,
+}
+
+/// What a consumer reads.
+#[derive(Debug)]
+pub(super) struct Plan {
+    /// The streams, and where those start that the restored checkpoint does not know.
+    pub streams: Vec<(Arc<str>, StartPosition)>,
+    pub assignment: Assignment,
+    pub parent_before_child: bool,
+}
+
+#[derive(Debug, Default)]
+struct Stream {
+    start: StartPosition,
+    /// The restored checkpoint had shards of it.
+    restored: bool,
+    /// When it was listed last.
+    listed: Option<Timestamp>,
+    shards: BTreeMap<ShardId, Known>,
+    missing: Missing,
 }
 
 #[derive(Debug)]
 struct Known {
     shard: Shard,
-    position: ShardPosition,
+    place: Place,
     state: State,
+    /// It had ended before this consumer started.
+    ended_before: bool,
 }
+
+/// Where a shard is read from, and up to when nothing is missing before that.
+type Place = (ShardPosition, Option<Timestamp>);
 
 #[derive(Debug, PartialEq, Eq)]
 enum State {
@@ -28,6 +59,8 @@ enum State {
     Waiting,
     Reading,
     Ended,
+    /// Another consumer reads it.
+    Foreign,
 }
 
 /// A shard whose reading may begin.
@@ -38,11 +71,19 @@ pub(super) struct Start {
     /// Takes no more records: it has an end.
     pub closed: bool,
     pub position: ShardPosition,
+    /// Everything that arrived up to then needs no reading.
+    pub complete_to: Option<Timestamp>,
 }
 
 /// What a listing brought.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Found {
+    /// Data that may be lost.
+    pub gaps: Vec<Gap>,
+    /// Restored shards that are gone.
+    pub vanished: Vec<ShardRef>,
+    /// Shards that another consumer reads.
+    pub foreign: Vec<ShardRef>,
     /// Shards not known before, for the checkpoint.
     pub known: Vec<(ShardRef, ShardPosition)>,
     /// Shards to start now.
@@ -50,149 +91,306 @@ pub(super) struct Found {
 }
 
 impl Discovery {
-    /// `start` is for shards of streams that the restored checkpoint does not know.
-    pub fn new(streams: &[Arc<str>], start: StartPosition, restored: Checkpoint) -> Discovery {
-        let streams = streams
-            .iter()
-            .map(|stream| (stream.clone(), BTreeMap::new()))
-            .collect();
+    pub fn new(plan: Plan, restored: Checkpoint) -> Discovery {
+        let stream = |(stream, start): &(Arc<str>, StartPosition)| {
+            let known = Stream {
+                start: *start,
+                restored: restored.knows_stream(stream),
+                ..Stream::default()
+            };
+            (stream.clone(), known)
+        };
         Discovery {
-            start,
+            streams: plan.streams.iter().map(stream).collect(),
+            plan,
             restored,
-            streams,
         }
     }
 
-    /// Takes in a complete listing of a stream, in any order, and says what is new.
-    pub fn on_listing(&mut self, stream: &Arc<str>, listing: Vec<Shard>) -> Found {
-        let first = self.streams.get(stream).is_none_or(BTreeMap::is_empty);
+    pub fn stream_names(&self) -> Vec<Arc<str>> {
+        self.streams.keys().cloned().collect()
+    }
+
+    /// Takes in a complete listing of a stream as of `now`, in any order, and says what is new.
+    pub fn on_listing(&mut self, now: Timestamp, stream: &Arc<str>, listing: Vec<Shard>) -> Found {
         let mut found = Found::default();
+        self.drop_recreated(stream, &listing, &mut found);
+        self.drop_vanished(stream, &listing, &mut found);
         for shard in listing {
-            let id = shard.id.clone();
-            let at = ShardRef {
-                stream: stream.clone(),
-                shard_id: id.clone(),
-            };
-            let position = self.position(&at, &shard, first);
-            let shards = self.streams.entry(stream.clone()).or_default();
-            if let Some(known) = shards.get_mut(&id) {
-                known.shard = shard;
+            let at = reference(stream, &shard.id);
+            let owns = self.plan.assignment.owns(&at, shard.hash_key_range);
+            let place = self.place(now, &at, &shard);
+            let shards = &mut self.streams.entry(stream.clone()).or_default().shards;
+            if let Some(known) = shards.get_mut(&shard.id) {
+                known.update(shard);
                 continue;
             }
-            let state = if position == ShardPosition::ShardEnd {
-                State::Ended
-            } else {
-                State::Waiting
+            let ended = place.0 == ShardPosition::ShardEnd;
+            let state = match (owns, ended) {
+                (false, _) => State::Foreign,
+                (true, true) => State::Ended,
+                (true, false) => State::Waiting,
             };
-            found.known.push((at, position.clone()));
-            shards.insert(
-                id,
-                Known {
-                    shard,
-                    position,
-                    state,
-                },
-            );
+            match owns {
+                true => found.known.push((at, place.0.clone())),
+                false => found.foreign.push(at),
+            }
+            let known = Known {
+                place,
+                state,
+                ended_before: ended,
+                shard,
+            };
+            shards.insert(known.shard.id.clone(), known);
         }
+        self.streams.entry(stream.clone()).or_default().listed = Some(now);
         found.starts = self.start_ready(stream);
         found
     }
 
     /// Takes note that a shard has been handed out to its end, and says who may follow.
     pub fn on_end(&mut self, shard: &ShardRef) -> Vec<Start> {
-        let shards = self.streams.get_mut(&shard.stream);
-        if let Some(known) = shards.and_then(|shards| shards.get_mut(&shard.shard_id)) {
+        if let Some(known) = self.known_mut(shard) {
             known.state = State::Ended;
         }
         self.start_ready(&shard.stream)
     }
 
-    /// Says whether any child of a shard has been listed yet. A listing may lag behind a reshard.
-    pub fn has_children(&self, shard: &ShardRef) -> bool {
-        let shards = self.streams.get(&shard.stream);
-        shards.is_some_and(|shards| {
-            shards
-                .values()
-                .any(|known| known.shard.parents().any(|id| *id == shard.shard_id))
+    /// Says whether any child of an ended shard has been listed yet, or none ever will be. A listing
+    /// may lag behind a reshard.
+    pub fn is_settled(&self, shard: &ShardRef) -> bool {
+        self.streams.get(&shard.stream).is_some_and(|stream| {
+            let known = stream.shards.get(&shard.shard_id);
+            stream.has_children(&shard.shard_id)
+                || stream.missing.is_gone(&shard.shard_id)
+                || known.is_some_and(|known| known.state != State::Ended)
         })
     }
 
     /// Shards that have ended, and whose children nobody has listed yet.
     pub fn childless(&self) -> Vec<ShardRef> {
-        let ended = |(stream, shards): (&Arc<str>, &BTreeMap<ShardId, Known>)| {
-            let ended = shards
-                .iter()
-                .filter(|(_, known)| known.state == State::Ended);
-            let named = ended.map(|(id, _)| ShardRef {
-                stream: stream.clone(),
-                shard_id: id.clone(),
-            });
+        let ended = |(name, stream): (&Arc<str>, &Stream)| {
+            let ended = stream.shards.iter();
+            let ended = ended.filter(|(_, known)| known.state == State::Ended);
+            let named = ended.map(|(id, _)| reference(name, id));
             named.collect::<Vec<_>>()
         };
-        self.streams
-            .iter()
-            .flat_map(ended)
-            .filter(|shard| !self.has_children(shard))
-            .collect()
+        let ended = self.streams.iter().flat_map(ended);
+        ended.filter(|shard| !self.is_settled(shard)).collect()
+    }
+
+    /// Restored shards that are to be read, and that no listing has shown so far.
+    pub fn hidden(&self) -> Vec<ShardRef> {
+        let names = self.streams.keys();
+        names.flat_map(|name| self.hidden_of(name)).collect()
+    }
+
+    fn hidden_of(&self, name: &Arc<str>) -> Vec<ShardRef> {
+        let shards = self.streams.get(name).map(|stream| &stream.shards);
+        let restored = self.restored.iter();
+        let hidden = restored.filter(|(shard, position)| {
+            shard.stream == *name
+                && **position != ShardPosition::ShardEnd
+                && shards.is_none_or(|shards| !shards.contains_key(&shard.shard_id))
+        });
+        hidden.map(|(shard, _)| shard.clone()).collect()
+    }
+
+    /// Lets go of what was known of a stream that was deleted and made anew: its shards have the
+    /// names of those before, and other records.
+    fn drop_recreated(&mut self, name: &Arc<str>, listing: &[Shard], found: &mut Found) {
+        let Some(stream) = self.streams.get_mut(name) else {
+            return;
+        };
+        let mut reborn = Vec::new();
+        for shard in listing {
+            let at = reference(name, &shard.id);
+            let is_reborn = match stream.shards.get(&shard.id) {
+                // What reads it will find out, and end.
+                Some(known) if known.state == State::Reading => false,
+                Some(known) => known.is_reborn(shard) || stream.is_reborn_for_long(known, shard),
+                None => self
+                    .restored
+                    .position(&at)
+                    .is_some_and(|position| is_behind(position, shard)),
+            };
+            if is_reborn {
+                reborn.push(at);
+            }
+        }
+        if reborn.is_empty() {
+            return;
+        }
+        let mut old = self.hidden_of(name);
+        old.retain(|old| listing.iter().all(|shard| shard.id != old.shard_id));
+        found.vanished.append(&mut old);
+        for at in reborn {
+            let after = self.number(&at);
+            let gap = Gap::new(at.clone(), GapCause::StreamRecreated);
+            found.gaps.push(Gap { after, ..gap });
+            if let Some(stream) = self.streams.get_mut(name) {
+                stream.shards.remove(&at.shard_id);
+            }
+        }
+        self.restored.forget_stream(name);
+    }
+
+    /// Takes restored shards for gone that are certain not to be listed any more.
+    fn drop_vanished(&mut self, name: &Arc<str>, listing: &[Shard], found: &mut Found) {
+        let mut wanted = self.hidden_of(name);
+        let Some(stream) = self.streams.get_mut(name) else {
+            return;
+        };
+        let ended = stream.shards.iter();
+        let ended = ended.filter(|(_, known)| known.state == State::Ended);
+        let ended: Vec<_> = ended.map(|(id, _)| id.clone()).collect();
+        let ids = wanted.iter().map(|shard| shard.shard_id.clone());
+        stream.missing.on_listing(ids.chain(ended), listing);
+        wanted.retain(|shard| stream.missing.is_gone(&shard.shard_id));
+        for at in wanted {
+            // Its range is not known any more; one of the consumers has to tell.
+            if self.plan.assignment.owns(&at, HashKeyRange::FULL) {
+                let after = self.number(&at);
+                let gap = Gap::new(at.clone(), GapCause::ShardVanished);
+                found.gaps.push(Gap { after, ..gap });
+            }
+            self.restored
+                .shards
+                .insert(at.clone(), ShardPosition::ShardEnd);
+            found.vanished.push(at);
+        }
+    }
+
+    fn number(&self, shard: &ShardRef) -> Option<SequenceNumber> {
+        match self.restored.position(shard) {
+            Some(ShardPosition::After {
+                sequence_number, ..
+            }) => Some(sequence_number.clone()),
+            _ => None,
+        }
+    }
+
+    fn known_mut(&mut self, shard: &ShardRef) -> Option<&mut Known> {
+        let stream = self.streams.get_mut(&shard.stream)?;
+        stream.shards.get_mut(&shard.shard_id)
     }
 
     /// Where a shard seen for the first time is read from.
-    fn position(&self, at: &ShardRef, shard: &Shard, first: bool) -> ShardPosition {
+    fn place(&self, now: Timestamp, at: &ShardRef, shard: &Shard) -> Place {
+        let made = self.restored.made(&at.stream);
+        // The checkpoint had all shards that there were when it was made, or a little before.
+        let unknown_since = made.map(|made| made.saturating_sub(LISTING_LAG_MAX));
         if let Some(position) = self.restored.position(at) {
-            return position.clone();
+            let never_read = matches!(position, ShardPosition::Start(_));
+            let known = self.restored.complete_to(at);
+            let complete_to = known.or(unknown_since.filter(|_| never_read));
+            return (position.clone(), complete_to);
         }
-        if !first || self.restored.knows_stream(&at.stream) {
-            // It opened after the consumer started, or while it was down: all of it is new.
-            return ShardPosition::Start(StartPosition::TrimHorizon);
-        }
-        match self.start {
+        let Some(stream) = self.streams.get(&at.stream) else {
+            return (ShardPosition::Start(StartPosition::TrimHorizon), None);
+        };
+        // It opened after the consumer started, or while it was down: all of it is new.
+        let new = ShardPosition::Start(StartPosition::TrimHorizon);
+        match (stream.listed, stream.restored, stream.start) {
+            (Some(listed), _, _) => (new, Some(listed.saturating_sub(LISTING_LAG_MAX))),
+            (None, true, _) => (new, unknown_since),
             // Nothing newer than the newest record can come out of a closed shard.
-            StartPosition::Latest if !shard.is_open() => ShardPosition::ShardEnd,
-            start => ShardPosition::Start(start),
+            (None, false, StartPosition::Latest) if !shard.is_open() => {
+                (ShardPosition::ShardEnd, Some(now))
+            }
+            (None, false, start) => (ShardPosition::Start(start), Some(now)),
         }
     }
 
-    fn start_ready(&mut self, stream: &Arc<str>) -> Vec<Start> {
-        let Some(shards) = self.streams.get_mut(stream) else {
+    fn start_ready(&mut self, name: &Arc<str>) -> Vec<Start> {
+        let ordered = self.plan.parent_before_child;
+        let Some(stream) = self.streams.get_mut(name) else {
             return Vec::new();
         };
+        let shards = &mut stream.shards;
         let ready: Vec<ShardId> = shards
             .iter()
-            .filter(|(_, known)| known.is_ready(shards))
+            .filter(|(_, known)| known.is_ready(shards, ordered))
             .map(|(id, _)| id.clone())
             .collect();
         let start = |id: ShardId| {
             let known = shards.get_mut(&id)?;
             known.state = State::Reading;
-            let shard = ShardRef {
-                stream: stream.clone(),
-                shard_id: id,
-            };
-            let (range, closed) = (known.shard.hash_key_range, !known.shard.is_open());
+            let (position, complete_to) = known.place.clone();
             Some(Start {
-                shard,
-                range,
-                closed,
-                position: known.position.clone(),
+                shard: reference(name, &id),
+                range: known.shard.hash_key_range,
+                closed: !known.shard.is_open(),
+                position,
+                complete_to,
             })
         };
         ready.into_iter().filter_map(start).collect()
     }
 }
 
+impl Stream {
+    fn has_children(&self, id: &ShardId) -> bool {
+        let is_child = |known: &Known| known.shard.parents().any(|parent| parent == id);
+        self.shards.values().any(is_child)
+    }
+
+    /// Says whether a shard that had ended has looked open for longer than any listing lags behind.
+    fn is_reborn_for_long(&self, known: &Known, shard: &Shard) -> bool {
+        known.ended_before
+            && shard.is_open()
+            && !self.has_children(&shard.id)
+            && self.missing.is_without_children_for_long(&shard.id)
+    }
+}
+
 impl Known {
-    fn is_ready(&self, shards: &BTreeMap<ShardId, Known>) -> bool {
+    /// A shard of the same name, with other records.
+    fn is_reborn(&self, shard: &Shard) -> bool {
+        self.shard.starting_sequence_number != shard.starting_sequence_number
+    }
+
+    fn update(&mut self, shard: Shard) {
+        if !self.is_reborn(&shard) {
+            self.shard = shard;
+        }
+    }
+
+    fn is_ready(&self, shards: &BTreeMap<ShardId, Known>, ordered: bool) -> bool {
         // Its reading had begun before the checkpoint was made, so its parents were done with then.
-        let resumed = matches!(self.position, ShardPosition::After { .. });
+        let resumed = matches!(self.place.0, ShardPosition::After { .. });
         // A parent that is not listed any more has outlived its retention: nothing is left of it.
+        // One that another consumer reads is not waited for: the two do not know of each other.
         let done = |parent: &ShardId| {
             shards
                 .get(parent)
-                .is_none_or(|parent| parent.state == State::Ended)
+                .is_none_or(|parent| matches!(parent.state, State::Ended | State::Foreign))
         };
-        self.state == State::Waiting && (resumed || self.shard.parents().all(done))
+        self.state == State::Waiting && (!ordered || resumed || self.shard.parents().all(done))
     }
 }
+
+fn reference(stream: &Arc<str>, id: &ShardId) -> ShardRef {
+    ShardRef {
+        stream: stream.clone(),
+        shard_id: id.clone(),
+    }
+}
+
+/// Says whether a position lies before the shard begins: it is from another shard of that name.
+fn is_behind(position: &ShardPosition, shard: &Shard) -> bool {
+    let start = &shard.starting_sequence_number;
+    match position {
+        // Some endpoints count records in another way than shards; only like is compared with like.
+        ShardPosition::After {
+            sequence_number, ..
+        } => sequence_number.as_str().len() == start.as_str().len() && sequence_number < start,
+        _ => false,
+    }
+}
+
+/// A shard is listed a good while before it is that old.
+const LISTING_LAG_MAX: Duration = Duration::from_secs(60);
 
 #[cfg(test)]
 mod tests {
@@ -214,13 +412,31 @@ mod tests {
         shard
     }
 
+    fn plan(start: StartPosition) -> Plan {
+        Plan {
+            streams: vec![(stream(), start)],
+            assignment: Assignment::default(),
+            parent_before_child: true,
+        }
+    }
+
     fn discovery(start: StartPosition, restored: &[(&str, ShardPosition)]) -> Discovery {
         let shards = restored
             .iter()
             .map(|(id, position)| (at(id), position.clone()))
             .collect();
-        Discovery::new(&[stream()], start, Checkpoint { shards })
+        let restored = Checkpoint {
+            shards,
+            ..Checkpoint::default()
+        };
+        Discovery::new(plan(start), restored)
     }
+
+    fn listed(discovery: &mut Discovery, listing: impl Into<Vec<Shard>>) -> Found {
+        discovery.on_listing(NOW, &stream(), listing.into())
+    }
+
+    const NOW: Timestamp = Timestamp::from_millis(1_700_000_000_000);
 
     fn after() -> ShardPosition {
         ShardPosition::After {
@@ -249,7 +465,7 @@ mod tests {
             shard("a", &[], false),
             shard("c", &["a"], false),
         ];
-        let found = discovery.on_listing(&stream(), listing.into());
+        let found = listed(&mut discovery, listing);
         assert_eq!(names(&found.starts), [("a", TRIM_HORIZON)]);
         assert_eq!(found.known.len(), 4);
         assert_eq!(
@@ -263,8 +479,8 @@ mod tests {
     #[test]
     fn latest_skips_what_is_closed_and_nothing_that_opens_later() {
         let mut discovery = discovery(StartPosition::Latest, &[]);
-        let found = discovery.on_listing(
-            &stream(),
+        let found = listed(
+            &mut discovery,
             vec![shard("a", &[], false), shard("b", &["a"], true)],
         );
         assert_eq!(names(&found.starts), [("b", LATEST)]);
@@ -277,7 +493,7 @@ mod tests {
             shard("b", &["a"], false),
             shard("c", &["b"], true),
         ];
-        assert_eq!(names(&discovery.on_listing(&stream(), listing).starts), []);
+        assert_eq!(names(&listed(&mut discovery, listing).starts), []);
         assert_eq!(names(&discovery.on_end(&at("b"))), [("c", TRIM_HORIZON)]);
     }
 
@@ -285,8 +501,8 @@ mod tests {
     fn the_same_listing_again_brings_nothing() {
         let mut discovery = discovery(StartPosition::Latest, &[]);
         let listing = || vec![shard("a", &[], true), shard("b", &[], true)];
-        assert_eq!(discovery.on_listing(&stream(), listing()).starts.len(), 2);
-        assert_eq!(discovery.on_listing(&stream(), listing()), Found::default());
+        assert_eq!(listed(&mut discovery, listing()).starts.len(), 2);
+        assert_eq!(listed(&mut discovery, listing()), Found::default());
     }
 
     #[test]
@@ -298,7 +514,7 @@ mod tests {
             shard("b", &["a"], true),
             shard("c", &["a"], true),
         ];
-        let found = discovery.on_listing(&stream(), listing);
+        let found = listed(&mut discovery, listing);
         assert_eq!(names(&found.starts), [("b", after()), ("c", TRIM_HORIZON)]);
     }
 
@@ -306,8 +522,8 @@ mod tests {
     fn a_shard_that_was_waiting_when_the_checkpoint_was_made_waits_again() {
         let restored = [("a", after()), ("b", TRIM_HORIZON)];
         let mut discovery = discovery(StartPosition::Latest, &restored);
-        let found = discovery.on_listing(
-            &stream(),
+        let found = listed(
+            &mut discovery,
             vec![shard("a", &[], false), shard("b", &["a"], true)],
         );
         assert_eq!(names(&found.starts), [("a", after())]);
@@ -317,7 +533,7 @@ mod tests {
     #[test]
     fn a_parent_past_its_retention_holds_nothing_back() {
         let mut discovery = discovery(StartPosition::TrimHorizon, &[]);
-        let found = discovery.on_listing(&stream(), vec![shard("b", &["a"], true)]);
+        let found = listed(&mut discovery, vec![shard("b", &["a"], true)]);
         assert_eq!(names(&found.starts), [("b", TRIM_HORIZON)]);
     }
 
@@ -325,23 +541,189 @@ mod tests {
     fn a_stream_new_to_the_checkpoint_starts_where_it_is_told_to() {
         let restored = Checkpoint {
             shards: [(ShardRef::new("other", "a"), after())].into(),
+            ..Checkpoint::default()
         };
-        let mut discovery = Discovery::new(&[stream()], StartPosition::Latest, restored);
-        let found = discovery.on_listing(&stream(), vec![shard("a", &[], true)]);
+        let mut discovery = Discovery::new(plan(StartPosition::Latest), restored);
+        let found = listed(&mut discovery, vec![shard("a", &[], true)]);
         assert_eq!(names(&found.starts), [("a", LATEST)]);
     }
 
     #[test]
     fn children_may_be_listed_later_than_their_parent_ends() {
         let mut discovery = discovery(StartPosition::TrimHorizon, &[]);
-        discovery.on_listing(&stream(), vec![shard("a", &[], true)]);
+        listed(&mut discovery, vec![shard("a", &[], true)]);
         assert_eq!(names(&discovery.on_end(&at("a"))), []);
-        assert!(!discovery.has_children(&at("a")));
-        let found = discovery.on_listing(
-            &stream(),
+        assert!(!discovery.is_settled(&at("a")));
+        let found = listed(
+            &mut discovery,
             vec![shard("a", &[], false), shard("b", &["a"], true)],
         );
         assert_eq!(names(&found.starts), [("b", TRIM_HORIZON)]);
-        assert!(discovery.has_children(&at("a")));
+        assert!(discovery.is_settled(&at("a")));
+    }
+
+    #[test]
+    fn unordered_children_do_not_wait() {
+        let mut all = plan(StartPosition::TrimHorizon);
+        all.parent_before_child = false;
+        let mut discovery = Discovery::new(all, Checkpoint::default());
+        let listing = [
+            shard("a", &[], false),
+            shard("b", &["a"], true),
+            shard("c", &["a"], true),
+        ];
+        let starts = listed(&mut discovery, listing).starts;
+        let started: Vec<_> = starts.iter().map(|s| s.shard.shard_id.as_str()).collect();
+        assert_eq!(started, ["a", "b", "c"]);
+    }
+
+    #[test]
+    fn what_another_consumer_reads_is_neither_read_nor_waited_for() {
+        let mut mine = plan(StartPosition::TrimHorizon);
+        mine.assignment = Assignment {
+            assigner: Box::new(|shard: &ShardRef, _: HashKeyRange, _: usize| {
+                usize::from(shard.shard_id.as_str() != "a")
+            }),
+            index: 1,
+            parallelism: 2,
+        };
+        let mut discovery = Discovery::new(mine, Checkpoint::default());
+        let listing = [shard("a", &[], false), shard("b", &["a"], true)];
+        let found = listed(&mut discovery, listing);
+        assert_eq!(names(&found.starts), [("b", TRIM_HORIZON)]);
+        assert_eq!(found.foreign, [at("a")]);
+        assert_eq!(found.known, [(at("b"), TRIM_HORIZON)]);
+        assert_eq!(discovery.childless(), []);
+    }
+
+    #[test]
+    fn a_restored_shard_is_gone_when_its_children_are_listed_without_it() {
+        let restored = [("a", after()), ("z", TRIM_HORIZON)];
+        let mut discovery = discovery(StartPosition::Latest, &restored);
+        assert_eq!(discovery.hidden(), [at("a"), at("z")]);
+        let found = listed(&mut discovery, [shard("b", &["a"], true)]);
+        let gone = Gap {
+            after: "7".parse().ok(),
+            ..Gap::new(at("a"), GapCause::ShardVanished)
+        };
+        assert_eq!((found.gaps, found.vanished), (vec![gone], vec![at("a")]));
+        assert_eq!(names(&found.starts), [("b", TRIM_HORIZON)]);
+        assert_eq!(discovery.hidden(), [at("z")], "a listing may lag behind");
+    }
+
+    #[test]
+    fn a_restored_shard_is_gone_when_no_listing_shows_it_for_long() {
+        let mut discovery = discovery(StartPosition::Latest, &[("z", after())]);
+        let mut gaps = Vec::new();
+        for _ in 0..100 {
+            gaps.extend(listed(&mut discovery, [shard("a", &[], true)]).gaps);
+        }
+        let causes: Vec<_> = gaps.iter().map(|gap| (&gap.shard, &gap.cause)).collect();
+        assert_eq!(causes, [(&at("z"), &GapCause::ShardVanished)], "told once");
+        assert_eq!(discovery.hidden(), []);
+    }
+
+    #[test]
+    fn a_late_listing_makes_nothing_vanish() {
+        let mut discovery = discovery(StartPosition::Latest, &[("b", after())]);
+        for _ in 0..10 {
+            let found = listed(&mut discovery, [shard("a", &[], true)]);
+            assert_eq!((found.gaps, found.vanished), (vec![], vec![]));
+        }
+        let listing = [shard("a", &[], false), shard("b", &["a"], true)];
+        assert_eq!(
+            names(&listed(&mut discovery, listing).starts),
+            [("b", after())]
+        );
+    }
+
+    fn starting_at(number: &str, shard: Shard) -> Shard {
+        let starting_sequence_number = number.parse().expect("a number");
+        Shard {
+            starting_sequence_number,
+            ..shard
+        }
+    }
+
+    #[test]
+    fn a_position_before_the_shards_beginning_is_of_a_stream_that_is_no_more() {
+        let restored = [
+            ("a", after()),
+            ("b", ShardPosition::ShardEnd),
+            ("c", after()),
+        ];
+        let mut discovery = discovery(StartPosition::Latest, &restored);
+        let listing = || {
+            [
+                starting_at("8", shard("a", &[], true)),
+                starting_at("8", shard("b", &[], true)),
+            ]
+        };
+        let found = listed(&mut discovery, listing());
+        let recreated = Gap {
+            after: "7".parse().ok(),
+            ..Gap::new(at("a"), GapCause::StreamRecreated)
+        };
+        assert_eq!(found.gaps, [recreated]);
+        assert_eq!(found.vanished, [at("c")]);
+        let both = [("a", TRIM_HORIZON), ("b", TRIM_HORIZON)];
+        assert_eq!(
+            names(&found.starts),
+            both,
+            "nothing that was restored counts"
+        );
+        assert_eq!(listed(&mut discovery, listing()), Found::default());
+    }
+
+    #[test]
+    fn a_stream_made_anew_under_way_is_read_from_its_beginning() {
+        let mut discovery = discovery(StartPosition::Latest, &[]);
+        listed(&mut discovery, [shard("a", &[], true)]);
+        let anew = || [starting_at("8", shard("a", &[], true))];
+        let found = listed(&mut discovery, anew());
+        assert_eq!(found, Found::default(), "who reads it finds out first");
+        assert_eq!(names(&discovery.on_end(&at("a"))), []);
+        let found = listed(&mut discovery, anew());
+        assert_eq!(found.gaps, [Gap::new(at("a"), GapCause::StreamRecreated)]);
+        assert_eq!(names(&found.starts), [("a", TRIM_HORIZON)]);
+        assert!(discovery.is_settled(&at("a")));
+    }
+
+    #[test]
+    fn a_shard_that_had_ended_and_stays_open_is_a_new_one() {
+        let mut discovery = discovery(StartPosition::Latest, &[("a", ShardPosition::ShardEnd)]);
+        let mut starts = Vec::new();
+        for n in 0..100 {
+            let found = listed(&mut discovery, [shard("a", &[], true)]);
+            starts.extend(found.starts.into_iter().map(|start| (n, start.position)));
+        }
+        let [(listings, position)] = &starts[..] else {
+            panic!("{starts:?}")
+        };
+        assert!(*listings > 30, "a listing may lag behind");
+        assert_eq!(*position, TRIM_HORIZON);
+    }
+
+    #[test]
+    fn the_time_of_a_place_is_the_checkpoints_or_that_of_the_listing_before() {
+        let minutes = |n: i64| Timestamp::from_millis(NOW.as_millis() + n * 60_000);
+        let mut fresh = discovery(StartPosition::TrimHorizon, &[]);
+        let starts = listed(&mut fresh, [shard("a", &[], true)]).starts;
+        assert_eq!(starts[0].complete_to, Some(NOW));
+        let two = vec![shard("a", &[], true), shard("b", &[], true)];
+        let starts = fresh.on_listing(minutes(5), &stream(), two).starts;
+        assert_eq!(starts[0].complete_to, Some(minutes(-1)));
+
+        let restored = Checkpoint {
+            shards: [(at("a"), after()), (at("c"), TRIM_HORIZON)].into(),
+            times: [(at("a"), NOW)].into(),
+        };
+        let mut resumed = Discovery::new(plan(StartPosition::Latest), restored);
+        let three = ["a", "b", "c"].map(|id| shard(id, &[], true));
+        let starts = resumed
+            .on_listing(minutes(5), &stream(), three.into())
+            .starts;
+        let times: Vec<_> = starts.iter().map(|start| start.complete_to).collect();
+        assert_eq!(times, [Some(NOW), Some(minutes(-1)), Some(minutes(-1))]);
     }
 }

@@ -7,7 +7,7 @@ use crate::consumer::queue::{Look, Message, QueueReceiver};
 use crate::consumer::record::{Origin, Record};
 use crate::consumer::shard_reader::End;
 use crate::error::{Error, ErrorKind};
-use crate::model::{ShardPosition, ShardRef};
+use crate::model::{Gap, Shard, ShardId, ShardPosition, ShardRef, Timestamp};
 
 /// Chooses which record comes next and owns all positions. Lives in the caller's thread, so that a
 /// checkpoint needs no lock and cannot catch a record half-way.
@@ -19,6 +19,12 @@ pub(super) struct Emitter {
     resting: BTreeMap<ShardRef, ShardPosition>,
     /// Ended shards whose children nobody has listed yet.
     childless: BTreeSet<ShardRef>,
+    /// Restored positions of shards that no listing has shown yet.
+    hidden: BTreeSet<ShardRef>,
+    /// Shards that the caller does not want to hear of for now.
+    paused: BTreeSet<ShardRef>,
+    /// Up to when nothing is missing of the shards that are not being read.
+    times: BTreeMap<ShardRef, Timestamp>,
 }
 
 /// What a shard's reading has come to.
@@ -28,6 +34,7 @@ struct Slot {
     queue: QueueReceiver,
     records: vec::IntoIter<Record>,
     started: ShardPosition,
+    paused: bool,
     /// The last record handed out, once there is one.
     last: Option<(Arc<Origin>, Option<u64>)>,
 }
@@ -39,8 +46,15 @@ pub(super) enum News {
     Known(ShardRef, ShardPosition),
     /// A shard whose thread has been started.
     Started(ShardRef, ShardPosition, QueueReceiver),
+    /// All shards that a stream has.
+    Listed(Arc<str>, BTreeSet<ShardId>),
     /// The children of an ended shard are known, or there will never be any.
     Settled(ShardRef),
+    /// A shard that another consumer reads.
+    Foreign(ShardRef),
+    /// A restored shard that is gone: what is reported of it is all that will come.
+    Vanished(ShardRef),
+    Gap(Gap),
     /// Discovery cannot go on.
     Failed(Error),
 }
@@ -50,11 +64,21 @@ pub(super) enum News {
 pub(super) enum Next {
     Record(Record),
     Ended(ShardRef),
+    Gap(Gap),
     Failed(Error),
+    /// A shard is read no further, because of a record behind its position.
+    Halted(ShardRef, Error),
     /// Nothing at the moment.
     Nothing,
     /// Nothing any more.
     Done,
+}
+
+impl News {
+    pub fn listed(stream: &Arc<str>, listing: &[Shard]) -> News {
+        let ids = listing.iter().map(|shard| shard.id.clone());
+        News::Listed(stream.clone(), ids.collect())
+    }
 }
 
 impl Emitter {
@@ -65,6 +89,7 @@ impl Emitter {
     pub fn new(restored: Checkpoint, childless: Vec<ShardRef>) -> Emitter {
         Emitter {
             resting: restored.shards,
+            times: restored.times,
             childless: childless.into_iter().collect(),
             ..Emitter::default()
         }
@@ -72,7 +97,13 @@ impl Emitter {
 
     pub fn start(&mut self, shard: ShardRef, position: ShardPosition, queue: QueueReceiver) {
         self.resting.remove(&shard);
+        self.hidden.remove(&shard);
+        // It may be the first of its name that ended, and this one the first of a new stream's.
+        self.childless.remove(&shard);
+        let paused = self.paused.contains(&shard);
+        queue.set_paused(paused);
         self.slots.push(Slot {
+            paused,
             shard,
             queue,
             records: Vec::new().into_iter(),
@@ -82,7 +113,38 @@ impl Emitter {
     }
 
     pub fn know(&mut self, shard: ShardRef, position: ShardPosition) {
+        self.hidden.remove(&shard);
         self.resting.insert(shard, position);
+    }
+
+    /// Keeps the end off until each of these is known to be there, or gone.
+    pub fn expect(&mut self, hidden: impl IntoIterator<Item = ShardRef>) {
+        self.hidden.extend(hidden);
+    }
+
+    /// Leaves a shard to the consumer that reads it.
+    pub fn forget(&mut self, shard: &ShardRef) {
+        self.hidden.remove(shard);
+        self.resting.remove(shard);
+        self.times.remove(shard);
+    }
+
+    /// Takes a shard that is gone for ended.
+    pub fn vanish(&mut self, shard: ShardRef) {
+        self.hidden.remove(&shard);
+        self.resting.insert(shard, ShardPosition::ShardEnd);
+    }
+
+    /// Passes a shard over, or does not any more.
+    pub fn set_paused(&mut self, shard: &ShardRef, paused: bool) {
+        match paused {
+            true => self.paused.insert(shard.clone()),
+            false => self.paused.remove(shard),
+        };
+        if let Some(slot) = self.slots.iter_mut().find(|slot| slot.shard == *shard) {
+            slot.paused = paused;
+            slot.queue.set_paused(paused);
+        }
     }
 
     /// The children of an ended shard are known.
@@ -90,9 +152,29 @@ impl Emitter {
         self.childless.remove(shard);
     }
 
+    /// Forgets the ended shards of a stream that have outlived its retention.
+    ///
+    /// A listing may lag behind and lack shards that are new, and were the end of one forgotten, it
+    /// would be read again from its beginning. The service counts shards up: a listing that has a
+    /// newer shard than one it lacks is not late, and the one is gone for good.
+    pub fn prune(&mut self, stream: &Arc<str>, listed: &BTreeSet<ShardId>) {
+        let newest = listed.iter().map(age).max();
+        let ended = |position: &ShardPosition| *position == ShardPosition::ShardEnd;
+        let gone = self.resting.iter().filter(|(shard, position)| {
+            shard.stream == *stream
+                && ended(position)
+                && !self.childless.contains(*shard)
+                && !listed.contains(&shard.shard_id)
+                && newest > Some(age(&shard.shard_id))
+        });
+        let gone: Vec<ShardRef> = gone.map(|(shard, _)| shard.clone()).collect();
+        gone.iter().for_each(|shard| self.forget(shard));
+    }
+
     /// Takes the next record of the answer that is being handed out.
     pub fn next_in_turn(&mut self) -> Option<Record> {
-        self.slots.get_mut(self.turn)?.next_record()
+        let slot = self.slots.get_mut(self.turn)?;
+        (!slot.paused).then(|| slot.next_record())?
     }
 
     /// Gives the turn to the next shard that has something.
@@ -115,15 +197,22 @@ impl Emitter {
 
     /// Looks into the queue of the shard whose turn it is.
     fn look(&mut self) -> Next {
-        let Some(slot) = self.slots.get_mut(self.turn) else {
+        let slot = self.slots.get_mut(self.turn).filter(|slot| !slot.paused);
+        let Some(slot) = slot else {
             return Next::Nothing;
         };
+        // Left over from before a pause.
+        if let Some(record) = slot.next_record() {
+            return Next::Record(record);
+        }
         match slot.queue.look() {
             Look::Message(Message::Records(records)) => {
                 slot.records = records.into_iter();
                 slot.next_record().map_or(Next::Nothing, Next::Record)
             }
+            Look::Message(Message::Gap(gap)) => Next::Gap(gap),
             Look::Message(Message::End(end)) => self.end_turn(end),
+            Look::Message(Message::Halted(error)) => self.halt_turn(error),
             Look::Message(Message::Failed(error)) => Next::Failed(error),
             Look::Abandoned => Next::Failed(slot.abandoned()),
             Look::Empty => Next::Nothing,
@@ -140,14 +229,22 @@ impl Emitter {
             .resting
             .iter()
             .map(|(shard, position)| (shard.clone(), position.clone()));
+        let mut times = self.times.clone();
+        for slot in &self.slots {
+            times.extend(slot.complete_to().map(|time| (slot.shard.clone(), time)));
+        }
         Checkpoint {
             shards: reading.chain(resting).collect(),
+            times,
         }
     }
 
     /// Takes the shard whose turn it is out of the circle.
     fn end_turn(&mut self, end: End) -> Next {
         let slot = self.slots.swap_remove(self.turn);
+        let complete_to = slot.complete_to();
+        self.times
+            .extend(complete_to.map(|time| (slot.shard.clone(), time)));
         match end {
             End::CaughtUp => {
                 let position = slot.position();
@@ -163,23 +260,45 @@ impl Emitter {
         }
     }
 
+    /// Takes the shard whose turn it is out of the circle. It never ends, so its children never start.
+    fn halt_turn(&mut self, error: Error) -> Next {
+        let slot = self.slots.swap_remove(self.turn);
+        let (shard, position) = (slot.shard.clone(), slot.position());
+        self.resting.insert(shard.clone(), position);
+        Next::Halted(shard, error)
+    }
+
     /// A shard waiting for its parents cannot be left: its parents are being read, or their end
     /// is on its way to discovery.
     fn is_done(&self) -> bool {
-        self.slots.is_empty() && self.childless.is_empty()
+        self.slots.is_empty() && self.childless.is_empty() && self.hidden.is_empty()
     }
 }
 
+/// Orders shards by when they came to be, if they are numbered: by length first.
+fn age(shard: &ShardId) -> (usize, &str) {
+    (shard.as_str().len(), shard.as_str())
+}
+
 impl Slot {
+    /// What is left out counts as handed out when the caller has come past it.
     fn next_record(&mut self) -> Option<Record> {
-        let record = self.records.next()?;
+        loop {
+            let record = self.records.next()?;
+            self.note(&record);
+            if !record.is_left_out() {
+                return Some(record);
+            }
+        }
+    }
+
+    fn note(&mut self, record: &Record) {
         match &mut self.last {
             Some((origin, sub)) if Arc::ptr_eq(origin, &record.origin) => {
                 *sub = record.sub_sequence_number
             }
             last => *last = Some((record.origin.clone(), record.sub_sequence_number)),
         }
-        Some(record)
     }
 
     fn position(&self) -> ShardPosition {
@@ -191,6 +310,16 @@ impl Slot {
             sequence_number,
             sub_sequence_number: *sub_sequence_number,
         }
+    }
+
+    /// Up to when nothing is missing of what was handed out.
+    fn complete_to(&self) -> Option<Timestamp> {
+        let idle = self.queue.complete_to();
+        let idle = idle.filter(|_| self.records.as_slice().is_empty());
+        let last = self.last.as_ref();
+        let last = last.map(|(origin, _)| origin.approximate_arrival);
+        // The epoch stands for an endpoint that does not tell.
+        idle.max(last.filter(|time| time.as_millis() > 0))
     }
 
     fn abandoned(&self) -> Error {
@@ -205,9 +334,10 @@ impl Slot {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::consumer::budget::Budget;
     use crate::consumer::queue::{QueueSender, queue};
     use crate::consumer::shelf::Bell;
-    use crate::model::{StartPosition, Timestamp};
+    use crate::model::{GapCause, StartPosition};
 
     fn shard(name: &str) -> ShardRef {
         ShardRef::new("orders", name)
@@ -228,6 +358,7 @@ mod tests {
             explicit_hash_key: None,
             sub_sequence_number,
             origin: origin.clone(),
+            value: None,
         };
         if subs == 0 {
             vec![record(None)]
@@ -242,7 +373,8 @@ mod tests {
         let mut emitter = Emitter::new(Checkpoint::default(), Vec::new());
         let mut senders = Vec::new();
         for name in names {
-            let (sender, receiver) = queue(Bell::new().0);
+            let (account, meter) = (Budget::new(u64::MAX).account(), Arc::default());
+            let (sender, receiver) = queue(Bell::new().0, account, meter, None);
             emitter.know(shard(name), START);
             emitter.start(shard(name), START, receiver);
             senders.push(sender);
@@ -259,7 +391,9 @@ mod tests {
         match next {
             Next::Record(record) => String::from_utf8_lossy(record.data()).into_owned(),
             Next::Ended(shard) => format!("end of {}", shard.shard_id),
+            Next::Gap(gap) => format!("gap in {}", gap.shard.shard_id),
             Next::Failed(error) => error.to_string(),
+            Next::Halted(shard, error) => format!("halt of {}: {error}", shard.shard_id),
             Next::Nothing => "nothing".to_owned(),
             Next::Done => "done".to_owned(),
         }
@@ -354,10 +488,153 @@ mod tests {
     }
 
     #[test]
+    fn what_is_left_out_is_covered_once_the_caller_is_past_it() {
+        let (mut emitter, queues) = emitter(&["a"]);
+        let mut answer = [records("a", 7, 3), records("a", 8, 0), records("a", 9, 0)].concat();
+        for at in [1, 2, 4] {
+            answer[at].leave_out();
+        }
+        queues[0].send(Message::Records(answer));
+        for position in [after(7, Some(0)), after(8, None)] {
+            assert!(matches!(next(&mut emitter), Next::Record(_)));
+            assert_eq!(at("a", &emitter), position);
+        }
+        assert_eq!(said(next(&mut emitter)), "nothing");
+        assert_eq!(at("a", &emitter), after(9, None));
+    }
+
+    #[test]
+    fn a_halted_shard_keeps_its_position_and_the_others_go_on() {
+        let (mut emitter, queues) = emitter(&["a", "b"]);
+        queues[0].send(Message::Records(records("a", 7, 2)));
+        let mut order = vec![said(next(&mut emitter)), said(next(&mut emitter))];
+        queues[0].send(Message::Halted(Error::new(ErrorKind::Closed)));
+        queues[1].send(Message::Records(records("b", 1, 0)));
+        order.extend([said(next(&mut emitter)), said(next(&mut emitter))]);
+        order[2..].sort();
+        let halt = "halt of a: the producer or consumer was closed";
+        assert_eq!(order, ["a-7", "a-7", "b-1", halt]);
+        assert_eq!(at("a", &emitter), after(7, Some(1)));
+        queues[1].send(Message::End(End::CaughtUp));
+        assert_eq!(said(next(&mut emitter)), "done");
+    }
+
+    #[test]
+    fn a_paused_shard_is_passed_over_with_all_it_has() {
+        let (mut emitter, queues) = emitter(&["a", "b"]);
+        let two = [records("a", 1, 0), records("a", 2, 0)].concat();
+        queues[0].send(Message::Records(two));
+        while said(next(&mut emitter)) != "a-1" {}
+        emitter.set_paused(&shard("a"), true);
+        queues[0].send(Message::End(End::ShardEnd));
+        queues[1].send(Message::Records(records("b", 1, 0)));
+        assert_eq!(said(next(&mut emitter)), "b-1");
+        assert_eq!(said(next(&mut emitter)), "nothing");
+        assert_eq!(at("a", &emitter), after(1, None));
+        emitter.set_paused(&shard("a"), false);
+        assert_eq!(said(next(&mut emitter)), "a-2");
+        assert_eq!(said(next(&mut emitter)), "end of a");
+    }
+
+    #[test]
+    fn a_gap_comes_in_its_place() {
+        let (mut emitter, queues) = emitter(&["a"]);
+        queues[0].send(Message::Records(records("a", 1, 0)));
+        assert_eq!(said(next(&mut emitter)), "a-1");
+        queues[0].send(Message::Gap(Gap::new(shard("a"), GapCause::Trimmed)));
+        assert_eq!(said(next(&mut emitter)), "gap in a");
+        assert_eq!(at("a", &emitter), after(1, None));
+    }
+
+    #[test]
+    fn a_time_counts_once_all_before_it_is_handed_out() {
+        let (mut emitter, queues) = emitter(&["a"]);
+        let time = |emitter: &Emitter| emitter.checkpoint().complete_to(&shard("a"));
+        assert_eq!(time(&emitter), None);
+        let two = [records("a", 1, 0), records("a", 2, 0)].concat();
+        queues[0].send(Message::Records(two));
+        queues[0].complete(Timestamp::from_millis(9));
+        for _ in 0..2 {
+            assert_eq!(time(&emitter), None);
+            assert!(matches!(next(&mut emitter), Next::Record(_)));
+        }
+        assert_eq!(time(&emitter), Some(Timestamp::from_millis(9)));
+        queues[0].send(Message::End(End::CaughtUp));
+        assert_eq!(said(next(&mut emitter)), "done");
+        assert_eq!(time(&emitter), Some(Timestamp::from_millis(9)));
+    }
+
+    #[test]
+    fn the_end_waits_for_restored_shards_that_no_listing_has_shown() {
+        let (mut emitter, queues) = emitter(&["a"]);
+        emitter.expect([shard("b"), shard("c"), shard("d")]);
+        queues[0].send(Message::End(End::CaughtUp));
+        assert_eq!(said(next(&mut emitter)), "nothing");
+        emitter.vanish(shard("b"));
+        emitter.know(shard("c"), START);
+        assert_eq!(said(next(&mut emitter)), "nothing");
+        emitter.forget(&shard("d"));
+        assert_eq!(said(next(&mut emitter)), "done");
+        assert_eq!(at("b", &emitter), ShardPosition::ShardEnd);
+        assert_eq!(emitter.checkpoint().position(&shard("d")), None);
+    }
+
+    #[test]
     fn an_empty_answer_leaves_the_turn_to_the_others() {
         let (mut emitter, queues) = emitter(&["a", "b"]);
         queues[0].send(Message::Records(Vec::new()));
         queues[1].send(Message::Records(records("b", 1, 0)));
         assert_eq!(said(next(&mut emitter)), "b-1");
+    }
+
+    #[test]
+    fn an_ended_shard_is_forgotten_when_a_newer_listing_lacks_it() {
+        let (old, new) = ("shardId-000000000001", "shardId-000000000003");
+        for (what, position, listed, kept) in [
+            ("listed", ShardPosition::ShardEnd, vec![old, new], true),
+            ("expired", ShardPosition::ShardEnd, vec![new], false),
+            ("not ended", after(1, None), vec![new], true),
+            (
+                "a listing that lags behind",
+                ShardPosition::ShardEnd,
+                vec!["shardId-000000000000"],
+                true,
+            ),
+            ("an empty listing", ShardPosition::ShardEnd, vec![], true),
+            (
+                "more digits",
+                ShardPosition::ShardEnd,
+                vec!["shardId-9999999999999"],
+                false,
+            ),
+        ] {
+            let shards = [(shard(old), position)].into();
+            let restored = Checkpoint {
+                shards,
+                ..Checkpoint::default()
+            };
+            let mut emitter = Emitter::new(restored, Vec::new());
+            let ids: BTreeSet<ShardId> = listed.into_iter().map(ShardId::from).collect();
+            emitter.prune(&"returns".into(), &ids);
+            assert_eq!(
+                emitter.checkpoint().iter().count(),
+                1,
+                "another stream's listing"
+            );
+            emitter.prune(&"orders".into(), &ids);
+            assert_eq!(emitter.checkpoint().iter().count() == 1, kept, "{what}");
+        }
+        let shards = [(shard(old), ShardPosition::ShardEnd)].into();
+        let restored = Checkpoint {
+            shards,
+            ..Checkpoint::default()
+        };
+        let mut emitter = Emitter::new(restored, vec![shard(old)]);
+        emitter.prune(&"orders".into(), &BTreeSet::from([ShardId::from(new)]));
+        assert_eq!(
+            emitter.checkpoint().iter().count(),
+            1,
+            "its children are not known yet"
+        );
     }
 }

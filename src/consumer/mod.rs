@@ -1,23 +1,36 @@
 //! Reading: one thread a shard, one loop for the caller.
 
+mod assigner;
+mod bound;
+mod budget;
 mod builder;
 mod checkpoint;
+mod commits;
 mod deaggregator;
+mod decoder;
 mod discovery;
 mod emitter;
+mod file_store;
+mod meters;
+mod metrics;
+mod missing;
+mod pace;
 mod queue;
 mod record;
+mod retention;
 mod shard_reader;
 mod shelf;
 mod store;
 mod threads;
+mod trim_watch;
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use crossbeam::channel::{Receiver, select};
 
 use crate::client::Client;
@@ -25,13 +38,19 @@ use crate::error::Result;
 use crate::model::ShardRef;
 use crate::sys::clock::Clock;
 use crate::sys::stop::StopSource;
+use commits::Commits;
 use emitter::{Emitter, News, Next};
+use meters::Meters;
 use shelf::Shelf;
 
+pub use assigner::{FlinkHashAssigner, ShardAssigner, UniformAssigner};
 pub use builder::ConsumerBuilder;
 pub use checkpoint::Checkpoint;
+pub use decoder::{DeadLetterHandler, PoisonPolicy};
+pub use file_store::FileCheckpointStore;
+pub use metrics::{CommitMetrics, ConsumerMetrics, DiscoveryMetrics, ReadCounts, ShardMetrics};
 pub use record::{Event, Record};
-pub use store::{CheckpointStore, FileCheckpointStore};
+pub use store::{CheckpointStore, Commit, MemoryCheckpointStore};
 
 /// Reads the shards of one or more streams, one thread each, into the caller's loop.
 ///
@@ -69,8 +88,11 @@ pub struct Consumer {
     all_ended: Receiver<Infallible>,
     stop: Arc<StopSource>,
     over: bool,
-    until_caught_up: bool,
+    bounded: bool,
+    /// Counts the threads that still run.
+    threads: Weak<()>,
     commits: Commits,
+    meters: Arc<Meters>,
     clock: Arc<dyn Clock>,
 }
 
@@ -97,9 +119,67 @@ impl Consumer {
     /// Saves [`checkpoint`](Consumer::checkpoint) to the store, if there is one, before it returns.
     ///
     /// # Errors
-    /// The store's.
+    /// The store's: nothing was saved. `Config`: the last commit had a state, so this one needs one.
     pub fn commit(&mut self) -> Result<()> {
-        self.commits.save(&self.emitter, self.clock.now())
+        self.commits.save(self.checkpoint(), self.clock.now())
+    }
+
+    /// Saves [`checkpoint`](Consumer::checkpoint) and what the caller has made of the records so far,
+    /// both or neither, before it returns. What is counted in the state is then counted exactly once,
+    /// whenever the program is killed.
+    ///
+    /// A consumer that starts from it has it as [`state`](Consumer::state). From the first state on,
+    /// nothing is committed without one, so neither the commit interval nor
+    /// [`close`](Consumer::close) commits by itself.
+    ///
+    /// ```
+    /// # fn main() -> kinesis_blocking::Result<()> {
+    /// use kinesis_blocking::fake::FakeKinesis;
+    /// use kinesis_blocking::{Consumer, MemoryCheckpointStore};
+    ///
+    /// let client = FakeKinesis::new().with_stream("orders", 2).client();
+    /// let store = MemoryCheckpointStore::new();
+    /// let start = || Consumer::builder(client.clone()).stream("orders").checkpoint_store(store.clone()).start();
+    /// let mut consumer = start()?;
+    /// let orders_so_far = 17_u64;
+    /// consumer.commit_with(orders_so_far.to_be_bytes().to_vec())?;
+    /// drop(consumer);
+    /// let state = start()?.state().map(|state| state.to_vec());
+    /// assert_eq!(state, Some(17_u64.to_be_bytes().to_vec()));
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// The store's: nothing was saved. `Config`: there is no store.
+    pub fn commit_with(&mut self, state: impl Into<Bytes>) -> Result<()> {
+        let now = self.clock.now();
+        self.commits.save_with(self.checkpoint(), state.into(), now)
+    }
+
+    /// Returns the state that was committed last, by this consumer or by the one it goes on from.
+    pub fn state(&self) -> Option<&Bytes> {
+        self.commits.state()
+    }
+
+    /// Returns what the consumer is doing, and has done since it was started.
+    ///
+    /// [`on_metrics`](ConsumerBuilder::on_metrics) gives the same while the caller is busy.
+    pub fn metrics(&self) -> ConsumerMetrics {
+        self.meters.snapshot(self.clock.now())
+    }
+
+    /// Passes a shard over from now on: its records wait, and it is not read on. Another consumer of
+    /// the shard is not disturbed, and neither are this one's other shards. Returns at once.
+    ///
+    /// A bounded consumer does not end before the shard goes on.
+    pub fn pause(&mut self, shard: &ShardRef) {
+        self.emitter.set_paused(shard, true);
+    }
+
+    /// Lets a [paused](Consumer::pause) shard go on where it was.
+    pub fn resume(&mut self, shard: &ShardRef) {
+        self.emitter.set_paused(shard, false);
     }
 
     /// Makes a handle that stops this consumer from any thread.
@@ -107,15 +187,20 @@ impl Consumer {
         StopHandle(self.stop.clone())
     }
 
-    /// Stops every thread, waits for them for up to 2 s, and commits if there is a store.
+    /// Stops every thread, waits for them for up to 1.5 s, and commits if there is a store. It does
+    /// not commit if the last commit had a [state](Consumer::commit_with).
     ///
-    /// A thread that waits for an answer longer than that is left to its time-out.
+    /// Threads that wait for an answer longer than that are left to their time-outs, and the log says
+    /// how many they are.
     ///
     /// # Errors
     /// The store's.
     pub fn close(mut self) -> Result<Checkpoint> {
         self.stop.signal();
-        let committed = self.commit();
+        let committed = match self.commits.has_state() {
+            true => Ok(()),
+            false => self.commit(),
+        };
         let checkpoint = self.checkpoint();
         // Threads blocked on full queues end when these are gone.
         self.emitter = Emitter::default();
@@ -123,14 +208,17 @@ impl Consumer {
         let timer = self.clock.at(self.clock.now() + CLOSE_WAIT_MAX);
         select! {
             recv(self.all_ended) -> _ => {}
-            recv(timer.channel()) -> _ => log::warn!("closed while threads wait for answers; they end by themselves"),
+            recv(timer.channel()) -> _ => log::warn!(
+                "closed while {} threads wait for answers; they end by themselves",
+                self.threads.strong_count()
+            ),
         }
         committed.map(|()| checkpoint)
     }
 
     fn next_until(&mut self, deadline: Option<Instant>) -> Result<Event> {
         loop {
-            self.commits.save_if_due(&self.emitter, &*self.clock)?;
+            self.commit_if_due()?;
             if self.over || self.stop.stop_ref().is_stopped() {
                 return Ok(Event::Ended);
             }
@@ -148,8 +236,10 @@ impl Consumer {
                     self.ended.put([shard.clone()]);
                     return Ok(Event::ShardEnded(shard));
                 }
+                Next::Halted(shard, error) => return Ok(Event::ShardHalted(shard, error)),
+                Next::Gap(gap) => return Ok(Event::Gap(gap)),
                 Next::Failed(error) => return self.fail(error),
-                Next::Done if self.until_caught_up => self.over = true,
+                Next::Done if self.bounded => self.over = true,
                 Next::Nothing | Next::Done => {
                     if deadline.is_some_and(|deadline| self.clock.now() >= deadline) {
                         return Ok(Event::Timeout);
@@ -157,6 +247,18 @@ impl Consumer {
                     self.wait(deadline);
                 }
             }
+        }
+    }
+
+    /// The caller has come back for more, so what was handed out is done with.
+    fn commit_if_due(&mut self) -> Result<()> {
+        let now = self.clock.now();
+        match self.commits.due() {
+            Some(due) if !self.over && now >= due => {
+                let saved = self.commits.save(self.checkpoint(), now);
+                saved.or_else(|error| self.fail(error))
+            }
+            _ => Ok(()),
         }
     }
 
@@ -174,6 +276,10 @@ impl Consumer {
                 self.emitter.start(shard, position, queue);
             }
             News::Settled(shard) => self.emitter.settle(&shard),
+            News::Listed(stream, shards) => self.emitter.prune(&stream, &shards),
+            News::Foreign(shard) => self.emitter.forget(&shard),
+            News::Vanished(shard) => self.emitter.vanish(shard),
+            News::Gap(gap) => self.events.push_back(Event::Gap(gap)),
             News::Failed(error) => return self.fail(error),
         }
         Ok(())
@@ -208,7 +314,8 @@ impl Iterator for Consumer {
             match self.next_until(None) {
                 Ok(Event::Record(record)) => return Some(Ok(record)),
                 Ok(Event::Ended) => return None,
-                Ok(Event::ShardEnded(_) | Event::ShardStarted(_) | Event::Timeout) => {}
+                // Gaps and halted shards are in the log, too.
+                Ok(_) => {}
                 Err(error) => return Some(Err(error)),
             }
         }
@@ -234,45 +341,5 @@ impl StopHandle {
     }
 }
 
-/// When, and where, checkpoints are saved.
-struct Commits {
-    store: Option<Box<dyn CheckpointStore>>,
-    interval: Option<Duration>,
-    next: Option<Instant>,
-}
-
-impl Commits {
-    fn new(
-        store: Option<Box<dyn CheckpointStore>>,
-        interval: Option<Duration>,
-        now: Instant,
-    ) -> Commits {
-        let interval = interval.filter(|_| store.is_some());
-        Commits {
-            store,
-            interval,
-            next: interval.and_then(|interval| now.checked_add(interval)),
-        }
-    }
-
-    fn due(&self) -> Option<Instant> {
-        self.next
-    }
-
-    fn save_if_due(&mut self, emitter: &Emitter, clock: &dyn Clock) -> Result<()> {
-        match self.next {
-            Some(next) if clock.now() >= next => self.save(emitter, clock.now()),
-            _ => Ok(()),
-        }
-    }
-
-    fn save(&mut self, emitter: &Emitter, now: Instant) -> Result<()> {
-        self.next = self.interval.and_then(|interval| now.checked_add(interval));
-        self.store
-            .as_mut()
-            .map_or(Ok(()), |store| store.save(&emitter.checkpoint()))
-    }
-}
-
 /// How long `close` waits for threads: none should take longer that is not in a call.
-const CLOSE_WAIT_MAX: Duration = Duration::from_secs(2);
+const CLOSE_WAIT_MAX: Duration = Duration::from_millis(1_500);

@@ -1,31 +1,50 @@
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+
 use crossbeam::channel::{self, Receiver, SendError, Sender, TryRecvError};
 
+use crate::consumer::budget::{Account, Room};
+use crate::consumer::meters::ShardMeter;
 use crate::consumer::record::Record;
 use crate::consumer::shard_reader::End;
 use crate::consumer::shelf::Bell;
 use crate::error::Error;
+use crate::model::{Gap, Timestamp};
 
 /// What a shard's thread tells the caller's.
 #[derive(Debug)]
 pub(super) enum Message {
     /// Records of one answer, in the shard's order.
     Records(Vec<Record>),
+    /// Records that will not come, or not as they were meant.
+    Gap(Gap),
     /// Nothing will follow, and rightly so.
     End(End),
     /// Nothing will follow, because this went wrong.
     Failed(Error),
+    /// Nothing will follow, because of a record; the consumer goes on.
+    Halted(Error),
 }
 
 /// A shard thread's end of its queue. Sending blocks while the caller is an answer behind, and a
 /// blocked thread does not read on: that is the backpressure.
 pub(super) struct QueueSender {
-    messages: Option<Sender<Message>>,
+    messages: Option<Sender<(Message, Option<Room>)>>,
+    complete_to: Arc<AtomicI64>,
     bell: Bell,
+    meter: Arc<ShardMeter>,
 }
 
 /// The caller's end.
 #[derive(Debug)]
-pub(super) struct QueueReceiver(Receiver<Message>);
+pub(super) struct QueueReceiver {
+    messages: Receiver<(Message, Option<Room>)>,
+    complete_to: Arc<AtomicI64>,
+    account: Arc<Account>,
+    meter: Arc<ShardMeter>,
+    /// What the message takes that was found last: the caller is at it until it looks again.
+    room: Option<Room>,
+}
 
 /// What a look into a queue found.
 #[derive(Debug)]
@@ -37,26 +56,56 @@ pub(super) enum Look {
 }
 
 /// Makes a queue for one shard; `bell` tells the caller that something is in it.
-pub(super) fn queue(bell: Bell) -> (QueueSender, QueueReceiver) {
+///
+/// Everything that arrived up to `complete_to` was handed out before.
+pub(super) fn queue(
+    bell: Bell,
+    account: Arc<Account>,
+    meter: Arc<ShardMeter>,
+    complete_to: Option<Timestamp>,
+) -> (QueueSender, QueueReceiver) {
     let (sender, receiver) = channel::bounded(ANSWERS_QUEUED);
-    (
-        QueueSender {
-            messages: Some(sender),
-            bell,
-        },
-        QueueReceiver(receiver),
-    )
+    let complete_to = complete_to.map_or(UNKNOWN, Timestamp::as_millis);
+    let complete_to = Arc::new(AtomicI64::new(complete_to));
+    let sender = QueueSender {
+        messages: Some(sender),
+        complete_to: complete_to.clone(),
+        bell,
+        meter: meter.clone(),
+    };
+    let receiver = QueueReceiver {
+        messages: receiver,
+        complete_to,
+        account,
+        meter,
+        room: None,
+    };
+    (sender, receiver)
 }
 
 impl QueueSender {
     /// Blocks until there is room. `false` if nobody will ever look again.
     pub fn send(&self, message: Message) -> bool {
+        self.send_with(message, None)
+    }
+
+    /// The same for a message that takes room until the caller is done with it.
+    pub fn send_with(&self, message: Message, room: Option<Room>) -> bool {
         let Some(messages) = &self.messages else {
             return false;
         };
-        let sent = messages.send(message);
+        if let Message::Records(records) = &message {
+            self.meter.queued(records);
+        }
+        let sent = messages.send((message, room));
         self.bell.ring();
         !matches!(sent, Err(SendError(_)))
+    }
+
+    /// Says, behind everything that was sent so far, that nothing is missing up to this time.
+    /// Disturbs nobody.
+    pub fn complete(&self, to: Timestamp) {
+        self.complete_to.store(to.as_millis(), Ordering::Release);
     }
 }
 
@@ -69,14 +118,37 @@ impl Drop for QueueSender {
 }
 
 impl QueueReceiver {
-    pub fn look(&self) -> Look {
-        match self.0.try_recv() {
-            Ok(message) => Look::Message(message),
+    pub fn look(&mut self) -> Look {
+        self.room = None;
+        match self.messages.try_recv() {
+            Ok((message, room)) => {
+                self.room = room;
+                if let Message::Records(records) = &message {
+                    self.meter.taken(records);
+                }
+                Look::Message(message)
+            }
             Err(TryRecvError::Empty) => Look::Empty,
             Err(TryRecvError::Disconnected) => Look::Abandoned,
         }
     }
+
+    /// Up to when nothing is missing, once all that was found here has been handed out; `None` while
+    /// there is more to find.
+    pub fn complete_to(&self) -> Option<Timestamp> {
+        // In this order: what is sent behind a time is found behind it.
+        let complete_to = self.complete_to.load(Ordering::Acquire);
+        let known = complete_to != UNKNOWN && self.messages.is_empty();
+        known.then_some(Timestamp::from_millis(complete_to))
+    }
+
+    /// Says that nobody is about to look, or that somebody is again.
+    pub fn set_paused(&self, paused: bool) {
+        self.account.set_paused(paused);
+    }
 }
+
+const UNKNOWN: i64 = i64::MIN;
 
 /// One answer waits while another is handed out and a third is fetched.
 const ANSWERS_QUEUED: usize = 1;

@@ -1,21 +1,30 @@
+use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::model::{HashKey, SequenceNumber, ShardRef, Timestamp};
+use crate::error::Error;
+use crate::model::{Gap, HashKey, SequenceNumber, ShardRef, Timestamp};
 
 /// A user record, taken out of its aggregate if it came in one. Its data is a slice, not a copy.
 ///
 /// A slice keeps the answer it came in alive: copy the data of records that are kept for long.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone)]
 pub struct Record {
     pub(super) data: Bytes,
     pub(super) partition_key: Arc<str>,
     pub(super) explicit_hash_key: Option<HashKey>,
     pub(super) sub_sequence_number: Option<u64>,
     pub(super) origin: Arc<Origin>,
+    pub(super) value: Option<Value>,
 }
+
+/// What the user's decoder made of a record; or [`LeftOut`].
+pub(super) type Value = Arc<dyn Any + Send + Sync>;
+
+/// In place of a value: the record is not handed out, but counts as if it had been.
+struct LeftOut;
 
 /// The Kinesis record that a user record came in.
 #[derive(Debug, PartialEq, Eq)]
@@ -62,11 +71,55 @@ impl Record {
         self.origin.approximate_arrival
     }
 
+    /// Returns what the [decoder](crate::ConsumerBuilder::decoder) made of it; `None` if there is no
+    /// decoder, or its values are not of this type.
+    pub fn decoded<T: Any>(&self) -> Option<&T> {
+        self.value.as_ref()?.downcast_ref()
+    }
+
+    /// Takes what the [decoder](crate::ConsumerBuilder::decoder) made of it; `None`, and nothing is
+    /// taken, if there is no value of this type or a clone of the record has it as well.
+    pub fn take_decoded<T: Any + Send + Sync>(&mut self) -> Option<T> {
+        let value = self.value.take()?;
+        let shared = match value.downcast::<T>() {
+            Ok(value) => match Arc::try_unwrap(value) {
+                Ok(value) => return Some(value),
+                Err(shared) => shared as Value,
+            },
+            Err(other) => other,
+        };
+        self.value = Some(shared);
+        None
+    }
+
+    pub(super) fn leave_out(&mut self) {
+        self.value = Some(Arc::new(LeftOut));
+    }
+
+    pub(super) fn is_left_out(&self) -> bool {
+        self.value
+            .as_ref()
+            .is_some_and(|value| value.is::<LeftOut>())
+    }
+
     /// Returns the shard it was read from.
     pub fn shard(&self) -> &ShardRef {
         &self.origin.shard
     }
 }
+
+/// What was put and where it lies is compared, not what a decoder made of it.
+impl PartialEq for Record {
+    fn eq(&self, other: &Record) -> bool {
+        self.data == other.data
+            && self.partition_key == other.partition_key
+            && self.explicit_hash_key == other.explicit_hash_key
+            && self.sub_sequence_number == other.sub_sequence_number
+            && self.origin == other.origin
+    }
+}
+
+impl Eq for Record {}
 
 /// Shows everything but the data, which belong to the user.
 impl fmt::Debug for Record {
@@ -87,11 +140,16 @@ impl fmt::Debug for Record {
 pub enum Event {
     /// Nothing will follow: the consumer was stopped, or there is nothing more to read.
     Ended,
+    /// Records may be lost, or were left out, or come in another form than they were meant to.
+    Gap(Gap),
     /// A user record.
     Record(Record),
     /// A shard was closed by a split or a merge, and all its records have been handed out. Its
     /// children follow.
     ShardEnded(ShardRef),
+    /// The decoder refused a record, and by the [policy](crate::PoisonPolicy::HaltShard) on that its
+    /// shard is read no further. The other shards go on.
+    ShardHalted(ShardRef, Error),
     /// A shard's records are about to come.
     ShardStarted(ShardRef),
     /// Nothing came in the time that was given.

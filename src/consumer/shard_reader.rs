@@ -1,17 +1,20 @@
 use std::time::{Duration, Instant};
 
-use crate::aggregation::Misplaced;
-use crate::client::{Client, GetRecordsOutput, RawRecord, ShardIterator};
-use crate::config::ConsumerConfig;
+use crate::client::{Client, GetRecordsOutput, ShardIterator};
+use crate::config::{ConsumerConfig, DataLoss};
+use crate::consumer::bound::{Bound, Until};
 use crate::consumer::deaggregator::Deaggregator;
 use crate::consumer::discovery::Start;
+use crate::consumer::pace::{Pace, Weight};
 use crate::consumer::record::Record;
-use crate::error::Result;
-use crate::model::{ShardPosition, StartPosition, Timestamp};
+use crate::consumer::trim_watch::{Asked, Judgement, TrimWatch, is_at_tip};
+use crate::error::{Error, ErrorKind, Result};
+use crate::model::{Gap, GapCause, ShardPosition, ShardRef, StartPosition, Timestamp};
 
 /// One shard's life: get an iterator, read, pause, read on, refresh, end. Pure: `now` is told.
 #[derive(Debug)]
 pub(super) struct ShardReader {
+    shard: ShardRef,
     deaggregator: Deaggregator,
     /// Closed before the consumer started: read to its end, as its children wait for that.
     closed: bool,
@@ -19,15 +22,18 @@ pub(super) struct ShardReader {
     /// Where an iterator taken now has to start: behind what was read, not behind what was handed out.
     position: ShardPosition,
     state: State,
-    next_read: Instant,
+    pace: Pace,
+    watch: TrimWatch,
+    bound: Bound,
+    /// What the last answer brought.
+    bytes: usize,
 }
 
 /// What all readers of a consumer are told.
 #[derive(Clone, Debug)]
 pub(super) struct Settings {
-    pub get_records_interval: Duration,
-    pub misplaced: Misplaced,
-    pub until_caught_up: bool,
+    pub config: ConsumerConfig,
+    pub until: Until,
     /// The service's time when the consumer started, and not later: LATEST from then on means this.
     pub started: Timestamp,
     /// The same, and not earlier: what arrived later is new.
@@ -35,14 +41,13 @@ pub(super) struct Settings {
 }
 
 impl Settings {
-    pub fn new(config: &ConsumerConfig, client: &Client) -> Settings {
+    pub fn new(config: &ConsumerConfig, until: Until, client: &Client) -> Settings {
         let started = client.server_time();
         // The service's time is known to the second, less what its answer took.
         let this_machine = client.sys().clock.wall();
         Settings {
-            get_records_interval: config.get_records_interval,
-            misplaced: config.misplaced,
-            until_caught_up: config.until_caught_up,
+            config: config.clone(),
+            until,
             started,
             started_by: this_machine.max(started.saturating_add(Duration::from_secs(1))),
         }
@@ -57,6 +62,22 @@ impl Settings {
             other => other,
         }
     }
+
+    /// Lets a gap pass, to be reported to the caller, if it may.
+    ///
+    /// # Errors
+    /// Data may be lost, and the policy on that is to fail.
+    pub fn report(&self, gap: Gap, cause: Option<Error>) -> Result<Gap> {
+        log::warn!("{gap}");
+        match self.config.data_loss {
+            DataLoss::Fail if gap.is_loss() => {
+                let shard = Some(gap.shard.clone());
+                let error = Error::new(ErrorKind::DataLoss { gap, cause });
+                Err(error.within(|context| context.shard = shard))
+            }
+            _ => Ok(gap),
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -69,7 +90,7 @@ enum State {
 /// How a reader's work ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum End {
-    /// Everything that arrived before the consumer started has been read.
+    /// Everything that the consumer was to read of the shard has been read.
     CaughtUp,
     /// The shard was closed, and is read to its end.
     ShardEnd,
@@ -79,30 +100,73 @@ pub(super) enum End {
 #[derive(Clone, Debug)]
 pub(super) enum Step {
     GetIterator(ShardPosition),
-    GetRecords(ShardIterator),
+    GetRecords(ShardIterator, u32),
+    /// Ask how long the stream keeps its records.
+    GetRetention,
     WaitUntil(Instant),
     Done(End),
 }
 
+/// What an answer comes to.
+#[derive(Debug, Default)]
+pub(super) struct Taken {
+    /// What may be missing before the records, or among them.
+    pub gaps: Vec<Gap>,
+    pub records: Vec<Record>,
+}
+
 impl ShardReader {
     pub fn new(start: Start, settings: Settings, now: Instant) -> ShardReader {
+        let (until, started) = (&settings.until, settings.started_by);
+        let bound = Bound::new(until, &start.shard, &start.position, started);
         ShardReader {
-            deaggregator: Deaggregator::new(&start, settings.misplaced),
+            deaggregator: Deaggregator::new(&start, settings.config.misplaced),
             closed: start.closed,
+            pace: Pace::new(&settings.config, now),
+            watch: TrimWatch::new(&start.position, start.complete_to),
             settings,
+            state: match bound {
+                Bound::Nothing => State::Done(End::CaughtUp),
+                _ => State::NoIterator,
+            },
+            bound,
+            bytes: 0,
             position: start.position,
-            state: State::NoIterator,
-            next_read: now,
+            shard: start.shard,
         }
     }
 
     pub fn next_step(&self, now: Instant) -> Step {
+        let next_read = self.pace.next_read();
         match &self.state {
             State::Done(end) => Step::Done(*end),
-            _ if now < self.next_read => Step::WaitUntil(self.next_read),
-            State::NoIterator => Step::GetIterator(self.position.clone()),
-            State::Reading(iterator) => Step::GetRecords(iterator.clone()),
+            _ if self.watch.asks_retention() => Step::GetRetention,
+            _ if now < next_read => Step::WaitUntil(next_read),
+            State::NoIterator => Step::GetIterator(self.watch.iterator_position(&self.position)),
+            State::Reading(iterator) => {
+                let limit = self.pace.limit().max(self.watch.limit_min());
+                Step::GetRecords(iterator.clone(), limit)
+            }
         }
+    }
+
+    /// Where another reader would have to go on from, if this one ended now.
+    pub fn place(&self) -> (ShardPosition, Option<Timestamp>) {
+        (self.position.clone(), self.watch.complete_to())
+    }
+
+    /// What the next answer may bring, as far as can be told from the last.
+    pub fn bytes_expected(&self) -> u64 {
+        self.bytes_taken().max(BYTES_MIN)
+    }
+
+    /// The bytes that an adaptive limit aims at.
+    pub fn bytes_requested(&self) -> f64 {
+        self.pace.bytes_requested()
+    }
+
+    pub fn bytes_taken(&self) -> u64 {
+        self.bytes as u64
     }
 
     /// Takes an iterator; there is none behind the end of a closed shard.
@@ -112,20 +176,82 @@ impl ShardReader {
         self.position = self.settings.fixed(self.position.clone());
     }
 
+    /// Takes the refusal of an iterator, and looks for another place to read from.
+    ///
+    /// # Errors
+    /// There is none, or the policy on lost data is to fail.
+    pub fn on_refused(&mut self, error: Error) -> Result<Option<Gap>> {
+        let ErrorKind::Service { code, message, .. } = error.kind() else {
+            return Err(error);
+        };
+        match &self.position {
+            _ if code != "InvalidArgumentException" => Err(error),
+            ShardPosition::Start(StartPosition::AtTimestamp(time)) => {
+                let skewed = current_time_in(message).filter(|now| is_skew(*now, *time));
+                let now = skewed.ok_or_else(|| error.clone())?;
+                self.position = ShardPosition::Start(StartPosition::AtTimestamp(now));
+                Ok(None)
+            }
+            ShardPosition::After { .. } => {
+                let gap = self.gap(GapCause::UnknownPosition);
+                self.position = ShardPosition::Start(StartPosition::TrimHorizon);
+                self.settings.report(gap, Some(error)).map(Some)
+            }
+            _ => Err(error),
+        }
+    }
+
+    /// Takes note that the shard is not there any more.
+    ///
+    /// # Errors
+    /// The policy on lost data is to fail.
+    pub fn on_vanished(&mut self, error: Error) -> Result<Gap> {
+        self.state = State::Done(End::ShardEnd);
+        let gap = self.gap(GapCause::ShardVanished);
+        self.settings.report(gap, Some(error))
+    }
+
     /// The iterator lived out its five minutes: read on with a new one, a pause later.
     pub fn on_expired(&mut self, now: Instant) {
         self.state = State::NoIterator;
-        self.next_read = now + self.settings.get_records_interval;
+        self.pace.put_off(now);
     }
 
-    /// Takes an answer to a call that began at `called`, and gives the user records in it.
+    pub fn on_retention(&mut self, now: Timestamp, retention: Duration) {
+        self.watch.on_retention(now, retention);
+    }
+
+    /// Takes an answer to a call that began at `called`.
     ///
     /// # Errors
-    /// The policy on misplaced records is to fail.
-    pub fn on_records(&mut self, called: Instant, output: GetRecordsOutput) -> Result<Vec<Record>> {
-        // The interval is a period: time spent handing over counts.
-        self.next_read = called + self.settings.get_records_interval;
-        let caught_up = self.settings.until_caught_up && self.is_caught_up(&output);
+    /// The policy on lost data, or that on misplaced records, is to fail.
+    pub fn on_records(
+        &mut self,
+        called: Instant,
+        asked: Asked,
+        mut output: GetRecordsOutput,
+    ) -> Result<Taken> {
+        let weight = weight(&output);
+        self.bytes = weight.bytes;
+        self.pace.on_answer(called, weight);
+        let judged = self.watch.on_answer(&self.position, asked, &mut output);
+        let mut gaps = Vec::new();
+        match judged {
+            Judgement::Discard => {
+                self.state = State::NoIterator;
+                return Ok(Taken::default());
+            }
+            Judgement::Gap { after, before } => {
+                let gap = Gap {
+                    after,
+                    before,
+                    ..Gap::new(self.shard.clone(), GapCause::Trimmed)
+                };
+                gaps.push(self.settings.report(gap, None)?);
+            }
+            Judgement::Take => {}
+        }
+        let reached = self.bound.cut(&mut output, asked.at, self.closed);
         if let Some(last) = output.records.last() {
             let (sequence_number, sub_sequence_number) = (last.sequence_number.clone(), None);
             self.position = ShardPosition::After {
@@ -134,40 +260,78 @@ impl ShardReader {
             };
         }
         self.state = match output.next {
+            _ if reached => State::Done(End::CaughtUp),
             None => State::Done(End::ShardEnd),
-            Some(_) if caught_up => State::Done(End::CaughtUp),
             Some(iterator) => State::Reading(iterator),
         };
-        self.deaggregator.take_apart(output.records)
+        let mut records = self.deaggregator.take_apart(output.records)?;
+        if let Bound::Through(..) = self.bound {
+            let bound = &self.bound;
+            records.retain(|r| bound.includes(r.sequence_number(), r.sub_sequence_number()));
+        }
+        gaps.append(&mut self.deaggregator.take_gaps());
+        Ok(Taken { gaps, records })
     }
 
-    /// Says whether nothing that arrived before the start can still be ahead.
-    ///
-    /// Not by `MillisBehindLatest` alone: some endpoints always say 0. And not by an empty answer
-    /// alone: the service gives those in the middle of a shard too.
-    fn is_caught_up(&self, output: &GetRecordsOutput) -> bool {
-        let new = |record: &RawRecord| record.approximate_arrival > self.settings.started_by;
-        !self.closed
-            && output.millis_behind_latest.unwrap_or(0) == 0
-            && output.records.last().is_none_or(new)
+    fn gap(&self, cause: GapCause) -> Gap {
+        Gap {
+            after: match &self.position {
+                ShardPosition::After {
+                    sequence_number, ..
+                } => Some(sequence_number.clone()),
+                _ => None,
+            },
+            ..Gap::new(self.shard.clone(), cause)
+        }
     }
 }
+
+fn weight(output: &GetRecordsOutput) -> Weight {
+    Weight {
+        records: output.records.len(),
+        bytes: output
+            .records
+            .iter()
+            .map(|record| record.data.len() + record.partition_key.len())
+            .sum(),
+        at_tip: is_at_tip(output),
+    }
+}
+
+/// Reads the service's time out of its refusal of a time that has not come yet:
+/// `… timestampInMillis: 2, currentTimestampInMillis: 1`.
+fn current_time_in(message: &str) -> Option<Timestamp> {
+    let (_, behind) = message.split_once("currentTimestampInMillis: ")?;
+    let digits = behind.split(|c: char| !c.is_ascii_digit()).next()?;
+    digits.parse().ok().map(Timestamp::from_millis)
+}
+
+/// Clocks further apart cannot be mended by reading a little more: no request would be accepted.
+fn is_skew(service: Timestamp, asked: Timestamp) -> bool {
+    service < asked && asked.saturating_since(service) <= SKEW_MAX
+}
+
+/// What an answer of a quiet shard has room for.
+const BYTES_MIN: u64 = 64 << 10;
+
+/// <https://docs.aws.amazon.com/IAM/latest/UserGuide/signature-v4-troubleshooting.html>
+const SKEW_MAX: Duration = Duration::from_secs(15 * 60);
 
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
 
     use super::*;
-    use crate::model::{HashKeyRange, ShardRef};
+    use crate::client::RawRecord;
+    use crate::model::HashKeyRange;
 
     const INTERVAL: Duration = Duration::from_millis(200);
     const STARTED: Timestamp = Timestamp::from_millis(1_000_000);
 
     fn settings() -> Settings {
         Settings {
-            get_records_interval: INTERVAL,
-            misplaced: Misplaced::Deliver,
-            until_caught_up: false,
+            config: ConsumerConfig::default(),
+            until: Until::Stopped,
             started: STARTED,
             started_by: STARTED.saturating_add(Duration::from_secs(1)),
         }
@@ -179,6 +343,7 @@ mod tests {
             range: HashKeyRange::FULL,
             closed: false,
             position,
+            complete_to: Some(STARTED),
         }
     }
 
@@ -197,7 +362,7 @@ mod tests {
             data,
             partition_key: "key".into(),
             sequence_number: number.to_string().parse().expect("a number"),
-            approximate_arrival: Timestamp::from_millis(0),
+            approximate_arrival: STARTED,
         }
     }
 
@@ -219,19 +384,29 @@ mod tests {
 
     const TRIM_HORIZON: ShardPosition = ShardPosition::Start(StartPosition::TrimHorizon);
 
+    /// Takes an answer that came at once.
+    fn take(reader: &mut ShardReader, now: Instant, output: GetRecordsOutput) -> Vec<Record> {
+        let asked = Asked {
+            at: STARTED,
+            answered: STARTED,
+        };
+        let taken = reader.on_records(now, asked, output).expect("records");
+        taken.records
+    }
+
     #[test]
     fn the_interval_counts_from_the_start_of_a_call() {
         let now = Instant::now();
         let mut reader = reader(TRIM_HORIZON, settings(), now);
-        assert!(matches!(reader.next_step(now), Step::GetRecords(_)));
-        reader.on_records(now, output(Vec::new())).expect("records");
+        assert!(matches!(reader.next_step(now), Step::GetRecords(..)));
+        take(&mut reader, now, output(vec![raw(1, Bytes::new())]));
         let soon = now + INTERVAL - Duration::from_millis(1);
         assert!(
             matches!(reader.next_step(soon), Step::WaitUntil(until) if until == now + INTERVAL)
         );
         assert!(matches!(
             reader.next_step(now + INTERVAL),
-            Step::GetRecords(_)
+            Step::GetRecords(..)
         ));
     }
 
@@ -247,9 +422,7 @@ mod tests {
             Step::GetIterator(TRIM_HORIZON)
         ));
         reader.on_iterator(Some(iterator()));
-        reader
-            .on_records(later, output(vec![raw(7, Bytes::new())]))
-            .expect("records");
+        take(&mut reader, later, output(vec![raw(7, Bytes::new())]));
         reader.on_expired(later);
         let Step::GetIterator(position) = reader.next_step(later + INTERVAL) else {
             panic!("an iterator is due")
@@ -264,7 +437,7 @@ mod tests {
         let mut reader = ShardReader::new(start(latest.clone()), settings(), now);
         assert!(matches!(reader.next_step(now), Step::GetIterator(position) if position == latest));
         reader.on_iterator(Some(iterator()));
-        reader.on_records(now, output(Vec::new())).expect("records");
+        take(&mut reader, now, output(Vec::new()));
         reader.on_expired(now);
         let Step::GetIterator(position) = reader.next_step(now + INTERVAL) else {
             panic!("an iterator is due")
@@ -282,13 +455,7 @@ mod tests {
             next: None,
             ..output(vec![raw(1, Bytes::new())])
         };
-        assert_eq!(
-            reader
-                .on_records(Instant::now(), last)
-                .expect("records")
-                .len(),
-            1
-        );
+        assert_eq!(take(&mut reader, Instant::now(), last).len(), 1);
         assert!(matches!(
             reader.next_step(Instant::now()),
             Step::Done(End::ShardEnd)
@@ -302,67 +469,101 @@ mod tests {
     }
 
     #[test]
-    fn caught_up_is_when_nothing_from_before_the_start_can_be_ahead() {
-        let bounded = || Settings {
-            until_caught_up: true,
+    fn a_refused_time_becomes_the_services_if_only_the_clocks_differ() {
+        let refused = |message: &str| Error::service("InvalidArgumentException", message, 400);
+        let at = |millis| {
+            ShardPosition::Start(StartPosition::AtTimestamp(Timestamp::from_millis(millis)))
+        };
+        let message = "The timestampInMillis parameter cannot be greater than the \
+                       currentTimestampInMillis. timestampInMillis: 5000, currentTimestampInMillis: 3000";
+        let mut skewed = ShardReader::new(start(at(5_000)), settings(), Instant::now());
+        assert_eq!(skewed.on_refused(refused(message)).expect("a place"), None);
+        assert_eq!(skewed.place().0, at(3_000));
+        let mut later = ShardReader::new(start(at(5_000_000)), settings(), Instant::now());
+        assert!(later.on_refused(refused(message)).is_err());
+        let mut oldest = ShardReader::new(start(TRIM_HORIZON), settings(), Instant::now());
+        assert!(oldest.on_refused(refused(message)).is_err());
+    }
+
+    #[test]
+    fn a_number_that_the_service_does_not_know_is_a_gap() {
+        let refused = || Error::service("InvalidArgumentException", "no such number", 400);
+        let mut failing = ShardReader::new(start(after(7, None)), settings(), Instant::now());
+        let error = failing.on_refused(refused()).expect_err("data may be lost");
+        assert!(
+            matches!(error.kind(), ErrorKind::DataLoss { .. }),
+            "{error}"
+        );
+        let mut patient = settings();
+        patient.config.data_loss = DataLoss::ContinueAndReport;
+        let mut reader = ShardReader::new(start(after(7, None)), patient, Instant::now());
+        let gap = reader
+            .on_refused(refused())
+            .expect("a place")
+            .expect("a gap");
+        assert_eq!(gap.cause, GapCause::UnknownPosition);
+        assert_eq!(gap.after, "7".parse().ok());
+        assert_eq!(reader.place().0, TRIM_HORIZON);
+    }
+
+    #[test]
+    fn a_shard_that_lies_beyond_the_bound_is_not_read_at_all() {
+        let bounded = Settings {
+            until: Until::Checkpoint(std::sync::Arc::default()),
             ..settings()
         };
-        let arrived = |after_start_ms: i64| RawRecord {
-            approximate_arrival: Timestamp::from_millis(STARTED.as_millis() + after_start_ms),
-            ..raw(1, Bytes::new())
+        let reader = ShardReader::new(start(TRIM_HORIZON), bounded, Instant::now());
+        let step = reader.next_step(Instant::now());
+        assert!(matches!(step, Step::Done(End::CaughtUp)), "{step:?}");
+    }
+
+    #[test]
+    fn a_doubtful_answer_is_read_again_from_the_last_record() {
+        let now = Instant::now();
+        let mut reader = reader(after(7, None), settings(), now);
+        let days = Timestamp::from_millis(STARTED.as_millis() + 3 * 24 * 3_600_000);
+        let late = Asked {
+            at: days,
+            answered: days,
         };
-        for (what, closed, behind, records, caught_up) in [
-            ("an empty answer at the tip", false, Some(0), vec![], true),
-            (
-                "an empty answer from an endpoint that says nothing",
-                false,
-                None,
-                vec![],
-                true,
-            ),
-            (
-                "an empty answer in the middle",
-                false,
-                Some(1),
-                vec![],
-                false,
-            ),
-            (
-                "old records at the tip, if it is one",
-                false,
-                Some(0),
-                vec![arrived(-1)],
-                false,
-            ),
-            (
-                "records that may be from before the start",
-                false,
-                Some(0),
-                vec![arrived(1_000)],
-                false,
-            ),
-            ("new records", false, Some(0), vec![arrived(1_001)], true),
-            (
-                "a closed shard, which has an end to reach",
-                true,
-                Some(0),
-                vec![],
-                false,
-            ),
-        ] {
-            let start = Start {
-                closed,
-                ..start(TRIM_HORIZON)
-            };
-            let mut reader = ShardReader::new(start, bounded(), Instant::now());
-            reader.on_iterator(Some(iterator()));
-            let answer = GetRecordsOutput {
-                millis_behind_latest: behind,
-                ..output(records)
-            };
-            reader.on_records(Instant::now(), answer).expect("records");
-            let done = matches!(reader.state, State::Done(End::CaughtUp));
-            assert_eq!(done, caught_up, "{what}");
-        }
+        let records = |reader: &mut ShardReader, numbers: &[u64]| {
+            let raw = numbers.iter().map(|n| raw(*n, Bytes::new())).collect();
+            let taken = reader.on_records(now, late, output(raw));
+            taken.map(|taken| taken.records.len())
+        };
+        assert_eq!(records(&mut reader, &[9]).expect("nothing yet"), 0);
+        assert!(matches!(reader.next_step(now), Step::GetRetention));
+        reader.on_retention(days, Duration::from_secs(24 * 3_600));
+        let step = reader.next_step(now + INTERVAL);
+        let Step::GetIterator(position) = step else {
+            panic!("{step:?}")
+        };
+        assert_eq!(position, after(7, Some(0)));
+        reader.on_iterator(Some(iterator()));
+        let error = records(&mut reader, &[9]).expect_err("7 is gone");
+        assert_eq!(
+            error.to_string(),
+            "stream orders, shard a: records may have outlived the stream's retention unread, after \
+             7, before 9; to go on without them: ConsumerConfigBuilder::data_loss"
+        );
+    }
+
+    #[test]
+    fn an_iterator_that_expires_inside_an_aggregate_is_taken_at_its_number_again() {
+        let now = Instant::now();
+        let inside = after(7, Some(1));
+        let mut reader = reader(inside.clone(), settings(), now);
+        reader.on_expired(now);
+        let step = reader.next_step(now + INTERVAL);
+        let Step::GetIterator(position) = step else {
+            panic!("{step:?}")
+        };
+        assert_eq!(position, inside);
+        reader.on_iterator(Some(iterator()));
+        let aggregate = ["x", "y", "z"].map(|key| crate::aggregation::SubRecord::new(key, key));
+        let payload = crate::aggregation::encode(&aggregate);
+        let taken = take(&mut reader, now, output(vec![raw(7, payload)]));
+        let subs = taken.iter().map(Record::sub_sequence_number);
+        assert_eq!(subs.collect::<Vec<_>>(), [Some(2)]);
     }
 }

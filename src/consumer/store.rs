@@ -1,172 +1,200 @@
-use std::ffi::OsString;
-use std::fs::{self, File};
-use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
 
 use crate::consumer::checkpoint::Checkpoint;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 
-/// A place where a consumer's checkpoint outlives the consumer.
-pub trait CheckpointStore: Send {
-    /// Returns the checkpoint saved last; `None` if there is none yet.
-    ///
-    /// # Errors
-    /// There may be one, but it cannot be read. The consumer then does not start.
-    fn load(&mut self) -> Result<Option<Checkpoint>>;
-
-    /// Saves a checkpoint, wholly or not at all, before it returns.
-    ///
-    /// # Errors
-    /// It was not saved; the one before is still there.
-    fn save(&mut self, checkpoint: &Checkpoint) -> Result<()>;
+/// What a consumer commits: where to go on from, and what the caller has made of the records so far.
+#[derive(Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Commit {
+    /// Where to go on from.
+    pub checkpoint: Checkpoint,
+    /// The caller's own, as given to [`commit_with`](crate::Consumer::commit_with).
+    pub state: Option<Bytes>,
 }
 
-/// Keeps the checkpoint in a file that is always whole, whenever the process or the machine stops.
+impl Commit {
+    /// Puts the two together.
+    pub fn new(checkpoint: Checkpoint, state: Option<Bytes>) -> Commit {
+        Commit { checkpoint, state }
+    }
+}
+
+/// Shows everything but the state, which belongs to the user.
+impl fmt::Debug for Commit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Commit")
+            .field("checkpoint", &self.checkpoint)
+            .field("state_bytes", &self.state.as_ref().map(Bytes::len))
+            .finish()
+    }
+}
+
+/// A place where what a consumer commits outlives the consumer.
 ///
-/// A new checkpoint is written beside the old one, brought to the disk, and then put in its place.
-/// One file belongs to one consumer.
+/// One consumer has it at a time, and [`load`](CheckpointStore::load) is how it takes it. Whoever
+/// had it before may still be running, cut off or asleep: its `save` has to fail from then on, as two
+/// that save in turns would undo each other's work. So `load` either fails while another has the
+/// place, as that of a file does, or takes it away, as a row with a number does that `load` raises and
+/// `save` names.
 ///
 /// ```
 /// # fn main() -> kinesis_blocking::Result<()> {
-/// use kinesis_blocking::{Checkpoint, CheckpointStore, FileCheckpointStore};
+/// use kinesis_blocking::{CheckpointStore, Commit, Error, ErrorKind, Result};
+/// use std::sync::{Arc, Mutex};
 ///
-/// let folder = tempfile::tempdir().expect("a temporary folder");
-/// let mut store = FileCheckpointStore::new(folder.path().join("orders.checkpoint"));
+/// /// A table with one row, whose first column is the number of whoever came last.
+/// #[derive(Clone, Default)]
+/// struct Table {
+///     row: Arc<Mutex<(u64, Option<Commit>)>>,
+///     mine: u64,
+/// }
+///
+/// impl CheckpointStore for Table {
+///     fn load(&mut self) -> Result<Option<Commit>> {
+///         let mut row = self.row.lock().map_err(|error| Error::store("reading the row", error.to_string()))?;
+///         row.0 += 1;
+///         self.mine = row.0;
+///         Ok(row.1.clone())
+///     }
+///
+///     fn save(&mut self, commit: &Commit) -> Result<()> {
+///         let mut row = self.row.lock().map_err(|error| Error::store("writing the row", error.to_string()))?;
+///         if row.0 != self.mine {
+///             return Err(Error::fenced("the row"));
+///         }
+///         row.1 = Some(commit.clone());
+///         Ok(())
+///     }
+/// }
+///
+/// let mut first = Table::default();
+/// first.load()?;
+/// let mut second = first.clone();
+/// second.load()?;
+/// let late = first.save(&Commit::default()).unwrap_err();
+/// assert!(matches!(late.kind(), ErrorKind::Fenced { .. }));
+/// # second.save(&Commit::default())
+/// # }
+/// ```
+pub trait CheckpointStore: Send {
+    /// Takes the place, and returns what was committed last; `None` if nothing was yet.
+    ///
+    /// # Errors
+    /// Another has it, or there may be something that cannot be read: see
+    /// [`Error::store`]. The consumer then does not start.
+    fn load(&mut self) -> Result<Option<Commit>>;
+
+    /// Saves a commit, wholly or not at all, before it returns.
+    ///
+    /// # Errors
+    /// It was not saved, and the one before is still there; [`Error::fenced`] if that is because
+    /// another has taken the place.
+    fn save(&mut self, commit: &Commit) -> Result<()>;
+}
+
+/// Keeps what is committed in this process's memory: for tests, and for restarts without a crash.
+///
+/// Clones share one place. The clone that loaded last has it, and the others' saves fail with
+/// [`Fenced`](crate::ErrorKind::Fenced).
+///
+/// ```
+/// # fn main() -> kinesis_blocking::Result<()> {
+/// use kinesis_blocking::{CheckpointStore, Commit, MemoryCheckpointStore};
+///
+/// let mut store = MemoryCheckpointStore::new();
 /// assert_eq!(store.load()?, None);
-/// store.save(&Checkpoint::default())?;
-/// assert_eq!(store.load()?, Some(Checkpoint::default()));
+/// store.save(&Commit::default())?;
+/// assert_eq!(store.clone().load()?, Some(Commit::default()));
 /// # Ok(())
 /// # }
 /// ```
-#[derive(Debug)]
-pub struct FileCheckpointStore {
-    path: PathBuf,
+#[derive(Clone, Debug, Default)]
+pub struct MemoryCheckpointStore {
+    place: Arc<Mutex<Place>>,
+    tenure: u64,
 }
 
-impl FileCheckpointStore {
-    /// Names the file. Its folder has to exist; the file need not.
-    pub fn new(path: impl Into<PathBuf>) -> FileCheckpointStore {
-        FileCheckpointStore { path: path.into() }
+#[derive(Debug, Default)]
+struct Place {
+    /// Of whoever loaded last.
+    tenure: u64,
+    last: Option<Commit>,
+}
+
+impl MemoryCheckpointStore {
+    /// Makes an empty one.
+    pub fn new() -> MemoryCheckpointStore {
+        MemoryCheckpointStore::default()
     }
 
-    fn temporary(&self) -> PathBuf {
-        let mut name = self
-            .path
-            .file_name()
-            .map(OsString::from)
-            .unwrap_or_default();
-        name.push(".tmp");
-        self.path.with_file_name(name)
+    /// Returns what was committed last, without taking the place.
+    pub fn last(&self) -> Option<Commit> {
+        self.place().last.clone()
     }
 
-    fn replace(&self, text: &str) -> io::Result<()> {
-        let temporary = self.temporary();
-        let mut file = File::create(&temporary)?;
-        file.write_all(text.as_bytes())?;
-        file.sync_all()?;
-        fs::rename(&temporary, &self.path)?;
-        sync_folder(&self.path)
-    }
-
-    fn failed(&self, doing: &str) -> impl FnOnce(io::Error) -> Error {
-        let doing = format!("{doing} checkpoint file {}", self.path.display());
-        move |source| Error::new(ErrorKind::Checkpoint { doing, source })
+    fn place(&self) -> MutexGuard<'_, Place> {
+        self.place.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl CheckpointStore for FileCheckpointStore {
-    fn load(&mut self) -> Result<Option<Checkpoint>> {
-        match fs::read_to_string(&self.path) {
-            Ok(text) => match Checkpoint::from_json(&text) {
-                Ok(checkpoint) => Ok(Some(checkpoint)),
-                Err(error) => Err(self.failed("reading")(io::Error::other(error))),
-            },
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(self.failed("reading")(error)),
+impl CheckpointStore for MemoryCheckpointStore {
+    fn load(&mut self) -> Result<Option<Commit>> {
+        let mut place = self.place();
+        place.tenure += 1;
+        let (tenure, last) = (place.tenure, place.last.clone());
+        drop(place);
+        self.tenure = tenure;
+        Ok(last)
+    }
+
+    fn save(&mut self, commit: &Commit) -> Result<()> {
+        let mut place = self.place();
+        if place.tenure != self.tenure {
+            return Err(Error::fenced("the checkpoint store in memory"));
         }
+        place.last = Some(commit.clone());
+        Ok(())
     }
-
-    fn save(&mut self, checkpoint: &Checkpoint) -> Result<()> {
-        self.replace(&checkpoint.to_json())
-            .map_err(self.failed("writing"))
-    }
-}
-
-/// Brings the rename itself to the disk, which syncing the file does not.
-#[cfg(unix)]
-fn sync_folder(path: &Path) -> io::Result<()> {
-    let folder = path
-        .parent()
-        .filter(|folder| !folder.as_os_str().is_empty());
-    File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
-}
-
-/// Elsewhere a folder cannot be opened, and a rename needs no more.
-#[cfg(not(unix))]
-fn sync_folder(_: &Path) -> io::Result<()> {
-    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::ErrorKind;
     use crate::model::{ShardPosition, ShardRef};
 
-    fn checkpoint(shard: &str) -> Checkpoint {
-        let shards = [(ShardRef::new("orders", shard), ShardPosition::ShardEnd)];
-        Checkpoint {
-            shards: shards.into(),
-        }
+    #[test]
+    fn whoever_loaded_last_has_the_place_and_the_others_lose_nothing_of_it() {
+        let commit = |shard: &str| {
+            let shards = [(ShardRef::new("orders", shard), ShardPosition::ShardEnd)];
+            let checkpoint = Checkpoint {
+                shards: shards.into(),
+                ..Checkpoint::default()
+            };
+            Commit::new(checkpoint, Some(Bytes::from_static(b"state")))
+        };
+        let mut first = MemoryCheckpointStore::new();
+        assert_eq!(first.load().expect("loaded"), None);
+        first.save(&commit("a")).expect("saved");
+        let mut second = first.clone();
+        assert_eq!(second.load().expect("loaded"), Some(commit("a")));
+        second.save(&commit("b")).expect("saved");
+        let fenced = first.save(&commit("c")).expect_err("fenced");
+        assert!(matches!(fenced.kind(), ErrorKind::Fenced { .. }));
+        assert_eq!(first.last(), Some(commit("b")));
     }
 
     #[test]
-    fn the_last_save_is_what_loads_and_nothing_else_stays() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let mut store = FileCheckpointStore::new(folder.path().join("checkpoint"));
-        for shard in ["a", "b"] {
-            store.save(&checkpoint(shard)).expect("saved");
-        }
-        assert_eq!(store.load().expect("loaded"), Some(checkpoint("b")));
-        assert_eq!(fs::read_dir(folder.path()).expect("a folder").count(), 1);
-    }
-
-    #[test]
-    fn a_save_that_was_cut_short_leaves_the_old_one() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let mut store = FileCheckpointStore::new(folder.path().join("checkpoint"));
-        store.save(&checkpoint("a")).expect("saved");
-        fs::write(store.temporary(), "{\"version\":1,\"sha").expect("written");
-        assert_eq!(store.load().expect("loaded"), Some(checkpoint("a")));
-        store
-            .save(&checkpoint("b"))
-            .expect("saved over the remains");
-        assert_eq!(store.load().expect("loaded"), Some(checkpoint("b")));
-    }
-
-    #[test]
-    fn a_file_that_is_no_checkpoint_is_not_taken_for_none() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let path = folder.path().join("checkpoint");
-        fs::write(&path, "").expect("written");
-        let message = FileCheckpointStore::new(&path)
-            .load()
-            .expect_err("empty")
-            .to_string();
-        let name = format!(
-            "reading checkpoint file {}: checkpoint is malformed: ",
-            path.display()
-        );
-        assert!(message.starts_with(&name), "{message}");
-        let mut nowhere = FileCheckpointStore::new(folder.path().join("missing/checkpoint"));
-        assert_eq!(nowhere.load().expect("no file yet"), None);
-        let message = nowhere
-            .save(&checkpoint("a"))
-            .expect_err("no folder")
-            .to_string();
-        assert!(message.starts_with("writing checkpoint file "), "{message}");
+    fn the_callers_state_is_not_shown() {
+        let commit = Commit::new(Checkpoint::default(), Some(Bytes::from_static(b"secret")));
+        let shown = format!("{commit:?}");
         assert!(
-            message.ends_with("missing/checkpoint: No such file or directory (os error 2)"),
-            "{message}"
+            shown.contains("Some(6)") && !shown.contains("secret"),
+            "{shown}"
         );
     }
 }

@@ -2,13 +2,14 @@
 
 mod transport;
 mod verdict;
+mod words;
 
 use std::fmt;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::model::{Operation, SequenceNumber, ShardRef};
+use crate::model::{Gap, Operation, SequenceNumber, ShardRef};
 
 pub use transport::TransportError;
 pub(crate) use verdict::Verdict;
@@ -48,9 +49,9 @@ pub(crate) struct Context {
 pub enum ErrorKind {
     /// A checkpoint could not be saved or loaded.
     Checkpoint {
-        /// What was being done to which file.
+        /// What was being done to which file or store.
         doing: String,
-        /// What the operating system said.
+        /// What the operating system, or a store of the user's, said.
         source: io::Error,
     },
     /// The consumer or producer was closed or told to stop.
@@ -71,12 +72,25 @@ pub enum ErrorKind {
         /// The failure of the last place, if it is set up but does not work.
         cause: Option<Error>,
     },
+    /// Records may be lost before they were read, and the policy on that is
+    /// [`DataLoss::Fail`](crate::DataLoss::Fail).
+    DataLoss {
+        /// Where and why.
+        gap: Gap,
+        /// The service's words, if it had any.
+        cause: Option<Error>,
+    },
     /// A record was not stored within its time to live.
     Expired {
         /// Its time to live, the KPL's `RecordTtl`.
         ttl: Duration,
         /// The last thing that kept it from being stored.
         cause: Option<Error>,
+    },
+    /// A commit was refused, because another consumer has taken the store over.
+    Fenced {
+        /// What was taken over.
+        store: String,
     },
     /// The queue limit is reached; only the calls that do not wait return this.
     Full {
@@ -102,6 +116,16 @@ pub enum ErrorKind {
         sequence_number: SequenceNumber,
         /// How many of its user records lie outside the shard.
         records: usize,
+    },
+    /// The decoder refused a record, and the policy on that was to fail or to halt its shard, or the
+    /// handler of dead letters failed.
+    Poison {
+        /// Where its Kinesis record is.
+        sequence_number: SequenceNumber,
+        /// Its place in its aggregate, if it came in one.
+        sub_sequence_number: Option<u64>,
+        /// What the decoder or the handler said.
+        cause: Box<dyn std::error::Error + Send + Sync>,
     },
     /// A record is larger than the service takes.
     RecordTooLarge {
@@ -177,6 +201,27 @@ impl Error {
         })
     }
 
+    /// For a [`CheckpointStore`](crate::CheckpointStore) of your own: it could not load or save.
+    ///
+    /// ```
+    /// let error = kinesis_blocking::Error::store("reading the table leases", "connection refused");
+    /// assert_eq!(error.to_string(), "reading the table leases: connection refused");
+    /// ```
+    pub fn store(
+        doing: impl Into<String>,
+        source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+    ) -> Error {
+        let (doing, source) = (doing.into(), io::Error::other(source));
+        Error::new(ErrorKind::Checkpoint { doing, source })
+    }
+
+    /// For a [`CheckpointStore`](crate::CheckpointStore) of your own: another consumer has taken it
+    /// over, so nothing was saved.
+    pub fn fenced(store: impl Into<String>) -> Error {
+        let store = store.into();
+        Error::new(ErrorKind::Fenced { store })
+    }
+
     /// The same error, with more said about its circumstances.
     pub(crate) fn within(mut self, change: impl FnOnce(&mut Context)) -> Error {
         change(&mut Arc::make_mut(&mut self.0).context);
@@ -231,6 +276,11 @@ impl Error {
         Verdict::on(self.kind())
     }
 
+    /// Says whether the service answered with this error.
+    pub(crate) fn is_service(&self, name: &str) -> bool {
+        matches!(self.kind(), ErrorKind::Service { code, .. } if code == name)
+    }
+
     /// The error code of the service, or the name of the failure where the service said nothing.
     pub(crate) fn code(&self) -> &str {
         match self.kind() {
@@ -261,6 +311,10 @@ impl fmt::Display for Error {
                 write!(f, " at {endpoint}")?;
             }
             f.write_str(": ")?;
+        } else if let (ErrorKind::Misplaced { .. } | ErrorKind::Poison { .. }, Some(shard)) =
+            (self.kind(), &context.shard)
+        {
+            write!(f, "{shard}: ")?;
         }
         self.kind().fmt(f)?;
         context.fmt_attempts(f)?;
@@ -277,9 +331,13 @@ impl std::error::Error for Error {
             ErrorKind::Credentials {
                 cause: Some(cause), ..
             }
+            | ErrorKind::DataLoss {
+                cause: Some(cause), ..
+            }
             | ErrorKind::Expired {
                 cause: Some(cause), ..
             } => Some(cause),
+            ErrorKind::Poison { cause, .. } => Some(&**cause),
             ErrorKind::Transport(source) => Some(source),
             _ => None,
         }
@@ -319,119 +377,6 @@ impl Context {
             (_, Some(request_id)) => write!(f, " ({tried}, request {request_id})"),
         }
     }
-}
-
-impl fmt::Display for ErrorKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            ErrorKind::Checkpoint { doing, source } => write!(f, "{doing}: {source}"),
-            ErrorKind::Closed => f.write_str("the producer or consumer was closed"),
-            ErrorKind::Config {
-                key,
-                value,
-                expected,
-            } if value.is_empty() => {
-                write!(f, "{key} is not set: it has to be {expected}")
-            }
-            ErrorKind::Config {
-                key,
-                value,
-                expected,
-            } => write!(f, "{key}: {value:?} is not {expected}"),
-            ErrorKind::Credentials { tried, .. } => {
-                let tried: Vec<_> = tried
-                    .iter()
-                    .map(|(place, lack)| format!("{place}: {lack}"))
-                    .collect();
-                write!(f, "no credentials: {}", tried.join("; "))
-            }
-            ErrorKind::Several(errors) => {
-                let each: Vec<_> = errors.iter().map(Error::to_string).collect();
-                write!(
-                    f,
-                    "{} settings are wrong: {}",
-                    errors.len(),
-                    each.join("; ")
-                )
-            }
-            ErrorKind::Expired { ttl, cause } => {
-                write!(
-                    f,
-                    "not stored within the record's time to live of {} ms",
-                    ttl.as_millis()
-                )?;
-                cause
-                    .as_ref()
-                    .map_or(Ok(()), |cause| write!(f, ": {cause}"))
-            }
-            ErrorKind::Full { limit } => write!(f, "the queue limit of {limit} is reached"),
-            ErrorKind::InvalidRecord { reason } => f.write_str(reason),
-            ErrorKind::Malformed { what, detail } => write!(f, "{what} is malformed: {detail}"),
-            ErrorKind::Misplaced {
-                sequence_number,
-                records,
-            } => write!(
-                f,
-                "the aggregate at {sequence_number} has {records} user records of another shard"
-            ),
-            ErrorKind::RecordTooLarge { bytes, limit_bytes } => {
-                write!(
-                    f,
-                    "the record's data and partition key are {bytes} bytes, the limit is {limit_bytes}"
-                )
-            }
-            ErrorKind::Service {
-                code,
-                message,
-                status,
-            } if code.is_empty() => {
-                write!(f, "HTTP status {status}: {message}")
-            }
-            ErrorKind::Service { code, message, .. } if message.is_empty() => f.write_str(code),
-            ErrorKind::Service { code, message, .. } => write!(f, "{code}: {message}"),
-            ErrorKind::Thread { name, message } => write!(f, "thread {name} died: {message}"),
-            ErrorKind::Transport(error) => error.fmt(f),
-        }
-    }
-}
-
-impl ErrorKind {
-    /// What to do now, for the failures whose cure is known.
-    fn advice(&self) -> Option<&'static str> {
-        match self {
-            ErrorKind::Credentials { cause: None, .. } => {
-                Some("set one of them, or give the client a provider of your own")
-            }
-            ErrorKind::Expired { .. } => Some("raise record_ttl, or put less than the shards take"),
-            ErrorKind::Full { .. } => Some("wait for deliveries, or raise it"),
-            ErrorKind::Misplaced { .. } => {
-                Some("choose what to do with them: ConsumerConfigBuilder::misplaced")
-            }
-            ErrorKind::Service { code, .. } => service_advice(code),
-            ErrorKind::Transport(error) => error.advice(),
-            _ => None,
-        }
-    }
-}
-
-fn service_advice(code: &str) -> Option<&'static str> {
-    Some(match code {
-        "AccessDeniedException" => "the IAM policy of these credentials has to allow the call",
-        "ExpiredToken" | "ExpiredTokenException" => {
-            "get new credentials: the session token is no longer valid"
-        }
-        "InvalidSignatureException" | "SignatureDoesNotMatch" => {
-            "check the secret key, the region and this machine's clock"
-        }
-        "ProvisionedThroughputExceededException" => {
-            "another program may share the shard: call less often, or split it"
-        }
-        "ResourceNotFoundException" => "check the stream's name, the region and the account",
-        "InvalidClientTokenId" | "UnrecognizedClientException" => {
-            "check the access key: the service does not know it"
-        }
-        _ => return None,
-    })
 }
 
 fn line(text: &str, chars_max: usize) -> String {

@@ -1,5 +1,7 @@
 //! The nouns: values and arithmetic that every other room is built on.
 
+#[cfg(feature = "client")]
+mod gap;
 mod hash_key;
 #[cfg(feature = "client")]
 mod operation;
@@ -16,6 +18,8 @@ mod shard_map;
 #[cfg(feature = "client")]
 mod timestamp;
 
+#[cfg(feature = "client")]
+pub use gap::{Gap, GapCause};
 pub use hash_key::{HashKey, HashKeyRange, ParseHashKeyError};
 #[cfg(feature = "client")]
 pub use operation::Operation;
@@ -25,6 +29,8 @@ pub(crate) use partition::{Variant, endpoint};
 pub use position::{ShardPosition, StartPosition};
 #[cfg(feature = "client")]
 pub use sequence_number::{ParseSequenceNumberError, SequenceNumber};
+#[cfg(feature = "client")]
+pub(crate) use shard::stream_name;
 #[cfg(feature = "client")]
 pub use shard::{Shard, ShardId, ShardRef};
 #[cfg(feature = "client")]

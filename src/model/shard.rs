@@ -35,7 +35,7 @@ impl fmt::Display for ShardId {
 /// A shard of a stream: what a position, a record and an error belong to. Cheap to clone.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ShardRef {
-    /// The stream's name.
+    /// The stream, as the consumer was told it: its name or its ARN.
     pub stream: Arc<str>,
     /// The shard's name within the stream.
     pub shard_id: ShardId,
@@ -49,6 +49,18 @@ impl ShardRef {
             shard_id: shard_id.into(),
         }
     }
+
+    /// Returns the stream's name, also where it was named by its ARN.
+    pub fn stream_name(&self) -> &str {
+        stream_name(&self.stream)
+    }
+}
+
+/// The name in `arn:aws:kinesis:REGION:ACCOUNT:stream/NAME`, or the name itself.
+pub(crate) fn stream_name(stream: &str) -> &str {
+    let arn = stream.starts_with("arn:");
+    let tail = stream.rsplit_once('/').filter(|_| arn);
+    tail.map_or(stream, |(_, name)| name)
 }
 
 impl fmt::Display for ShardRef {

@@ -29,6 +29,14 @@ impl Timestamp {
         )
     }
 
+    /// Returns the time that lies `by` earlier, or the first there is.
+    pub fn saturating_sub(self, by: Duration) -> Timestamp {
+        Timestamp(
+            self.0
+                .saturating_sub(i64::try_from(by.as_millis()).unwrap_or(i64::MAX)),
+        )
+    }
+
     /// Returns how much later this is than `earlier`; zero if it is not.
     pub fn saturating_since(self, earlier: Timestamp) -> Duration {
         Duration::from_millis(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))

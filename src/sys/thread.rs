@@ -54,7 +54,7 @@ impl Handle {
 
 /// Runs a thread's work; a panic becomes an error that says where.
 pub(crate) fn caught<T>(name: &str, work: impl FnOnce() -> T) -> Result<T> {
-    // Nothing of what the work used is looked at again.
+    // What the work used is not looked at again, or changes only when a step of it is done.
     catch_unwind(AssertUnwindSafe(work)).map_err(|panic| {
         let (name, message) = (name.to_owned(), panic_message(&*panic));
         Error::new(ErrorKind::Thread { name, message })

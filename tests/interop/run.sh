@@ -48,6 +48,8 @@ install_python venv requirements.txt
 install_python ministack requirements-ministack.txt
 cargo build --quiet --manifest-path "$root/tests/peers/Cargo.toml" \
   --target-dir "$root/target/peers" || fail "tests/peers does not build"
+cargo test --quiet --manifest-path "$root/tests/exactly_once/Cargo.toml" \
+  --target-dir "$root/target/exactly_once" || fail "tests/exactly_once fails"
 (cd "$root" && cargo build --quiet --release --examples) || fail "the examples do not build"
 
 exec "$installed/venv/bin/python" -B "$here/suite.py" "$@"

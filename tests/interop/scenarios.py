@@ -284,8 +284,9 @@ def is_due(read, before, now, share):
 
 
 def saved(checkpoint):
+    """The checkpoint's JSON, which comes after the checksum."""
     try:
-        return checkpoint.read_text()
+        return checkpoint.read_text().split("\n")[1]
     except FileNotFoundError:
         return ""
 

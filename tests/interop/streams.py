@@ -84,7 +84,12 @@ class Service:
         raise TimeoutError(f"stream {stream} is not ACTIVE after {STATE_SECONDS} s")
 
     def shards(self, stream):
-        listed = self.client.list_shards(StreamName=stream)["Shards"]
+        answer = self.client.list_shards(StreamName=stream)
+        listed = answer["Shards"]
+        # Some page by the hundred.
+        while token := answer.get("NextToken"):
+            answer = self.client.list_shards(NextToken=token)
+            listed += answer["Shards"]
         return [
             Shard(
                 id=shard["ShardId"],

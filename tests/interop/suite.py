@@ -9,6 +9,9 @@ import traceback
 from functools import partial
 
 import emulators
+import flink
+import kills
+import mixed
 import scenarios
 from streams import Service
 
@@ -20,10 +23,12 @@ SUITE = {
             "plain round trip": partial(scenarios.plain_round_trip, count=2_000),
             "goes on": partial(scenarios.goes_on, count=2_000),
             "aggregates of Python": partial(scenarios.foreign_aggregates, count=3_000),
+            "mixed stream": mixed.mixed,
             "aiokpl": partial(scenarios.foreign_producer, count=2_000),
             "live resharding": partial(scenarios.live, count=6_000),
             "split and SIGKILL": partial(scenarios.split_and_killed, count=20_000),
             "idle connection": partial(scenarios.idle_connection, count=1_000),
+            "Flink's manual tests": flink.manual_tests,
             "bad input": scenarios.bad_input,
             "AWS SDK for Rust": scenarios.sdk_check,
         },
@@ -36,9 +41,12 @@ SUITE = {
             "plain round trip": partial(scenarios.plain_round_trip, count=200),
             "goes on": partial(scenarios.goes_on, count=2_000),
             "aggregates of Python": partial(scenarios.foreign_aggregates, count=1_000),
+            "mixed stream": mixed.mixed,
             "aiokpl": partial(scenarios.foreign_producer, count=1_000),
             "live resharding": partial(scenarios.live, count=6_000),
             "split and SIGKILL": partial(scenarios.split_and_killed, count=20_000),
+            "Flink's manual tests": flink.manual_tests,
+            "exactly once in SQLite": kills.exactly_once,
             "bad input": scenarios.bad_input,
             "AWS SDK for Rust": scenarios.sdk_check,
         },
@@ -48,6 +56,7 @@ SUITE = {
         {
             "round trip": partial(scenarios.round_trip, count=20_000),
             "aggregates of Python": partial(scenarios.foreign_aggregates, count=3_000),
+            "mixed stream": mixed.mixed,
             "live resharding": partial(scenarios.live, count=6_000),
             "split and SIGKILL": partial(scenarios.split_and_killed, count=20_000),
             "AWS SDK for Rust": scenarios.sdk_check,
@@ -65,6 +74,7 @@ SUITE = {
             "round trip": partial(scenarios.round_trip, count=5_000),
             "plain round trip": partial(scenarios.plain_round_trip, count=500),
             "goes on": partial(scenarios.goes_on, count=2_000),
+            "mixed stream": mixed.mixed,
         },
     ),
     # The crate's own, behind its socket: the judges are boto3, aiokpl and the AWS SDK.
@@ -75,9 +85,11 @@ SUITE = {
             "plain round trip": partial(scenarios.plain_round_trip, count=2_000),
             "goes on": partial(scenarios.goes_on, count=2_000),
             "aggregates of Python": partial(scenarios.foreign_aggregates, count=3_000),
+            "mixed stream": mixed.mixed,
             "aiokpl": partial(scenarios.foreign_producer, count=2_000),
             "live resharding": partial(scenarios.live, count=6_000),
             "split and SIGKILL": partial(scenarios.split_and_killed, count=20_000),
+            "exactly once in SQLite": kills.exactly_once,
             "bad input": scenarios.bad_input,
             "AWS SDK for Rust": scenarios.sdk_check,
             "boto3, call by call": scenarios.boto3_on_the_fake,

@@ -1,0 +1,450 @@
+//! Where the consumer's threads write down what they do, for [`ConsumerMetrics`] to be read off.
+//!
+//! A shard's meter is written to a few times a second by its thread, once an answer by the caller's,
+//! and read by who asks: one short lock a shard does. Who reads holds the locks above it, who writes none.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::client::{GetRecordsOutput, Watch};
+use crate::consumer::metrics::{
+    CommitMetrics, ConsumerMetrics, DiscoveryMetrics, ReadCounts, ShardMetrics,
+};
+use crate::consumer::record::Record;
+use crate::error::{Error, Verdict};
+use crate::model::{Gap, GapCause, Operation, ShardRef};
+
+/// All meters of a consumer.
+#[derive(Default)]
+pub(super) struct Meters {
+    shards: Mutex<BTreeMap<ShardRef, Arc<ShardMeter>>>,
+    /// Of the shards that are not among these any more.
+    gone: Mutex<ReadCounts>,
+    discovery: Mutex<DiscoveryMetrics>,
+    commits: Mutex<(CommitMetrics, Option<Instant>)>,
+}
+
+impl Meters {
+    /// The meter of a shard whose reading begins, or begins again.
+    pub fn begin(&self, shard: &ShardRef) -> Arc<ShardMeter> {
+        let mut shards = locked(&self.shards);
+        if let Some(meter) = shards.get(shard) {
+            meter.begin_again();
+            return meter.clone();
+        }
+        let meter = Arc::new(ShardMeter::default());
+        shards.insert(shard.clone(), meter.clone());
+        meter
+    }
+
+    /// A shard is read to its end.
+    pub fn ended(&self) {
+        locked(&self.discovery).shards_ended += 1;
+    }
+
+    pub fn found(&self, shards: usize) {
+        locked(&self.discovery).shards_found += shards as u64;
+    }
+
+    pub fn committed(&self, now: Instant, is_ok: bool) {
+        let (commits, last) = &mut *locked(&self.commits);
+        if is_ok {
+            commits.commits += 1;
+            *last = Some(now);
+        } else {
+            commits.failed_commits += 1;
+        }
+    }
+
+    pub fn snapshot(&self, now: Instant) -> ConsumerMetrics {
+        let (shards, total) = self.read_shards();
+        let (commits, last) = locked(&self.commits).clone();
+        ConsumerMetrics {
+            shards,
+            total,
+            discovery: locked(&self.discovery).clone(),
+            commits: CommitMetrics {
+                millis_since_last: last.map(|last| millis(now.saturating_duration_since(last))),
+                ..commits
+            },
+        }
+    }
+}
+
+impl Meters {
+    /// All shards' metrics and their sum. Shards with nothing more to come go into the sum alone.
+    fn read_shards(&self) -> (BTreeMap<ShardRef, ShardMetrics>, ReadCounts) {
+        let (mut meters, mut total) = (locked(&self.shards), locked(&self.gone));
+        let mut shards = BTreeMap::new();
+        meters.retain(|shard, meter| {
+            let (metrics, is_over) = meter.read();
+            if is_over {
+                total.add(&metrics.counts);
+            } else {
+                shards.insert(shard.clone(), metrics);
+            }
+            !is_over
+        });
+        let mut total = total.clone();
+        shards
+            .values()
+            .for_each(|metrics| total.add(&metrics.counts));
+        (shards, total)
+    }
+}
+
+/// The calls of discovery.
+impl Watch for Meters {
+    fn attempted(&self, _: Operation, took: Duration, error: Option<&Error>) {
+        let mut discovery = locked(&self.discovery);
+        discovery.list_shards_calls += 1;
+        discovery.list_shards_millis += millis(took);
+        if let Some(error) = error {
+            discovery.retries += u64::from(error.is_retryable());
+            discovery.throttled_calls += u64::from(error.is_throttled());
+            discovery.last_error = Some(error.to_string());
+        }
+    }
+}
+
+/// One shard's meter.
+#[derive(Debug, Default)]
+pub(super) struct ShardMeter(Mutex<Reading>);
+
+#[derive(Debug, Default)]
+struct Reading {
+    metrics: ShardMetrics,
+    /// When the last answer came.
+    answered: Option<Instant>,
+    /// Nothing is read any more; some may still wait for the caller.
+    is_over: bool,
+}
+
+/// What an answer brought, before it is taken apart.
+#[derive(Clone, Copy)]
+pub(super) struct Fetch {
+    limit: u32,
+    kinesis_records: u64,
+    bytes: u64,
+    millis_behind_latest: Option<u64>,
+}
+
+impl Fetch {
+    pub fn of(output: &GetRecordsOutput, limit: u32) -> Fetch {
+        let bytes = output.records.iter().map(|raw| raw.data.len() as u64);
+        Fetch {
+            limit,
+            kinesis_records: output.records.len() as u64,
+            bytes: bytes.sum(),
+            millis_behind_latest: output.millis_behind_latest,
+        }
+    }
+}
+
+impl ShardMeter {
+    /// An answer was taken apart; an adaptive limit aimed at so many bytes.
+    pub fn fetched(&self, fetch: Fetch, aim: f64, records: &[Record], gaps: &[Gap], now: Instant) {
+        let left_out = gaps.iter().map(|gap| match gap.cause {
+            GapCause::Misplaced { records, .. } => records as u64,
+            _ => 0,
+        });
+        let data: usize = records.iter().map(|record| record.data.len()).sum();
+        let users = records.len() as u64;
+        let mut reading = locked(&self.0);
+        let loop_time = reading
+            .answered
+            .map(|last| now.saturating_duration_since(last));
+        reading.answered = Some(now);
+        let metrics = &mut reading.metrics;
+        metrics.millis_behind_latest = fetch.millis_behind_latest.or(metrics.millis_behind_latest);
+        metrics.number_of_aggregated_records_per_fetch = fetch.kinesis_records;
+        metrics.number_of_deaggregated_records_per_fetch = users;
+        metrics.average_record_size_bytes = (data as u64).checked_div(users).unwrap_or(0);
+        metrics.max_number_of_records_per_fetch = fetch.limit.into();
+        metrics.bytes_requested_per_fetch = aim;
+        if let Some(time) = loop_time {
+            metrics.run_loop_time_nanos = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+            metrics.loop_frequency_hz = hertz(time);
+        }
+        metrics.counts.kinesis_records_read += fetch.kinesis_records;
+        metrics.counts.bytes_read += fetch.bytes;
+        metrics.counts.user_records_read += users;
+        metrics.counts.misplaced_records_left_out += left_out.sum::<u64>();
+    }
+
+    pub fn slept(&self, time: Duration) {
+        locked(&self.0).metrics.sleep_time_millis = millis(time);
+    }
+
+    /// The decoder refused records; some of them became dead letters.
+    pub fn refused(&self, records: u64, dead_letters: u64) {
+        let counts = &mut locked(&self.0).metrics.counts;
+        counts.poison_records += records;
+        counts.dead_letters += dead_letters;
+    }
+
+    /// Records are about to wait for the caller.
+    pub fn queued(&self, records: &[Record]) {
+        let metrics = &mut locked(&self.0).metrics;
+        metrics.queued_records += records.len() as u64;
+        metrics.queued_bytes += bytes(records);
+    }
+
+    /// The caller takes them.
+    pub fn taken(&self, records: &[Record]) {
+        let metrics = &mut locked(&self.0).metrics;
+        // A reading that began again has left what was queued before.
+        metrics.queued_records = metrics.queued_records.saturating_sub(records.len() as u64);
+        metrics.queued_bytes = metrics.queued_bytes.saturating_sub(bytes(records));
+        metrics.counts.user_records_taken += records.len() as u64;
+    }
+
+    /// Nothing more will be read.
+    pub fn end(&self) {
+        locked(&self.0).is_over = true;
+    }
+
+    /// Something panicked, and reading begins again on the same thread.
+    pub fn restarted(&self, panic: &Error) {
+        let metrics = &mut locked(&self.0).metrics;
+        metrics.counts.thread_restarts += 1;
+        metrics.last_error = Some(panic.to_string());
+    }
+
+    fn begin_again(&self) {
+        let mut reading = locked(&self.0);
+        reading.is_over = false;
+        reading.metrics.counts.thread_restarts += 1;
+    }
+
+    #[cfg(test)]
+    pub fn refusals(&self) -> (u64, u64) {
+        let counts = &locked(&self.0).metrics.counts;
+        (counts.poison_records, counts.dead_letters)
+    }
+
+    /// The metrics, and whether they will never change again.
+    fn read(&self) -> (ShardMetrics, bool) {
+        let reading = locked(&self.0);
+        let is_over = reading.is_over && reading.metrics.queued_records == 0;
+        (reading.metrics.clone(), is_over)
+    }
+}
+
+/// The calls of a shard's thread.
+impl Watch for ShardMeter {
+    fn attempted(&self, operation: Operation, took: Duration, error: Option<&Error>) {
+        let metrics = &mut locked(&self.0).metrics;
+        let counts = &mut metrics.counts;
+        if operation == Operation::GetRecords {
+            counts.get_records_calls += 1;
+            counts.get_records_millis += millis(took);
+        }
+        let Some(error) = error else { return };
+        counts.retries += u64::from(error.is_retryable());
+        counts.throttled_calls += u64::from(error.is_throttled());
+        counts.iterator_refreshes += u64::from(error.verdict() == Verdict::NewIterator);
+        metrics.last_error = Some(error.to_string());
+    }
+}
+
+fn bytes(records: &[Record]) -> u64 {
+    let sizes = records.iter().map(|r| r.data.len() + r.partition_key.len());
+    sizes.sum::<usize>() as u64
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
+fn hertz(period: Duration) -> f64 {
+    match period.is_zero() {
+        true => 0.0,
+        false => 1.0 / period.as_secs_f64(),
+    }
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::consumer::record::Origin;
+    use crate::model::Timestamp;
+
+    fn shard() -> ShardRef {
+        ShardRef::new("orders", "a")
+    }
+
+    fn record(data: &'static str) -> Record {
+        let origin = Origin {
+            shard: shard(),
+            sequence_number: "1".parse().expect("a number"),
+            approximate_arrival: Timestamp::default(),
+        };
+        Record {
+            data: data.into(),
+            partition_key: "key".into(),
+            explicit_hash_key: None,
+            sub_sequence_number: None,
+            origin: Arc::new(origin),
+            value: None,
+        }
+    }
+
+    fn fetch(kinesis_records: u64, millis_behind_latest: Option<u64>) -> Fetch {
+        Fetch {
+            limit: 100,
+            kinesis_records,
+            bytes: 50,
+            millis_behind_latest,
+        }
+    }
+
+    #[test]
+    fn gauges_are_of_the_last_answer_and_sums_of_all() {
+        let (meter, now) = (ShardMeter::default(), Instant::now());
+        let records = [record("four"), record("sixsix"), record("")];
+        meter.fetched(fetch(2, Some(7)), 0.0, &records, &[], now);
+        let first = meter.read().0;
+        assert_eq!(first.millis_behind_latest, Some(7));
+        assert_eq!(first.number_of_aggregated_records_per_fetch, 2);
+        assert_eq!(first.number_of_deaggregated_records_per_fetch, 3);
+        assert_eq!(first.average_record_size_bytes, 3);
+        assert_eq!(first.max_number_of_records_per_fetch, 100);
+        assert_eq!(
+            (first.run_loop_time_nanos, first.loop_frequency_hz),
+            (0, 0.0)
+        );
+        let cause = GapCause::Misplaced {
+            sequence_number: "1".parse().expect("a number"),
+            records: 4,
+        };
+        let gaps = [
+            Gap::new(shard(), cause),
+            Gap::new(shard(), GapCause::Trimmed),
+        ];
+        meter.fetched(
+            fetch(0, None),
+            7.5,
+            &[],
+            &gaps,
+            now + Duration::from_millis(200),
+        );
+        let second = meter.read().0;
+        assert_eq!(
+            second.millis_behind_latest,
+            Some(7),
+            "the last that told it"
+        );
+        assert_eq!(second.number_of_aggregated_records_per_fetch, 0);
+        assert_eq!(second.average_record_size_bytes, 0);
+        assert_eq!(second.bytes_requested_per_fetch, 7.5);
+        assert_eq!(second.run_loop_time_nanos, 200_000_000);
+        assert_eq!(second.loop_frequency_hz, 5.0);
+        assert_eq!(second.counts.kinesis_records_read, 2);
+        assert_eq!(second.counts.bytes_read, 100);
+        assert_eq!(second.counts.user_records_read, 3);
+        assert_eq!(second.counts.misplaced_records_left_out, 4);
+    }
+
+    #[test]
+    fn what_is_taken_does_not_wait_any_more() {
+        let meter = ShardMeter::default();
+        let (one, two) = ([record("data")], [record("a"), record("b")]);
+        meter.queued(&one);
+        meter.queued(&two);
+        let waiting = meter.read().0;
+        assert_eq!((waiting.queued_records, waiting.queued_bytes), (3, 15));
+        meter.taken(&one);
+        let taken = meter.read().0;
+        assert_eq!((taken.queued_records, taken.queued_bytes), (2, 8));
+        assert_eq!(taken.counts.user_records_taken, 1);
+    }
+
+    #[test]
+    fn a_shard_that_begins_again_is_a_restart_and_one_that_ends_stays_in_the_total() {
+        let (meters, now) = (Meters::default(), Instant::now());
+        let meter = meters.begin(&shard());
+        meter.fetched(fetch(2, None), 0.0, &[], &[], now);
+        meters
+            .begin(&shard())
+            .fetched(fetch(3, None), 0.0, &[], &[], now);
+        let reading = meters.snapshot(now);
+        let counts = &reading.shards[&shard()].counts;
+        assert_eq!(
+            (counts.thread_restarts, counts.kinesis_records_read),
+            (1, 5)
+        );
+        assert_eq!(&reading.total, counts);
+        let waits = [record("data")];
+        meter.queued(&waits);
+        meter.end();
+        assert_eq!(meters.snapshot(now).shards.len(), 1, "a record waits");
+        meter.taken(&waits);
+        for _ in 0..2 {
+            let ended = meters.snapshot(now);
+            assert_eq!(ended.shards.len(), 0);
+            assert_eq!(ended.total.kinesis_records_read, 5);
+            assert_eq!(ended.total.user_records_taken, 1);
+        }
+    }
+
+    #[test]
+    fn calls_are_counted_by_how_they_fared() {
+        let (meter, meters, took) = (
+            ShardMeter::default(),
+            Meters::default(),
+            Duration::from_millis(3),
+        );
+        let failed = |code: &str| Error::service(code, "", 400);
+        let errors = [
+            failed("ProvisionedThroughputExceededException"),
+            failed("InternalFailure"),
+            failed("ExpiredIteratorException"),
+            failed("AccessDeniedException"),
+        ];
+        for error in errors.iter().map(Some).chain([None]) {
+            meter.attempted(Operation::GetRecords, took, error);
+            meters.attempted(Operation::ListShards, took, error);
+        }
+        meter.attempted(Operation::GetShardIterator, took, None);
+        let metrics = meter.read().0;
+        let expected = ReadCounts {
+            get_records_calls: 5,
+            get_records_millis: 15,
+            retries: 2,
+            throttled_calls: 1,
+            iterator_refreshes: 1,
+            ..ReadCounts::default()
+        };
+        assert_eq!(metrics.counts, expected);
+        assert!(
+            metrics
+                .last_error
+                .is_some_and(|error| error.contains("AccessDenied"))
+        );
+        let discovery = meters.snapshot(Instant::now()).discovery;
+        assert_eq!((discovery.list_shards_calls, discovery.retries), (5, 2));
+    }
+
+    #[test]
+    fn the_last_commit_grows_older() {
+        let (meters, now) = (Meters::default(), Instant::now());
+        assert_eq!(meters.snapshot(now).commits, CommitMetrics::default());
+        meters.committed(now, true);
+        meters.committed(now + Duration::from_secs(1), false);
+        let expected = CommitMetrics {
+            commits: 1,
+            failed_commits: 1,
+            millis_since_last: Some(2_000),
+        };
+        assert_eq!(
+            meters.snapshot(now + Duration::from_secs(2)).commits,
+            expected
+        );
+    }
+}

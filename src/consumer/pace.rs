@@ -1,0 +1,185 @@
+use std::time::{Duration, Instant};
+
+use crate::config::ConsumerConfig;
+
+/// When a shard may be read next, and how much is asked for. Pure: `now` is told.
+#[derive(Debug)]
+pub(super) struct Pace {
+    interval: Duration,
+    empty_interval: Duration,
+    bytes_per_second: Option<u32>,
+    adaptive: bool,
+    limit: u32,
+    bytes_requested: f64,
+    last_call: Instant,
+    next_read: Instant,
+}
+
+/// What an answer weighed.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Weight {
+    pub records: usize,
+    pub bytes: usize,
+    /// Nothing in it, and nothing ahead.
+    pub at_tip: bool,
+}
+
+impl Pace {
+    pub fn new(config: &ConsumerConfig, now: Instant) -> Pace {
+        Pace {
+            interval: config.get_records_interval,
+            empty_interval: config.empty_interval.max(config.get_records_interval),
+            bytes_per_second: config.read_bytes_per_second,
+            adaptive: config.adaptive_reads,
+            limit: config.get_records_max,
+            bytes_requested: 0.0,
+            last_call: now,
+            next_read: now,
+        }
+    }
+
+    pub fn next_read(&self) -> Instant {
+        self.next_read
+    }
+
+    /// How many records the next call asks for.
+    pub fn limit(&self) -> u32 {
+        self.limit
+    }
+
+    /// The bytes that the limit aims at, if it is adaptive.
+    pub fn bytes_requested(&self) -> f64 {
+        self.bytes_requested
+    }
+
+    /// Lets the next call wait for an interval from now.
+    pub fn put_off(&mut self, now: Instant) {
+        self.next_read = now + self.interval;
+    }
+
+    /// Takes what came of a call that began at `called`.
+    ///
+    /// The interval is a period: time spent handing over counts.
+    pub fn on_answer(&mut self, called: Instant, weight: Weight) {
+        let period = match weight.at_tip {
+            true => self.empty_interval,
+            false => self.interval,
+        };
+        self.next_read = called + period.max(self.time_for(weight.bytes));
+        if self.adaptive {
+            self.adapt(called, weight);
+        }
+        self.last_call = called;
+    }
+
+    /// A shard gives 10 MiB at once, and then nothing until they are paid for at 2 MiB a second.
+    fn time_for(&self, bytes: usize) -> Duration {
+        match self.bytes_per_second {
+            _ if bytes < BYTES_NOT_COUNTED => Duration::ZERO,
+            None | Some(0) => Duration::ZERO,
+            Some(rate) => Duration::from_millis((bytes as u64 * 1_000).div_ceil(u64::from(rate))),
+        }
+    }
+
+    /// Flink's rule: ask for what the shard gives in the time from call to call.
+    fn adapt(&mut self, called: Instant, weight: Weight) {
+        let seconds = called
+            .saturating_duration_since(self.last_call)
+            .as_secs_f64();
+        let Some(average) = weight.bytes.checked_div(weight.records) else {
+            return;
+        };
+        if seconds > 0.0 {
+            let bytes = f64::from(SHARD_BYTES_PER_SECOND) * seconds;
+            self.bytes_requested = bytes;
+            // A float that is too large becomes the largest number.
+            let records = (bytes / average.max(1) as f64) as u32;
+            self.limit = records.clamp(1, RECORDS_MAX);
+        }
+    }
+}
+
+/// Five such answers a second are far from the limit.
+const BYTES_NOT_COUNTED: usize = 64 << 10;
+
+/// What a shard gives to all its readers, and what one call may ask for:
+/// <https://docs.aws.amazon.com/kinesis/latest/APIReference/API_GetRecords.html>
+const SHARD_BYTES_PER_SECOND: u32 = 2 << 20;
+const RECORDS_MAX: u32 = 10_000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const INTERVAL: Duration = Duration::from_millis(200);
+
+    fn pace(adaptive: bool, now: Instant) -> Pace {
+        let config = ConsumerConfig::builder().adaptive_reads(adaptive);
+        Pace::new(&config.build().expect("valid"), now)
+    }
+
+    fn weight(records: usize, bytes: usize) -> Weight {
+        Weight {
+            records,
+            bytes,
+            at_tip: records == 0,
+        }
+    }
+
+    #[test]
+    fn the_interval_is_a_period_and_longer_at_the_tip() {
+        let now = Instant::now();
+        let mut pace = pace(false, now);
+        assert_eq!(pace.next_read(), now);
+        pace.on_answer(now, weight(1, 100));
+        assert_eq!(pace.next_read(), now + INTERVAL);
+        pace.on_answer(now, weight(0, 0));
+        assert_eq!(pace.next_read(), now + Duration::from_millis(250));
+        let mut in_the_middle = weight(0, 0);
+        in_the_middle.at_tip = false;
+        pace.on_answer(now, in_the_middle);
+        assert_eq!(pace.next_read(), now + INTERVAL);
+    }
+
+    #[test]
+    fn a_large_answer_is_paid_for_before_the_next() {
+        let now = Instant::now();
+        let mut pace = pace(false, now);
+        for (mebibytes, seconds) in [(10, 5.0), (1, 0.5)] {
+            pace.on_answer(now, weight(1_000, mebibytes << 20));
+            let expected = now + Duration::from_secs_f64(seconds);
+            assert_eq!(pace.next_read(), expected);
+        }
+    }
+
+    #[test]
+    fn adaptive_reads_ask_for_what_the_shard_gives_between_two_calls() {
+        let kib = 1 << 10;
+        for (records, bytes, limit) in [
+            (10, 100 * kib, 40),
+            (40, 400 * kib, 40),
+            // Empty and tiny records, and such as are larger than what there is time for.
+            (10, 0, 10_000),
+            (1, 1 << 20, 1),
+            (1_000, 10 * kib, 10_000),
+        ] {
+            let now = Instant::now();
+            let mut pace = pace(true, now);
+            assert_eq!(pace.limit(), 10_000);
+            pace.on_answer(now + INTERVAL, weight(records, bytes));
+            assert_eq!(pace.limit(), limit, "{records} of {bytes} bytes");
+        }
+    }
+
+    #[test]
+    fn an_answer_without_records_leaves_the_limit_as_it_is() {
+        let now = Instant::now();
+        let mut pace = pace(true, now);
+        pace.on_answer(now + INTERVAL, weight(10, 100 << 10));
+        pace.on_answer(now + 2 * INTERVAL, weight(0, 0));
+        assert_eq!(pace.limit(), 40);
+        // No time has passed, as far as the clock can tell.
+        pace.on_answer(now + 2 * INTERVAL, weight(10, 100 << 10));
+        assert_eq!(pace.limit(), 40);
+    }
+}

@@ -1,0 +1,125 @@
+use std::fmt;
+
+use crate::model::{SequenceNumber, ShardRef};
+
+/// Records that a consumer could not hand out, or not as they were meant: where, and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Gap {
+    /// The shard it is in.
+    pub shard: ShardRef,
+    /// Why it came about.
+    pub cause: GapCause,
+    /// Up to and with this Kinesis record nothing is missing; `None` if none was read before.
+    pub after: Option<SequenceNumber>,
+    /// From this Kinesis record on nothing is missing; `None` if none has been read since.
+    pub before: Option<SequenceNumber>,
+}
+
+/// Why records were not handed out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum GapCause {
+    /// What looks like an aggregate cannot be read, and was handed out whole, as one record.
+    MalformedAggregate {
+        /// Where it is.
+        sequence_number: SequenceNumber,
+    },
+    /// User records of another shard were left out, as [`Misplaced`](crate::Misplaced) was set to.
+    Misplaced {
+        /// The aggregate they are in.
+        sequence_number: SequenceNumber,
+        /// How many of its user records were left out.
+        records: usize,
+    },
+    /// The shard is not listed any more, and was not read to its end.
+    ShardVanished,
+    /// A new stream has the name of the one that was read before.
+    StreamRecreated,
+    /// More time has passed than the stream keeps records.
+    Trimmed,
+    /// The service does not know the place up to which the shard was read.
+    UnknownPosition,
+}
+
+impl Gap {
+    pub(crate) fn new(shard: ShardRef, cause: GapCause) -> Gap {
+        Gap {
+            shard,
+            cause,
+            after: None,
+            before: None,
+        }
+    }
+
+    /// Says whether records may be lost, and not only left out or handed out in another form.
+    pub fn is_loss(&self) -> bool {
+        !matches!(
+            self.cause,
+            GapCause::MalformedAggregate { .. } | GapCause::Misplaced { .. }
+        )
+    }
+}
+
+impl fmt::Display for Gap {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.shard, self.cause)?;
+        if let Some(after) = &self.after {
+            write!(f, ", after {after}")?;
+        }
+        if let Some(before) = &self.before {
+            write!(f, ", before {before}")?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for GapCause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            GapCause::MalformedAggregate { sequence_number } => write!(
+                f,
+                "the aggregate at {sequence_number} cannot be read and is handed out whole"
+            ),
+            GapCause::Misplaced {
+                sequence_number,
+                records,
+            } => write!(
+                f,
+                "{records} user records of the aggregate at {sequence_number} are left out"
+            ),
+            GapCause::ShardVanished => {
+                f.write_str("the shard is gone before it was read to its end")
+            }
+            GapCause::StreamRecreated => f.write_str("the stream was deleted and made anew"),
+            GapCause::Trimmed => {
+                f.write_str("records may have outlived the stream's retention unread")
+            }
+            GapCause::UnknownPosition => {
+                f.write_str("the service does not know the place it was read to")
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_gap_says_where_and_why() {
+        let number = |text: &str| text.parse().expect("a number");
+        let mut gap = Gap::new(ShardRef::new("orders", "shardId-0"), GapCause::Trimmed);
+        let start = "stream orders, shard shardId-0: records may have outlived the stream's \
+                     retention unread";
+        assert_eq!(gap.to_string(), start);
+        (gap.after, gap.before) = (Some(number("7")), Some(number("9")));
+        assert_eq!(gap.to_string(), format!("{start}, after 7, before 9"));
+        assert!(gap.is_loss());
+        gap.cause = GapCause::Misplaced {
+            sequence_number: number("8"),
+            records: 2,
+        };
+        assert!(!gap.is_loss());
+    }
+}

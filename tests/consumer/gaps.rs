@@ -1,0 +1,260 @@
+//! Data that is lost is told, and nothing else is.
+
+use std::time::Duration;
+
+use base64::Engine;
+use bytes::Bytes;
+use kinesis_blocking::aggregation::{SubRecord, encode};
+use kinesis_blocking::{
+    Checkpoint, Client, Consumer, ConsumerBuilder, DataLoss, ErrorKind, HashKey, Misplaced,
+    PutRecordsEntry, StartPosition,
+};
+
+use crate::time::{Flow, HOUR, run, told, world};
+use crate::{config, entry, named, put, sorted, split};
+
+fn bounded(client: &Client, restored: &Checkpoint, policy: DataLoss) -> ConsumerBuilder {
+    let config = config(StartPosition::TrimHorizon).until_caught_up(true);
+    let config = config.data_loss(policy).build().expect("valid");
+    let builder = Consumer::builder(client.clone()).stream("orders");
+    builder.config(config).restore(restored.clone())
+}
+
+const MALFORMED: &str = "84mawgoBYRoJCICAgIAQGgF4NGTK18XHZj38mg/p99jSHg==";
+
+const REPORT: DataLoss = DataLoss::ContinueAndReport;
+
+#[test]
+fn a_checkpoint_older_than_the_retention_is_told_with_its_bounds() {
+    let (clock, kinesis) = world(1);
+    let client = kinesis.client();
+    put(&client, named("read", 3));
+    let (_, checkpoint) = run(
+        &clock,
+        bounded(&client, &Checkpoint::default(), DataLoss::Fail),
+    )
+    .expect("read");
+    put(&client, named("lost", 3));
+    clock.advance(25 * HOUR);
+    put(&client, named("kept", 3));
+
+    let failed = run(&clock, bounded(&client, &checkpoint, DataLoss::Fail));
+    let error = failed.expect_err("records are lost");
+    assert!(
+        matches!(error.kind(), ErrorKind::DataLoss { .. }),
+        "{error}"
+    );
+    let (told, _) = run(&clock, bounded(&client, &checkpoint, REPORT)).expect("read on");
+    assert_eq!(told, ["Trimmed: x..x", "kept0", "kept1", "kept2"]);
+}
+
+#[test]
+fn a_checkpoint_within_the_retention_is_no_gap() {
+    let (clock, kinesis) = world(1);
+    let client = kinesis.client();
+    put(&client, named("r", 3));
+    let (_, checkpoint) = run(
+        &clock,
+        bounded(&client, &Checkpoint::default(), DataLoss::Fail),
+    )
+    .expect("read");
+    // The last record that was read goes meanwhile; nothing came behind it.
+    let mut checkpoint = checkpoint;
+    for _ in 0..3 {
+        clock.advance(20 * HOUR);
+        let resumed = run(&clock, bounded(&client, &checkpoint, DataLoss::Fail));
+        let (told, next) = resumed.expect("nothing is lost");
+        assert_eq!(told, Vec::<String>::new());
+        checkpoint = next;
+    }
+    put(&client, named("new", 2));
+    let (told, _) = run(&clock, bounded(&client, &checkpoint, DataLoss::Fail)).expect("read");
+    assert_eq!(told, ["new0", "new1"]);
+}
+
+#[test]
+fn an_old_checkpoint_whose_last_record_is_still_there_is_no_gap() {
+    let (clock, kinesis) = world(1);
+    let client = kinesis.client();
+    put(&client, named("r", 2));
+    let (_, checkpoint) = run(
+        &clock,
+        bounded(&client, &Checkpoint::default(), DataLoss::Fail),
+    )
+    .expect("read");
+    // As made by a version that did not note times, and by other hands.
+    let json = checkpoint.to_json();
+    let (start, rest) = json.split_once(",\"complete_to_ms\":").expect("a time");
+    let (_, end) = rest.split_once('}').expect("an end");
+    let timeless = Checkpoint::from_json(&format!("{start}}}{end}")).expect("a checkpoint");
+    put(&client, named("new", 2));
+    let (told, _) = run(&clock, bounded(&client, &timeless, DataLoss::Fail)).expect("read");
+    assert_eq!(told, ["new0", "new1"]);
+}
+
+#[test]
+fn a_consumer_that_falls_behind_the_retention_is_told() {
+    let (clock, kinesis) = world(1);
+    let client = kinesis.client();
+    put(&client, named("r", 10));
+    let config = config(StartPosition::TrimHorizon).get_records_max(1);
+    let config = config.data_loss(REPORT).until_caught_up(true).build();
+    let builder = Consumer::builder(client.clone()).stream("orders");
+    let mut consumer = builder
+        .config(config.expect("valid"))
+        .start()
+        .expect("started");
+    let first = consumer.next().expect("more").expect("a record");
+    assert_eq!(first.data(), "r0");
+    // The caller is away for a day, and the thread waits with the answers it has.
+    assert!(clock.await_waiters(1));
+    clock.advance(25 * HOUR);
+    put(&client, named("kept", 1));
+    let _flow = Flow::of(&clock);
+    let told = told(&mut consumer).expect("read on");
+    let gap = told.iter().position(|told| told == "Trimmed: x..x");
+    let gap = gap.unwrap_or_else(|| panic!("no gap in {told:?}"));
+    assert!(gap < 5, "{told:?}");
+    let before: Vec<_> = named("r", 10).skip(1).take(gap).collect();
+    assert_eq!(told[..gap], before);
+    assert_eq!(told[gap + 1..], ["kept0"]);
+}
+
+#[test]
+fn a_shard_that_vanished_before_its_end_is_told_and_its_children_are_read() {
+    let (clock, kinesis) = world(1);
+    let client = kinesis.client();
+    put(&client, named("r", 2));
+    let (_, checkpoint) = run(
+        &clock,
+        bounded(&client, &Checkpoint::default(), DataLoss::Fail),
+    )
+    .expect("read");
+    put(&client, named("lost", 2));
+    split(&client);
+    clock.advance(30 * HOUR);
+    put(&client, named("child", 4));
+    let failed = run(&clock, bounded(&client, &checkpoint, DataLoss::Fail));
+    let error = failed.expect_err("the shard is gone");
+    assert!(
+        error
+            .to_string()
+            .contains("the shard is gone before it was read to its end"),
+        "{error}"
+    );
+    let (told, checkpoint) = run(&clock, bounded(&client, &checkpoint, REPORT)).expect("read on");
+    let gaps: Vec<_> = told.iter().filter(|told| told.contains("..")).collect();
+    assert_eq!(gaps[0], "ShardVanished: x..-");
+    let records = told.iter().filter(|told| !told.contains("..")).cloned();
+    assert_eq!(
+        sorted(records.collect()),
+        sorted(named("child", 4).collect())
+    );
+    let (told, _) = run(&clock, bounded(&client, &checkpoint, DataLoss::Fail)).expect("told once");
+    assert_eq!(told, Vec::<String>::new());
+}
+
+#[test]
+fn a_stream_deleted_and_made_anew_is_told_and_read_from_its_beginning() {
+    let (clock, kinesis) = world(2);
+    let client = kinesis.client();
+    put(&client, named("old", 20));
+    let (_, checkpoint) = run(
+        &clock,
+        bounded(&client, &Checkpoint::default(), DataLoss::Fail),
+    )
+    .expect("read");
+    client.delete_stream("orders").expect("deleted");
+    clock.advance(HOUR);
+    client.create_stream("orders", 2).expect("made");
+    put(&client, named("new", 20));
+    let error = bounded(&client, &checkpoint, DataLoss::Fail)
+        .start()
+        .expect_err("another stream");
+    assert!(
+        error
+            .to_string()
+            .contains("the stream was deleted and made anew"),
+        "{error}"
+    );
+    let (told, _) = run(&clock, bounded(&client, &checkpoint, REPORT)).expect("read");
+    let (gaps, records): (Vec<_>, Vec<_>) = told.into_iter().partition(|told| told.contains(".."));
+    assert_eq!(gaps, ["StreamRecreated: x..-", "StreamRecreated: x..-"]);
+    assert_eq!(sorted(records), sorted(named("new", 20).collect()));
+}
+
+#[test]
+fn a_stream_made_anew_under_way_is_read_from_its_beginning() {
+    let (clock, kinesis) = world(1);
+    let client = kinesis.client();
+    put(&client, named("old", 2));
+    let config = config(StartPosition::TrimHorizon).data_loss(REPORT);
+    let config = config
+        .get_records_interval(Duration::from_millis(200))
+        .build();
+    let builder = Consumer::builder(client.clone()).stream("orders");
+    let mut consumer = builder
+        .config(config.expect("valid"))
+        .start()
+        .expect("started");
+    let _flow = Flow::of(&clock);
+    let mut names = Vec::new();
+    let mut until = |last: &str| {
+        while names.last().map(String::as_str) != Some(last) {
+            let event = consumer.next_event(Duration::MAX).expect("an event");
+            if let kinesis_blocking::Event::Record(record) = event {
+                names.push(crate::data(&record));
+            }
+        }
+        names.clone()
+    };
+    assert_eq!(until("old1"), ["old0", "old1"]);
+    clock.advance(Duration::from_secs(1));
+    client.delete_stream("orders").expect("deleted");
+    client.create_stream("orders", 1).expect("made");
+    put(&client, named("new", 2));
+    assert_eq!(until("new1"), ["old0", "old1", "new0", "new1"]);
+}
+
+#[test]
+fn what_is_left_out_or_unreadable_is_told_and_ends_nothing() {
+    let (clock, kinesis) = world(2);
+    let client = kinesis.client();
+    let part = |key: HashKey| SubRecord {
+        explicit_hash_key: Some(key),
+        ..SubRecord::new("key", "part")
+    };
+    let low = |data: Bytes| PutRecordsEntry {
+        explicit_hash_key: Some(HashKey::MIN),
+        ..entry("key", data)
+    };
+    let mixed = encode(&[part(HashKey::MIN), part(HashKey::MAX)]);
+    // Its index of a partition key does not fit: `pk_index_2_32` of the malformed vectors.
+    let malformed = base64::engine::general_purpose::STANDARD.decode(MALFORMED);
+    let malformed = Bytes::from(malformed.expect("base64"));
+    client
+        .put_records("orders", &[low(mixed), low(malformed)])
+        .expect("put");
+    for (policy, expected) in [
+        (Misplaced::DropAndCount, 2),
+        (Misplaced::CompatKcl, 1),
+        (Misplaced::Deliver, 3),
+    ] {
+        let config = config(StartPosition::TrimHorizon)
+            .until_caught_up(true)
+            .misplaced(policy);
+        let builder = Consumer::builder(client.clone()).stream("orders");
+        let builder = builder.config(config.build().expect("valid"));
+        let (told, _) = run(&clock, builder).expect("read");
+        let (gaps, records): (Vec<_>, Vec<_>) =
+            told.into_iter().partition(|told| told.contains(".."));
+        let left_out = policy != Misplaced::Deliver;
+        let left_out = left_out.then_some("Misplaced: -..-");
+        let told: Vec<_> = left_out
+            .into_iter()
+            .chain(["MalformedAggregate: -..-"])
+            .collect();
+        assert_eq!(gaps, told, "{policy:?}");
+        assert_eq!(records.len(), expected, "{policy:?}");
+    }
+}

@@ -1,0 +1,85 @@
+//! Consumers on a clock that moves whenever somebody waits for it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use kinesis_blocking::fake::{FakeKinesis, VirtualClock};
+use kinesis_blocking::{Checkpoint, Consumer, ConsumerBuilder, Event, Result, Timestamp};
+
+pub const START: Timestamp = Timestamp::from_millis(1_700_000_000_000);
+pub const HOUR: Duration = Duration::from_secs(3_600);
+
+/// A fake with one stream, `orders`.
+pub fn world(shards: u32) -> (VirtualClock, FakeKinesis) {
+    let clock = VirtualClock::starting_at(START);
+    let kinesis = FakeKinesis::on_clock(clock.clone()).with_stream("orders", shards);
+    (clock, kinesis)
+}
+
+/// Lets time pass until it is dropped.
+pub struct Flow {
+    over: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Flow {
+    pub fn of(clock: &VirtualClock) -> Flow {
+        let over = Arc::new(AtomicBool::new(false));
+        let (told, clock) = (over.clone(), clock.clone());
+        let body = move || {
+            while !told.load(Ordering::Relaxed) {
+                let waiters = clock.waiters();
+                thread::yield_now();
+                if waiters > 0 && waiters == clock.waiters() {
+                    clock.advance_to_next();
+                }
+            }
+        };
+        let thread = Some(thread::spawn(body));
+        Flow { over, thread }
+    }
+}
+
+impl Drop for Flow {
+    fn drop(&mut self) {
+        self.over.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            thread.join().expect("time ends");
+        }
+    }
+}
+
+/// What a consumer tells: data of records, and gaps as `cause: after..before`.
+pub fn told(consumer: &mut Consumer) -> Result<Vec<String>> {
+    let mut told = Vec::new();
+    loop {
+        match consumer.next_event(Duration::MAX)? {
+            Event::Record(record) => {
+                told.push(String::from_utf8_lossy(record.data()).into_owned());
+            }
+            Event::Gap(gap) => {
+                let number = |number: &Option<_>| if number.is_some() { "x" } else { "-" };
+                let (after, before) = (number(&gap.after), number(&gap.before));
+                let cause = format!("{:?}", gap.cause);
+                let cause = cause
+                    .split([' ', '{'])
+                    .next()
+                    .unwrap_or_default()
+                    .to_owned();
+                told.push(format!("{cause}: {after}..{before}"));
+            }
+            Event::Ended => return Ok(told),
+            _ => {}
+        }
+    }
+}
+
+/// Runs a consumer to its end while time passes.
+pub fn run(clock: &VirtualClock, builder: ConsumerBuilder) -> Result<(Vec<String>, Checkpoint)> {
+    let _flow = Flow::of(clock);
+    let mut consumer = builder.start()?;
+    let told = told(&mut consumer)?;
+    Ok((told, consumer.checkpoint()))
+}

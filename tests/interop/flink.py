@@ -1,0 +1,26 @@
+"""The tests that the Flink connector's people run by hand, in `tests/flink`, on an emulator."""
+
+import json
+import subprocess
+
+import emulators
+import tools
+from tools import Different
+
+
+def manual_tests(service):
+    ended = tools.run([program()], environment={"KINESIS_ENDPOINT": service.endpoint})
+    said = ended.stdout.decode(errors="replace")
+    if ended.status != 0 or "2 passed" not in said:
+        raise Different(f"status {ended.status}:\n{said}\n{ended.stderr.strip()}")
+    return f"1000 and 20000 records, a failure in each, a split and a merge: {ended.seconds:.0f} s"
+
+
+def program():
+    """Where cargo has put the test; it is built if it is not there yet."""
+    build = ["cargo", "test", "--no-run", "--test", "flink", "--message-format", "json"]
+    built = subprocess.run(build, cwd=emulators.ROOT, capture_output=True, check=True)
+    for message in map(json.loads, built.stdout.splitlines()):
+        if message.get("executable") and message["target"]["name"] == "flink":
+            return message["executable"]
+    raise Different("cargo does not say where the test flink is")
