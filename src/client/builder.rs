@@ -47,6 +47,7 @@ pub struct ClientBuilder {
     policies: [RetryPolicy; Operation::ALL.len()],
     connect_timeout: Duration,
     request_timeout: Duration,
+    call_timeout: Duration,
     sys: Sys,
 }
 
@@ -67,6 +68,7 @@ impl ClientBuilder {
             policies: Operation::ALL.map(RetryPolicy::default_for),
             connect_timeout: CONNECT_TIMEOUT,
             request_timeout: REQUEST_TIMEOUT,
+            call_timeout: CALL_TIMEOUT,
             sys,
         }
     }
@@ -207,6 +209,16 @@ impl ClientBuilder {
         self
     }
 
+    /// Sets how long a call may take, all attempts and the waits between them together.
+    ///
+    /// When the time is up, or the next wait would outlast it, the last attempt's error is returned
+    /// and says so. Default: 2 minutes, which the default retries do not need unless each attempt
+    /// hangs. A listing of several pages is as many calls.
+    pub fn call_timeout(mut self, timeout: Duration) -> ClientBuilder {
+        self.call_timeout = timeout;
+        self
+    }
+
     /// Makes the client. Calls nothing yet.
     ///
     /// # Errors
@@ -235,7 +247,9 @@ impl ClientBuilder {
             endpoint,
             region,
             request_timeout: self.request_timeout,
+            call_timeout: self.call_timeout,
             clock_offset: AtomicI64::new(0),
+            signing_offset: AtomicI64::new(0),
             jitter: Mutex::new(self.sys.rng("client")),
             sys: self.sys,
         };
@@ -349,6 +363,9 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(6);
 
 /// The KPL's `RequestTimeout`, from the same place.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(6);
+
+/// Eleven attempts at the default time-out, and the waits between them.
+const CALL_TIMEOUT: Duration = Duration::from_secs(120);
 
 #[cfg(test)]
 mod tests {

@@ -6,6 +6,7 @@ mod call;
 mod endpoint;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzz;
+mod skew;
 mod watch;
 mod wire;
 
@@ -39,7 +40,8 @@ pub(crate) use watch::Watch;
 /// ARN of another one: see [`ClientBuilder::region_of`].
 ///
 /// Clones share connections. Every call blocks until it is answered, or until its
-/// [retries](RetryPolicy) and time-outs are used up.
+/// [retries](RetryPolicy) or its [time](ClientBuilder::call_timeout) are used up. A clock of this
+/// machine that is wrong is corrected by the service's, once it refuses a call because of it.
 ///
 /// ```
 /// # fn main() -> kinesis_blocking::Result<()> {
@@ -66,8 +68,12 @@ struct Shared {
     endpoint: Uri,
     region: String,
     request_timeout: Duration,
+    call_timeout: Duration,
     /// The service's time of day less this machine's, in milliseconds.
     clock_offset: AtomicI64,
+    /// What is added to this machine's time of day where a call is signed: 0 until the service
+    /// refuses a call because of its time.
+    signing_offset: AtomicI64,
     jitter: Mutex<Rng>,
     sys: Sys,
 }

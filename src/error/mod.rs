@@ -41,6 +41,8 @@ pub(crate) struct Context {
     pub request_id: Option<String>,
     pub attempts: u32,
     pub elapsed: Duration,
+    /// Whether another attempt was due, but not the time for it.
+    pub is_out_of_time: bool,
 }
 
 /// What went wrong.
@@ -372,10 +374,14 @@ impl Context {
             self.elapsed.as_secs_f64()
         );
         match (self.attempts, &self.request_id) {
-            (0, _) => Ok(()),
-            (_, None) => write!(f, " ({tried})"),
-            (_, Some(request_id)) => write!(f, " ({tried}, request {request_id})"),
+            (0, _) => return Ok(()),
+            (_, None) => write!(f, " ({tried}")?,
+            (_, Some(request_id)) => write!(f, " ({tried}, request {request_id}")?,
         }
+        f.write_str(match self.is_out_of_time {
+            true => ", no time left for another)",
+            false => ")",
+        })
     }
 }
 

@@ -125,6 +125,14 @@ pub(super) static KEYS: &[Key<Draft>] = &[
         "As flink.shard.getrecords.intervalmillis.",
     ),
     Key::new(
+        "source.reader.empty-records-fetch-interval",
+        Setting::Time {
+            range_ms: 0..=3_600_000,
+            set: |d, time| d.config.empty_interval = time,
+        },
+        "Time from the start of a GetRecords that gave nothing to the start of the next.",
+    ),
+    Key::new(
         INITPOS_KEY,
         POSITION,
         "Where reading starts when no checkpoint says otherwise.",
@@ -169,6 +177,14 @@ pub(super) static KEYS: &[Key<Draft>] = &[
             get: |d| super::millis(d.config.get_records_interval),
         },
         "Time from the start of one GetRecords on a shard to the start of the next.",
+    ),
+    Key::new(
+        "flink.shard.adaptivereads",
+        Setting::Switch {
+            set: |d, yes| d.config.adaptive_reads = yes,
+            get: |d| d.config.adaptive_reads,
+        },
+        "Asks for as many records as two reads a second may bring, by the size of the last ones.",
     ),
     Key::new(
         "flink.shard.discovery.intervalmillis",
