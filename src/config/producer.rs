@@ -348,6 +348,20 @@ mod tests {
     }
 
     #[test]
+    fn as_many_calls_run_at_a_time_as_the_threading_model_says() {
+        let senders = |model| {
+            let config = ProducerConfig::builder().threading_model(model);
+            config.build().expect("valid").senders_max()
+        };
+        assert_eq!(ProducerConfig::default().senders_max(), 10);
+        assert_eq!(senders(ThreadingModel::Pooled { threads: 12 }), 12);
+        assert_eq!(senders(ThreadingModel::PerRequest), 24);
+        let percent = ProducerConfig::builder().rate_limit_percent(150);
+        assert_eq!(percent.build().expect("valid").rate_limit_percent, 150);
+        assert_eq!(ProducerConfig::default().rate_limit_percent, 100);
+    }
+
+    #[test]
     fn a_collection_larger_than_the_service_takes_is_made_as_large_as_it_takes() {
         let config = ProducerConfig::builder().collection_max_count(1_000);
         assert_eq!(config.build().expect("clamped"), ProducerConfig::default());

@@ -81,7 +81,7 @@ impl Aggregator {
     /// The hash key may be left out where the stream has one open shard.
     pub fn join(&mut self, hash_key: Option<HashKey>, record: &UserRecord) -> Option<Delivery> {
         let place = self.place_of(hash_key, record)?;
-        self.slots.get_mut(place)?.join(record, &self.rules)
+        self.slots.get_mut(place)?.join(record)
     }
 
     /// Starts a new aggregate with a record, in place of the one that it did not fit into.
@@ -95,11 +95,16 @@ impl Aggregator {
         let (group, hash_key) = (Arc::new(group), record.hash_key());
         let delivery = Delivery::new(&group, 0);
         let place = self.map.as_ref().and_then(|map| map.place_of(hash_key));
+        // Nothing fits beside it, so it waits for nothing.
+        let is_giant = record.bytes() > self.rules.max_bytes;
         let open = Open::new(now, record, hash_key, group);
         match place.and_then(|place| self.slots.get_mut(place)) {
             Some(slot) => {
                 finished.extend(slot.finish(&self.stream, &self.rules));
                 slot.open = Some(open);
+                if is_giant {
+                    finished.extend(slot.finish(&self.stream, &self.rules));
+                }
             }
             None => finished.push(self.alone(place, open)),
         }
@@ -187,11 +192,9 @@ impl Slot {
         open.is_some_and(|open| rules.deadline(open.since) <= now)
     }
 
-    fn join(&mut self, record: &UserRecord, rules: &Rules) -> Option<Delivery> {
+    fn join(&mut self, record: &UserRecord) -> Option<Delivery> {
         let open = self.open.as_mut()?;
         let fits = match &open.alone {
-            // An aggregate takes its first record whatever the size, and would copy it for nothing.
-            Some(first) if first.bytes() > rules.max_bytes => false,
             Some(first) => first_two(&mut self.aggregate, first, record),
             None => push(&mut self.aggregate, record),
         };
@@ -399,6 +402,79 @@ mod tests {
         assert_eq!(bench.taken(), finished);
         bench.aggregator.finish_all(&mut bench.finished);
         assert_eq!(bench.taken(), [of("lower", &["c", "d"])]);
+    }
+
+    #[test]
+    fn a_giant_leaves_at_once_and_lets_those_before_it_leave_first() {
+        let config = ProducerConfig::builder().aggregation_max_bytes(64);
+        let mut bench = Bench::new(&config.build().expect("valid"));
+        let huge = "x".repeat(100);
+        bench.put(0, "a");
+        assert_eq!(bench.taken(), []);
+        bench.put(0, &huge);
+        assert_eq!(bench.taken(), [of("lower", &["a"]), of("lower", &[&huge])]);
+        bench.aggregator.finish_all(&mut bench.finished);
+        assert_eq!(bench.taken(), [], "what is empty is never finished");
+    }
+
+    #[test]
+    fn so_many_records_make_an_aggregate_in_the_order_they_were_put() {
+        let config = ProducerConfig::builder().aggregation_max_count(100);
+        let mut bench = Bench::new(&config.build().expect("valid"));
+        let texts: Vec<_> = (0..301).map(|n| n.to_string()).collect();
+        texts.iter().for_each(|text| bench.put(0, text));
+        bench.aggregator.finish_all(&mut bench.finished);
+        let rounds = texts.chunks(100).map(|round| {
+            let round: Vec<_> = round.iter().map(String::as_str).collect();
+            of("lower", &round)
+        });
+        assert_eq!(bench.taken(), rounds.collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn whatever_the_sizes_nothing_is_lost_and_no_aggregate_is_too_large() {
+        const MAX: usize = 10_000;
+        let config = ProducerConfig::builder().aggregation_max_bytes(MAX);
+        let mut bench = Bench::new(&config.build().expect("valid"));
+        let mut rng = crate::sys::rng::Rng::from_seed(1);
+        let mut put = Vec::new();
+        while bench.finished.len() < 250 {
+            let text = format!(
+                "{}{}",
+                put.len(),
+                "x".repeat(rng.next_u64() as usize % 2_000)
+            );
+            bench.put(0, &text);
+            put.push(text);
+        }
+        bench.aggregator.finish_all(&mut bench.finished);
+        let sizes = bench
+            .finished
+            .iter()
+            .map(|one| one.bytes() - one.partition_key.len());
+        assert!(sizes.max() <= Some(MAX));
+        let left: Vec<_> = bench
+            .taken()
+            .into_iter()
+            .flat_map(|(_, texts)| texts)
+            .collect();
+        assert_eq!(left, put);
+    }
+
+    #[test]
+    fn what_fills_an_aggregate_moves_the_deadline_to_the_next_one() {
+        let config = ProducerConfig::builder().aggregation_max_bytes(64);
+        let mut bench = Bench::new(&config.build().expect("valid"));
+        bench.put(0, "a");
+        let first = bench.aggregator.unwatched_deadline().expect("open");
+        bench.now += Duration::from_millis(30);
+        for _ in 0..5 {
+            bench.put(0, "0123456789");
+        }
+        assert!(!bench.taken().is_empty());
+        let next = bench.aggregator.finish_due(first, &mut bench.finished);
+        assert_eq!(next, Some(first + Duration::from_millis(30)));
+        assert_eq!(bench.taken(), []);
     }
 
     #[test]

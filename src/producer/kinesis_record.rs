@@ -179,6 +179,7 @@ pub(super) mod tests {
     use super::*;
     use crate::aggregation::encode;
     use crate::model::{HashKeyRange, Shard, ShardMap};
+    use crate::producer::job::Span;
     use crate::sys::Sys;
 
     /// A map of shards that are all open, by name, start and end.
@@ -249,6 +250,21 @@ pub(super) mod tests {
         records
             .map(|record| String::from_utf8_lossy(&record.data).into_owned())
             .collect()
+    }
+
+    #[test]
+    fn attempts_tell_how_long_they_waited_and_took() {
+        let start = Sys::real().clock.now();
+        let at = |millis| start + Duration::from_millis(millis);
+        let mut record = bare(start, "k", b"");
+        for (began, ended) in [(0, 5), (11, 18)] {
+            let (began, ended) = (at(began), at(ended));
+            let attempt = Span { began, ended }.attempt(record.since, None);
+            record.note(attempt, ended);
+        }
+        let seen = record.attempts.iter().map(|one| (one.delay, one.duration));
+        let millis = |delay, took| (Duration::from_millis(delay), Duration::from_millis(took));
+        assert_eq!(seen.collect::<Vec<_>>(), [millis(0, 5), millis(6, 7)]);
     }
 
     #[test]

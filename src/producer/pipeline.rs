@@ -314,6 +314,7 @@ impl Pipeline {
             if stored_despite(error) == Stored::Possibly {
                 record.stored = Stored::Possibly;
             }
+            self.heed(now, record, error);
         }
         if self.retrier.allows(error) {
             self.again(now, records);

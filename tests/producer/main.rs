@@ -5,5 +5,7 @@ mod delivery;
 mod failure;
 mod pressure;
 mod reshard;
+mod scenarios;
 mod start;
 mod support;
+mod table;
