@@ -42,7 +42,8 @@ pub use client::{
 };
 #[cfg(feature = "client")]
 pub use config::{
-    ConsumerConfig, ConsumerConfigBuilder, ProducerConfig, ProducerConfigBuilder, ThreadingModel,
+    ConsumerConfig, ConsumerConfigBuilder, Ordering, ProducerConfig, ProducerConfigBuilder,
+    ThreadingModel,
 };
 #[cfg(feature = "client")]
 pub use consumer::{

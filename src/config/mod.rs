@@ -4,4 +4,4 @@ mod consumer;
 mod producer;
 
 pub use consumer::{ConsumerConfig, ConsumerConfigBuilder};
-pub use producer::{ProducerConfig, ProducerConfigBuilder, ThreadingModel};
+pub use producer::{Ordering, ProducerConfig, ProducerConfigBuilder, ThreadingModel};

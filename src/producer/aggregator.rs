@@ -4,12 +4,13 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 use crate::aggregation::Aggregate;
-use crate::config::ProducerConfig;
+use crate::config::{Ordering, ProducerConfig};
 use crate::model::{HashKey, ShardId, ShardMap};
 use crate::producer::delivery::{Delivery, Stored};
 use crate::producer::group::Group;
 use crate::producer::kinesis_record::{Content, KinesisRecord, Run, later};
 use crate::producer::record::UserRecord;
+use crate::producer::turnstile::{Lane, Way};
 
 /// One stream's open aggregates, one for each predicted shard.
 ///
@@ -18,6 +19,8 @@ pub(super) struct Aggregator {
     stream: Arc<str>,
     rules: Rules,
     map: Option<Arc<ShardMap>>,
+    /// Counts the maps that had other open shards than the one before.
+    generation: u64,
     /// By the place of their shard in the map; none unless records are aggregated.
     slots: Vec<Slot>,
     /// Whether somebody will come for the next deadline.
@@ -28,6 +31,7 @@ pub(super) struct Aggregator {
 #[derive(Clone, Debug)]
 pub(super) struct Rules {
     aggregation: bool,
+    ordered: bool,
     pub max_bytes: usize,
     pub max_count: u64,
     buffered_time: Duration,
@@ -36,6 +40,8 @@ pub(super) struct Rules {
 
 struct Slot {
     shard: ShardId,
+    /// `None` unless records are ordered.
+    lane: Option<Lane>,
     /// Keeps its buffers from one aggregate to the next. Empty while the first record is alone.
     aggregate: Aggregate,
     open: Option<Open>,
@@ -56,6 +62,7 @@ impl Aggregator {
             stream,
             rules,
             map: None,
+            generation: 0,
             slots: Vec::new(),
             watched: false,
         }
@@ -64,6 +71,10 @@ impl Aggregator {
     /// Goes by another map; gives what was gathered by the old one.
     pub fn follow(&mut self, map: Arc<ShardMap>, finished: &mut Vec<KinesisRecord>) {
         self.finish_all(finished);
+        let before = self.map.as_ref();
+        if before.is_none_or(|before| !before.has_same_open_shards(&map)) {
+            self.generation += 1;
+        }
         let places = if self.rules.aggregation {
             map.open_shards()
         } else {
@@ -71,7 +82,7 @@ impl Aggregator {
         };
         self.slots = (0..places)
             .filter_map(|place| map.open_at(place))
-            .map(|shard| Slot::new(shard.clone(), &self.rules))
+            .map(|shard| Slot::new(shard.clone(), self.generation, &self.rules))
             .collect();
         self.map = Some(map);
     }
@@ -157,7 +168,14 @@ impl Aggregator {
     fn alone(&self, place: Option<usize>, open: Open) -> KinesisRecord {
         let map = self.map.as_ref();
         let shard = map.and_then(|map| map.open_at(place?)).cloned();
-        open.finish(&self.stream, shard, None, &self.rules)
+        let lane = self.rules.ordered.then_some(Lane {
+            generation: self.generation,
+            way: Way::Key(open.hash_key),
+        });
+        KinesisRecord {
+            lane,
+            ..open.finish(&self.stream, shard, None, &self.rules)
+        }
     }
 }
 
@@ -166,6 +184,7 @@ impl Rules {
         Rules {
             // An aggregate that never grows would only wait.
             aggregation: config.aggregation && config.aggregation_max_count > 1,
+            ordered: config.ordering == Ordering::PerPartitionKey,
             max_bytes: config.aggregation_max_bytes,
             max_count: config.aggregation_max_count,
             buffered_time: config.buffered_time(),
@@ -179,9 +198,11 @@ impl Rules {
 }
 
 impl Slot {
-    fn new(shard: ShardId, rules: &Rules) -> Slot {
+    fn new(shard: ShardId, generation: u64, rules: &Rules) -> Slot {
+        let way = Way::Shard(shard.clone());
         Slot {
             shard,
+            lane: rules.ordered.then_some(Lane { generation, way }),
             aggregate: Aggregate::new(rules.max_bytes, rules.max_count),
             open: None,
         }
@@ -211,7 +232,10 @@ impl Slot {
         let open = self.open.take()?;
         let shard = Some(self.shard.clone());
         let aggregate = (!self.aggregate.is_empty()).then_some(&mut self.aggregate);
-        Some(open.finish(stream, shard, aggregate, rules))
+        Some(KinesisRecord {
+            lane: self.lane.clone(),
+            ..open.finish(stream, shard, aggregate, rules)
+        })
     }
 }
 
@@ -253,6 +277,7 @@ impl Open {
             hash_key: self.hash_key,
             content,
             predicted: shard,
+            lane: None,
             runs: vec![run],
             deadline: rules.deadline(self.since),
             expires: self.since.checked_add(rules.ttl),

@@ -11,6 +11,7 @@ use crate::model::{HashKey, ShardId};
 use crate::producer::delivery::{Attempt, Stored};
 use crate::producer::group::Group;
 use crate::producer::record::UserRecord;
+use crate::producer::turnstile::Lane;
 
 /// A Kinesis record on its way: one user record as it is, or an aggregate of several.
 ///
@@ -25,6 +26,8 @@ pub(super) struct KinesisRecord {
     pub hash_key: HashKey,
     pub content: Content,
     pub predicted: Option<ShardId>,
+    /// Which others it has to keep its order with; `None` unless records are ordered.
+    pub lane: Option<Lane>,
     /// Whose results these are, in the order of the user records.
     pub runs: Vec<Run>,
     /// When it should be sent, in good company or not.
@@ -217,6 +220,7 @@ pub(super) mod tests {
                 explicit_hash_key: None,
             },
             predicted: None,
+            lane: None,
             runs: vec![run],
             deadline: now,
             expires: Some(now + Duration::from_secs(60)),

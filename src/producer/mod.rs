@@ -33,6 +33,7 @@ mod stream_state;
 #[cfg(test)]
 mod tests;
 mod threads;
+mod turnstile;
 mod wake;
 
 use std::fmt;

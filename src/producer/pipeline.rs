@@ -35,6 +35,8 @@ pub(super) struct Pipeline {
     in_flight: HashMap<u64, Batch>,
     last_id: u64,
     retrier: Retrier,
+    /// Let through, as those before them are settled.
+    freed: VecDeque<KinesisRecord>,
     effects: Effects,
 }
 
@@ -67,6 +69,7 @@ impl Pipeline {
             in_flight: HashMap::new(),
             last_id: 0,
             retrier: Retrier::new(config, rng),
+            freed: VecDeque::new(),
             effects: Effects::default(),
         }
     }
@@ -84,7 +87,7 @@ impl Pipeline {
         let company = later(now, self.company_time());
         for mut record in finished {
             record.deadline = record.deadline.max(company);
-            self.route(now, record);
+            self.enter(now, record);
         }
     }
 
@@ -99,6 +102,7 @@ impl Pipeline {
 
     /// Does what is due.
     pub fn tick(&mut self, now: Instant) {
+        self.go_on(now);
         for mut record in self.retrier.take_due(now) {
             record.deadline = now;
             self.route(now, record);
@@ -122,12 +126,14 @@ impl Pipeline {
         if let Some(stream) = self.listings.pop_front() {
             return Some(Job::List { stream });
         }
-        loop {
-            let batch = self.ready.pop_front()?;
-            if let Some(job) = self.launch(now, batch) {
-                return Some(job);
+        while let Some(batch) = self.ready.pop_front() {
+            let job = self.launch(now, batch);
+            self.go_on(now);
+            if job.is_some() {
+                return job;
             }
         }
+        None
     }
 
     pub fn on_outcome(&mut self, now: Instant, outcome: Outcome) {
@@ -142,6 +148,7 @@ impl Pipeline {
                 });
             }
         }
+        self.go_on(now);
     }
 
     /// When to come back if nothing happens before.
@@ -165,13 +172,17 @@ impl Pipeline {
 
     /// Settles everything with an error, what is under way as possibly stored.
     pub fn abandon(&mut self, error: &Error) {
+        // First of all, so that what settles lets nobody through.
+        let waiting = self.streams.values_mut();
+        let waiting = waiting.flat_map(|stream| stream.turnstile.take_all());
+        let mut records: Vec<_> = waiting.chain(self.freed.drain(..)).collect();
         for batch in std::mem::take(&mut self.in_flight).into_values() {
             for mut record in batch.records {
                 record.stored = Stored::Possibly;
                 self.settle(record, Err(error.clone()));
             }
         }
-        let mut records = self.retrier.take_all();
+        records.extend(self.retrier.take_all());
         records.extend(self.ready.drain(..).flat_map(|batch| batch.records));
         for stream in self.streams.values_mut() {
             records.extend(stream.limiter.take_all());
@@ -195,6 +206,33 @@ impl Pipeline {
 
     fn map_of(&self, name: &Arc<str>) -> Option<Arc<ShardMap>> {
         self.streams.get(name)?.map.clone()
+    }
+
+    /// Lets a new record in, once those that it has to keep its order with are settled.
+    fn enter(&mut self, now: Instant, record: KinesisRecord) {
+        let passes = match record.lane.clone() {
+            Some(lane) => {
+                let name = record.stream.clone();
+                self.stream(&name).turnstile.enter(&lane, record)
+            }
+            None => Some(record),
+        };
+        passes
+            .into_iter()
+            .for_each(|record| self.route(now, record));
+    }
+
+    /// Sends on what was let through. It has waited enough, and shares a call with what was let
+    /// through beside it.
+    fn go_on(&mut self, now: Instant) {
+        while let Some(mut record) = self.freed.pop_front() {
+            if record.is_expired(now) {
+                self.expire(now, vec![record]);
+            } else {
+                record.deadline = now;
+                self.route(now, record);
+            }
+        }
     }
 
     fn route(&mut self, now: Instant, record: KinesisRecord) {
@@ -353,9 +391,22 @@ impl Pipeline {
 
     fn regroup(&mut self, now: Instant, mut records: Vec<KinesisRecord>, map: Option<&ShardMap>) {
         KinesisRecord::seal_all(&mut records);
-        for record in regroup(now, records, map, &self.rules) {
+        let (ordered, free): (Vec<_>, Vec<_>) =
+            records.into_iter().partition(|one| one.lane.is_some());
+        for record in regroup(now, free, map, &self.rules) {
             self.route(now, record);
         }
+        for record in ordered {
+            self.part(now, record, map);
+        }
+    }
+
+    /// Groups one record anew, by itself, so that it stays before those behind it.
+    fn part(&mut self, now: Instant, record: KinesisRecord, map: Option<&ShardMap>) {
+        let (lane, name) = (record.lane.clone(), record.stream.clone());
+        let parts = regroup(now, vec![record], map, &self.rules);
+        let first = lane.and_then(|lane| self.stream(&name).turnstile.part(&lane, parts));
+        first.into_iter().for_each(|first| self.route(now, first));
     }
 
     fn again(&mut self, now: Instant, records: Vec<KinesisRecord>) {
@@ -380,6 +431,11 @@ impl Pipeline {
     fn settle(&mut self, mut record: KinesisRecord, result: Result<PutRecordOutput>) {
         // One that was never sent has still to be taken apart.
         record.seal();
+        if let Some(lane) = &record.lane
+            && let Some(stream) = self.streams.get_mut(&record.stream)
+        {
+            stream.turnstile.settled(lane, &mut self.freed);
+        }
         self.effects.settled.push(Settlement { record, result });
     }
 
