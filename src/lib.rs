@@ -59,8 +59,9 @@ pub use http::HttpTransport;
 pub use model::*;
 #[cfg(feature = "client")]
 pub use producer::{
-    Attempt, Delivered, Delivery, Producer, ProducerBuilder, ProducerMetrics, PutError,
-    RecordResult, Stored, Summary, Undelivered, UserRecord,
+    Attempt, Delivered, Delivery, FixedPartitioner, Partitioner, Producer, ProducerBuilder,
+    ProducerMetrics, PutError, RandomPartitioner, RecordResult, Serializer, Stored, Summary,
+    TypedProducer, Undelivered, UserRecord,
 };
 #[cfg(feature = "client")]
 pub use retry::RetryPolicy;

@@ -9,6 +9,7 @@ use crate::model::{HashKey, ShardId, ShardMap};
 use crate::producer::delivery::{Delivery, Stored};
 use crate::producer::group::Group;
 use crate::producer::kinesis_record::{Content, KinesisRecord, Run, later};
+use crate::producer::placement::earlier;
 use crate::producer::record::UserRecord;
 use crate::producer::turnstile::{Lane, Way};
 
@@ -151,6 +152,18 @@ impl Aggregator {
         finished.extend(slots.filter_map(|slot| slot.finish(&self.stream, &self.rules)));
     }
 
+    /// Counts the records in open aggregates; gives when the first of them was put.
+    pub fn open(&self) -> (u64, Option<Instant>) {
+        let open = self
+            .slots
+            .iter()
+            .filter_map(|slot| Some((slot, slot.open.as_ref()?)));
+        open.fold((0, None), |(count, oldest), (slot, open)| {
+            let records = slot.aggregate.len().max(1);
+            (count + records, earlier(oldest, Some(open.since)))
+        })
+    }
+
     fn next_deadline(&self) -> Option<Instant> {
         let open = self.slots.iter().filter_map(|slot| slot.open.as_ref());
         open.map(|open| self.rules.deadline(open.since)).min()
@@ -262,7 +275,7 @@ impl Open {
             group: self.group,
             range: 0..count as u32,
             bytes: self.bytes,
-            epoch: 0,
+            ticket: None,
             history: Arc::new([]),
         };
         let (partition_key, data, content) = match self.alone {

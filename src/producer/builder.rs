@@ -11,7 +11,6 @@ use crate::producer::aggregator::Rules;
 use crate::producer::delivery::RecordResult;
 use crate::producer::front::Front;
 use crate::producer::intake::Intake;
-use crate::producer::ledger::Ledger;
 use crate::producer::pipeline::Pipeline;
 use crate::producer::report::{Callback, Reports};
 use crate::producer::shared::{Failure, Shared};
@@ -102,16 +101,14 @@ impl ProducerBuilder {
 
     fn shared(&self) -> Shared {
         let (config, clock) = (self.config.clone(), self.client.sys().clock.clone());
-        let (rules, ledger) = (Rules::of(&config), Arc::new(Ledger::default()));
         Shared {
-            front: Front::new(self.stream.clone(), rules, clock.clone(), ledger.clone()),
+            front: Front::new(self.stream.clone(), Rules::of(&config), clock.clone()),
             intake: Intake::new(config.queue_limit, config.queue_limit_bytes),
             failure: Failure::new(self.fail_on_error),
             metrics: Mutex::default(),
             reports: self.on_delivery.as_ref().map(|_| Reports::new()),
             config,
             clock,
-            ledger,
         }
     }
 }
@@ -119,7 +116,7 @@ impl ProducerBuilder {
 impl Shared {
     /// Starts with a map of the default stream.
     fn know(&self, pipeline: &mut Pipeline, map: Option<Arc<ShardMap>>, began: Instant) {
-        let Some(stream) = self.front.stream(None) else {
+        let Ok(stream) = self.front.stream(None) else {
             return;
         };
         pipeline.learn(&stream.name, map.clone(), began);

@@ -10,6 +10,7 @@ use crate::error::Error;
 use crate::model::{HashKey, ShardId};
 use crate::producer::delivery::{Attempt, Stored};
 use crate::producer::group::Group;
+use crate::producer::ledger::Ticket;
 use crate::producer::record::UserRecord;
 use crate::producer::turnstile::Lane;
 
@@ -57,8 +58,8 @@ pub(super) struct Run {
     pub range: Range<u32>,
     /// Of keys and data, as the intake counts them.
     pub bytes: usize,
-    /// The ledger's epoch.
-    pub epoch: u64,
+    /// `None` until it starts on its way.
+    pub ticket: Option<Ticket>,
     /// Attempts before the records came into this Kinesis record.
     pub history: Arc<[Attempt]>,
 }
@@ -207,7 +208,7 @@ pub(super) mod tests {
             group: Arc::new(Group::new(Sys::real().clock)),
             range: 0..1,
             bytes: partition_key.len() + data.len(),
-            epoch: 0,
+            ticket: None,
             history: Arc::new([]),
         };
         KinesisRecord {

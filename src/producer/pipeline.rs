@@ -100,6 +100,14 @@ impl Pipeline {
         }
     }
 
+    /// Sends what was gathered for one stream without waiting for more.
+    pub fn flush_stream(&mut self, name: &Arc<str>) {
+        let stream = self.streams.get_mut(name);
+        let records = stream.and_then(|stream| stream.collector.take());
+        self.ready
+            .extend(records.map(|records| Batch::new(name, records)));
+    }
+
     /// Does what is due.
     pub fn tick(&mut self, now: Instant) {
         self.go_on(now);

@@ -8,7 +8,6 @@ use crate::producer::front::Front;
 use crate::producer::group::Outcome;
 use crate::producer::intake::Intake;
 use crate::producer::kinesis_record::{KinesisRecord, Run};
-use crate::producer::ledger::Ledger;
 use crate::producer::metrics::ProducerMetrics;
 use crate::producer::pipeline::Settlement;
 use crate::producer::report::Reports;
@@ -20,7 +19,6 @@ pub(super) struct Shared {
     pub clock: Arc<dyn Clock>,
     pub front: Front,
     pub intake: Intake,
-    pub ledger: Arc<Ledger>,
     pub failure: Failure,
     pub metrics: Mutex<ProducerMetrics>,
     /// Set if somebody wants to be told of every result.
@@ -72,7 +70,9 @@ impl Shared {
     pub fn release(&self, run: &Run) {
         let records = run.len() as usize;
         self.intake.give_back(records, run.bytes);
-        self.ledger.leave(run.epoch, records);
+        if let Some(ticket) = &run.ticket {
+            ticket.leave(records);
+        }
     }
 }
 

@@ -146,8 +146,8 @@ impl PipelineLoop {
         let shelf = self.shared.front.clear_shelf();
         self.watched.extend(shelf.opened);
         self.pipeline.accept(now, shelf.finished);
-        if shelf.flush {
-            self.pipeline.flush();
+        for stream in &shelf.flush {
+            self.pipeline.flush_stream(stream);
         }
     }
 
@@ -174,7 +174,7 @@ impl PipelineLoop {
     fn apply(&mut self) {
         let effects = self.pipeline.take_effects();
         for (name, map) in effects.maps {
-            if let Some(stream) = self.shared.front.stream(Some(&name)) {
+            if let Ok(stream) = self.shared.front.stream(Some(&name)) {
                 stream.follow(map);
             }
         }

@@ -8,5 +8,6 @@ mod pressure;
 mod reshard;
 mod scenarios;
 mod start;
+mod streams;
 mod support;
 mod table;
