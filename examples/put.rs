@@ -67,7 +67,7 @@ fn run(arguments: &Arguments) -> Result<bool, Failure> {
     }
     producer.flush()?;
     progress.finish_and_clear();
-    let metrics = producer.metrics();
+    let metrics = producer.metrics().total;
     producer.close()?;
     let (delivered, failed) = (
         fates.delivered.load(Ordering::Relaxed),

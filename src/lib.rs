@@ -59,9 +59,9 @@ pub use http::HttpTransport;
 pub use model::*;
 #[cfg(feature = "client")]
 pub use producer::{
-    Attempt, Delivered, Delivery, FixedPartitioner, Partitioner, Producer, ProducerBuilder,
-    ProducerMetrics, PutError, RandomPartitioner, RecordResult, Serializer, Stored, Summary,
-    TypedProducer, Undelivered, UserRecord,
+    Attempt, Delivered, Delivery, FixedPartitioner, Measures, Partitioner, Percentiles, Producer,
+    ProducerBuilder, ProducerMetrics, PutError, RandomPartitioner, RecordResult, Serializer,
+    Stored, StreamMetrics, Summary, TimePercentiles, TypedProducer, Undelivered, UserRecord,
 };
 #[cfg(feature = "client")]
 pub use retry::RetryPolicy;

@@ -105,7 +105,7 @@ impl ProducerBuilder {
             front: Front::new(self.stream.clone(), Rules::of(&config), clock.clone()),
             intake: Intake::new(config.queue_limit, config.queue_limit_bytes),
             failure: Failure::new(self.fail_on_error),
-            metrics: Mutex::default(),
+            tallies: Mutex::default(),
             reports: self.on_delivery.as_ref().map(|_| Reports::new()),
             config,
             clock,

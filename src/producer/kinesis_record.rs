@@ -91,6 +91,11 @@ impl KinesisRecord {
         }
     }
 
+    /// How many user records it carries.
+    pub fn users(&self) -> u32 {
+        self.runs.iter().map(Run::len).sum()
+    }
+
     pub fn is_aggregate(&self) -> bool {
         self.content == Content::Aggregate
     }

@@ -16,6 +16,7 @@ mod collector;
 mod delivery;
 mod front;
 mod group;
+mod histogram;
 mod intake;
 mod job;
 mod kinesis_record;
@@ -30,6 +31,7 @@ mod report;
 mod retrier;
 mod shared;
 mod stream_state;
+mod tally;
 #[cfg(test)]
 mod tests;
 mod threads;
@@ -51,7 +53,9 @@ use crate::sys::stop::StopSource;
 
 pub use builder::ProducerBuilder;
 pub use delivery::{Attempt, Delivered, Delivery, RecordResult, Stored, Undelivered};
-pub use metrics::{ProducerMetrics, Summary};
+pub use metrics::{
+    Measures, Percentiles, ProducerMetrics, StreamMetrics, Summary, TimePercentiles,
+};
 pub use record::{PutError, UserRecord};
 pub use typed::{FixedPartitioner, Partitioner, RandomPartitioner, Serializer, TypedProducer};
 

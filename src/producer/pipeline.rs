@@ -7,7 +7,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::client::{PutRecordOutput, PutRecordsOutput};
+use crate::client::{EntryError, PutRecordOutput, PutRecordsOutput};
 use crate::config::ProducerConfig;
 use crate::error::{Error, Result};
 use crate::model::{Shard, ShardMap};
@@ -21,6 +21,7 @@ use crate::producer::retrier::{
     Retrier, blames_one_record, entry_error, stored_despite, told, wrong_shard,
 };
 use crate::producer::stream_state::{StreamState, Unplaced};
+use crate::producer::tally::{CallReport, RecordReport};
 use crate::sys::rng::Rng;
 
 pub(super) struct Pipeline {
@@ -43,12 +44,15 @@ pub(super) struct Pipeline {
 struct Batch {
     stream: Arc<str>,
     records: Vec<KinesisRecord>,
+    /// When it was ready to be sent.
+    since: Instant,
 }
 
 /// What is to be done outside.
 #[derive(Default)]
 pub(super) struct Effects {
     pub settled: Vec<Settlement>,
+    pub calls: Vec<CallReport>,
     pub maps: Vec<(Arc<str>, Arc<ShardMap>)>,
 }
 
@@ -92,20 +96,20 @@ impl Pipeline {
     }
 
     /// Sends what was gathered without waiting for more.
-    pub fn flush(&mut self) {
+    pub fn flush(&mut self, now: Instant) {
         for (name, stream) in &mut self.streams {
             let records = stream.collector.take();
             self.ready
-                .extend(records.map(|records| Batch::new(name, records)));
+                .extend(records.map(|records| Batch::new(now, name, records)));
         }
     }
 
     /// Sends what was gathered for one stream without waiting for more.
-    pub fn flush_stream(&mut self, name: &Arc<str>) {
+    pub fn flush_stream(&mut self, now: Instant, name: &Arc<str>) {
         let stream = self.streams.get_mut(name);
         let records = stream.and_then(|stream| stream.collector.take());
         self.ready
-            .extend(records.map(|records| Batch::new(name, records)));
+            .extend(records.map(|records| Batch::new(now, name, records)));
     }
 
     /// Does what is due.
@@ -120,7 +124,7 @@ impl Pipeline {
             let (calls, late) = stream.take_due(now);
             let calls = calls.into_iter();
             self.ready
-                .extend(calls.map(|records| Batch::new(name, records)));
+                .extend(calls.map(|records| Batch::new(now, name, records)));
             expired.extend(late);
             if stream.listing.begin(now) {
                 self.listings.push_back(name.clone());
@@ -253,13 +257,19 @@ impl Pipeline {
         admitted
             .into_iter()
             .for_each(|record| stream.collector.add(record, &mut full));
-        let full = full.into_iter().map(|records| Batch::new(&name, records));
+        let full = full
+            .into_iter()
+            .map(|records| Batch::new(now, &name, records));
         self.ready.extend(full);
     }
 
     /// Makes a call of a batch, without what has expired or was made for shards that have closed.
     fn launch(&mut self, now: Instant, batch: Batch) -> Option<Job> {
-        let Batch { stream, records } = batch;
+        let Batch {
+            stream,
+            records,
+            since,
+        } = batch;
         let map = self.map_of(&stream);
         let (expired, records): (Vec<_>, Vec<_>) = records
             .into_iter()
@@ -279,7 +289,8 @@ impl Pipeline {
             self.last_id,
             records.iter().map(KinesisRecord::entry).collect(),
         );
-        self.in_flight.insert(id, Batch::new(&stream, records));
+        self.in_flight
+            .insert(id, Batch::new(since, &stream, records));
         Some(Job::Put {
             id,
             stream,
@@ -288,6 +299,7 @@ impl Pipeline {
     }
 
     fn on_answered(&mut self, now: Instant, batch: Batch, span: Span, output: &PutRecordsOutput) {
+        self.effects.calls.push(reported(&batch, span, output));
         let mut again = Vec::new();
         for (mut record, result) in batch.records.into_iter().zip(&output.records) {
             match result {
@@ -351,9 +363,14 @@ impl Pipeline {
     }
 
     fn on_failed(&mut self, now: Instant, batch: Batch, span: Span, error: &Error) {
+        self.effects.calls.push(CallReport {
+            error: Some(error.code().to_owned()),
+            ..about(&batch, span)
+        });
         let Batch {
             stream,
             mut records,
+            ..
         } = batch;
         for record in &mut records {
             record.note(span.attempt(record.since, Some(error.clone())), span.ended);
@@ -366,8 +383,8 @@ impl Pipeline {
             self.again(now, records);
         } else if records.len() > 1 && blames_one_record(error) {
             let half = records.split_off(records.len() / 2);
-            self.ready.push_front(Batch::new(&stream, half));
-            self.ready.push_front(Batch::new(&stream, records));
+            self.ready.push_front(Batch::new(now, &stream, half));
+            self.ready.push_front(Batch::new(now, &stream, records));
         } else {
             records
                 .into_iter()
@@ -454,11 +471,41 @@ impl Pipeline {
 }
 
 impl Batch {
-    fn new(stream: &Arc<str>, records: Vec<KinesisRecord>) -> Batch {
+    fn new(since: Instant, stream: &Arc<str>, records: Vec<KinesisRecord>) -> Batch {
         Batch {
             stream: stream.clone(),
             records,
+            since,
         }
+    }
+}
+
+/// What can be said of a call whatever came of it.
+fn about(batch: &Batch, span: Span) -> CallReport {
+    CallReport {
+        stream: batch.stream.clone(),
+        queued: span.began.saturating_duration_since(batch.since),
+        took: span.ended.saturating_duration_since(span.began),
+        carried: (
+            batch.records.len(),
+            batch.records.iter().map(KinesisRecord::users).sum(),
+        ),
+        error: None,
+        records: Vec::new(),
+    }
+}
+
+fn reported(batch: &Batch, span: Span, output: &PutRecordsOutput) -> CallReport {
+    let records = batch.records.iter().zip(&output.records);
+    let report = |(record, result): (&KinesisRecord, &Result<_, EntryError>)| RecordReport {
+        shard: record.predicted.clone(),
+        users: record.users(),
+        bytes: record.bytes(),
+        error: result.as_ref().err().map(|error| error.code.clone()),
+    };
+    CallReport {
+        records: records.map(report).collect(),
+        ..about(batch, span)
     }
 }
 

@@ -1,5 +1,5 @@
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::client::PutRecordOutput;
 use crate::config::ProducerConfig;
@@ -11,6 +11,7 @@ use crate::producer::kinesis_record::{KinesisRecord, Run};
 use crate::producer::metrics::ProducerMetrics;
 use crate::producer::pipeline::Settlement;
 use crate::producer::report::Reports;
+use crate::producer::tally::Tally;
 use crate::sys::clock::Clock;
 
 /// What the callers and the producer's threads have in common.
@@ -20,9 +21,17 @@ pub(super) struct Shared {
     pub front: Front,
     pub intake: Intake,
     pub failure: Failure,
-    pub metrics: Mutex<ProducerMetrics>,
+    pub tallies: Mutex<Tallies>,
     /// Set if somebody wants to be told of every result.
     pub reports: Option<Reports>,
+}
+
+/// What was measured.
+#[derive(Default)]
+pub(super) struct Tallies {
+    since_start: Tally,
+    /// Since somebody took it, if anybody ever did.
+    window: Option<Tally>,
 }
 
 /// The first failure that the caller is to be told of, once and for all.
@@ -38,7 +47,7 @@ impl Shared {
     /// The result is there before the room is given back and the counters drop: who sees that nothing
     /// is outstanding sees every failure.
     pub fn settle(&self, settlement: Settlement) {
-        self.measure(|metrics| metrics.count(&settlement));
+        self.measure(|tally| tally.settlement(&settlement));
         let Settlement { record, result } = settlement;
         if let Err(error) = &result {
             self.failure.note(error);
@@ -53,17 +62,27 @@ impl Shared {
         }
     }
 
-    pub fn measure(&self, measure: impl FnOnce(&mut ProducerMetrics)) {
-        measure(&mut self.metrics.lock().unwrap_or_else(PoisonError::into_inner));
+    pub fn measure(&self, measure: impl Fn(&mut Tally)) {
+        let mut tallies = self.tallies();
+        measure(&mut tallies.since_start);
+        tallies.window.as_mut().map(measure);
     }
 
     pub fn metrics(&self) -> ProducerMetrics {
-        let mut metrics = ProducerMetrics::default();
-        self.measure(|counted| metrics = counted.clone());
-        metrics.user_records_pending = self.intake.records() as u64;
-        metrics.user_records_received =
-            metrics.user_records_pending + metrics.user_records_put + metrics.user_records_failed;
+        let mut metrics = self.tallies().since_start.metrics();
+        for stream in self.front.streams() {
+            let standing = stream.standing();
+            let of_stream = metrics.streams.entry(stream.name.to_string()).or_default();
+            for measures in [&mut metrics.total, &mut of_stream.total] {
+                measures.user_records_pending += standing.pending;
+                measures.user_records_received += standing.received;
+            }
+        }
         metrics
+    }
+
+    fn tallies(&self) -> MutexGuard<'_, Tallies> {
+        self.tallies.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Gives the room of settled records back, and lets those go on who wait for them.

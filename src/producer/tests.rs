@@ -218,7 +218,7 @@ impl History {
         let mut finished = Vec::new();
         self.aggregator.finish_all(&mut finished);
         self.pipeline.accept(self.now, finished);
-        self.pipeline.flush();
+        self.pipeline.flush(self.now);
     }
 
     fn work(&mut self) {

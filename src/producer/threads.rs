@@ -147,18 +147,11 @@ impl PipelineLoop {
         self.watched.extend(shelf.opened);
         self.pipeline.accept(now, shelf.finished);
         for stream in &shelf.flush {
-            self.pipeline.flush_stream(stream);
+            self.pipeline.flush_stream(now, stream);
         }
     }
 
     fn hand_in(&mut self, outcome: Outcome) {
-        if let Answer::Put { .. } = outcome.answer {
-            let took = outcome
-                .span
-                .ended
-                .saturating_duration_since(outcome.span.began);
-            self.shared.measure(|metrics| metrics.count_call(took));
-        }
         self.pipeline.on_outcome(self.shared.clock.now(), outcome);
     }
 
@@ -167,7 +160,7 @@ impl PipelineLoop {
         if self.shared.intake.is_waited_for() && self.pipeline.is_idle() {
             self.shared.front.finish_all();
             self.visit(now);
-            self.pipeline.flush();
+            self.pipeline.flush(now);
         }
     }
 
@@ -177,6 +170,9 @@ impl PipelineLoop {
             if let Ok(stream) = self.shared.front.stream(Some(&name)) {
                 stream.follow(map);
             }
+        }
+        for call in &effects.calls {
+            self.shared.measure(|tally| tally.call(call));
         }
         for settlement in effects.settled {
             self.shared.settle(settlement);

@@ -205,22 +205,22 @@ fn metrics_count_what_was_done() {
         for name in names {
             producer.put(named(name)).expect("taken in");
         }
-        assert_eq!(producer.metrics().user_records_pending, 2);
+        assert_eq!(producer.metrics().total.user_records_pending, 2);
         producer.flush().expect("flushed");
     }
-    let metrics = producer.metrics();
+    let metrics = producer.metrics().total;
     let counts = [
         metrics.user_records_received,
         metrics.user_records_pending,
         metrics.user_records_put,
         metrics.user_records_failed,
-        metrics.user_records_put_bytes,
+        metrics.user_records_data_put,
         metrics.kinesis_records_put,
         metrics.put_records_calls,
         metrics.request_time.count,
         metrics.retries_per_record.count,
     ];
-    assert_eq!(counts, [4, 0, 2, 2, 12, 1, 2, 2, 2]);
+    assert_eq!(counts, [4, 0, 2, 2, 12, 1, 2, 2, 4]);
     let denied = "AccessDeniedException".to_owned();
     assert_eq!(metrics.errors_by_code, BTreeMap::from([(denied, 1)]));
 }

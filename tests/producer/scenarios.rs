@@ -334,7 +334,7 @@ fn eight_producers_work_side_by_side() {
     }
     for producer in &producers {
         producer.close().expect("closed");
-        assert_eq!(producer.metrics().user_records_put, 100);
+        assert_eq!(producer.metrics().total.user_records_put, 100);
     }
     assert_each_once(&fake, 800);
 }
