@@ -63,6 +63,8 @@ pub use producer::{
     ProducerBuilder, ProducerMetrics, PutError, RandomPartitioner, RecordResult, Serializer,
     Stored, StreamMetrics, Summary, TimePercentiles, TypedProducer, Undelivered, UserRecord,
 };
+#[cfg(feature = "cloudwatch")]
+pub use producer::{CloudWatch, MetricsGranularity, MetricsLevel};
 #[cfg(feature = "client")]
 pub use retry::RetryPolicy;
 #[cfg(feature = "client")]

@@ -6,6 +6,8 @@ mod call;
 mod endpoint;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzz;
+#[cfg(feature = "cloudwatch")]
+mod neighbour;
 mod wire;
 
 use std::fmt;

@@ -8,13 +8,19 @@ use crate::error::{Error, Result};
 use crate::model::{Operation, ShardMap};
 use crate::producer::Producer;
 use crate::producer::aggregator::Rules;
+#[cfg(feature = "cloudwatch")]
+use crate::producer::cloudwatch::CloudWatch;
 use crate::producer::delivery::RecordResult;
 use crate::producer::front::Front;
 use crate::producer::intake::Intake;
+use crate::producer::metrics::ProducerMetrics;
+use crate::producer::monitor::{Monitor, OnMetrics};
 use crate::producer::pipeline::Pipeline;
 use crate::producer::report::{Callback, Reports};
 use crate::producer::shared::{Failure, Shared};
-use crate::producer::threads::Threads;
+use crate::producer::threads::{Callbacks, Threads};
+#[cfg(feature = "cloudwatch")]
+use crate::producer::upload::Uploader;
 use crate::retry::RetryPolicy;
 use crate::sys::stop::StopSource;
 
@@ -26,6 +32,9 @@ pub struct ProducerBuilder {
     config: ProducerConfig,
     fail_on_error: bool,
     on_delivery: Option<Callback>,
+    on_metrics: Option<(Duration, OnMetrics)>,
+    #[cfg(feature = "cloudwatch")]
+    cloudwatch: Option<CloudWatch>,
 }
 
 impl ProducerBuilder {
@@ -36,6 +45,9 @@ impl ProducerBuilder {
             config: ProducerConfig::default(),
             fail_on_error: false,
             on_delivery: None,
+            on_metrics: None,
+            #[cfg(feature = "cloudwatch")]
+            cloudwatch: None,
         }
     }
 
@@ -68,14 +80,39 @@ impl ProducerBuilder {
         self
     }
 
+    /// Has the metrics told every so often, and once more at the end, on a thread of its own.
+    ///
+    /// What was missed is not made up for. A panic is logged, and the next ones told all the same.
+    pub fn on_metrics(
+        mut self,
+        every: Duration,
+        tell: impl FnMut(&ProducerMetrics) + Send + 'static,
+    ) -> ProducerBuilder {
+        // A rate of no time at all would be a busy loop.
+        let every = every.max(Duration::from_millis(1));
+        self.on_metrics = Some((every, Box::new(tell)));
+        self
+    }
+
+    /// Uploads the metrics to CloudWatch. Default: no. Needs the feature `cloudwatch`.
+    #[cfg(feature = "cloudwatch")]
+    pub fn cloudwatch(mut self, settings: CloudWatch) -> ProducerBuilder {
+        self.cloudwatch = Some(settings);
+        self
+    }
+
     /// Lists the default stream's shards and starts the producer's threads.
     ///
     /// Without the right to list shards it works all the same, but does not aggregate.
     ///
     /// # Errors
     /// The stream does not exist, the service cannot be reached, there are no credentials: whatever
-    /// ListShards says. `Thread`: the operating system has no thread left.
-    pub fn start(self) -> Result<Producer> {
+    /// ListShards says. `Thread`: the operating system has no thread left. `Config`: a setting of the
+    /// upload to CloudWatch is out of its range.
+    pub fn start(mut self) -> Result<Producer> {
+        #[cfg(feature = "cloudwatch")]
+        let uploads = self.cloudwatch.is_some();
+        let monitor = self.monitor()?;
         let sys = self.client.sys().clone();
         let began = sys.clock.now();
         let map = match &self.stream {
@@ -84,19 +121,45 @@ impl ProducerBuilder {
         };
         let mut pipeline = Pipeline::new(&self.config, sys.rng("producer"));
         let (shared, stop) = (Arc::new(self.shared()), StopSource::new());
+        // From here on what is measured is kept for it.
+        #[cfg(feature = "cloudwatch")]
+        if uploads {
+            drop(shared.take_window());
+        }
         shared.know(&mut pipeline, map, began);
         let threads = Threads::start(
             shared.clone(),
             &self.client,
             pipeline,
             stop.stop(),
-            self.on_delivery,
+            Callbacks {
+                on_delivery: self.on_delivery,
+                monitor,
+            },
         )?;
         Ok(Producer {
             shared,
             stop,
             threads: Mutex::new(Some(threads)),
         })
+    }
+
+    fn monitor(&mut self) -> Result<Monitor> {
+        let mut monitor = Monitor::default();
+        if let Some((every, mut tell)) = self.on_metrics.take() {
+            monitor.add(every, Box::new(move |shared, _| tell(&shared.metrics())));
+        }
+        #[cfg(feature = "cloudwatch")]
+        if let Some(settings) = self.cloudwatch.take() {
+            settings.check()?;
+            let delay = settings.delay();
+            let mut uploader = Uploader::new(self.client.clone(), settings);
+            monitor.add(
+                delay,
+                Box::new(move |shared, stop| uploader.upload(shared, stop)),
+            );
+        }
+        Ok(monitor)
     }
 
     fn shared(&self) -> Shared {

@@ -11,7 +11,10 @@
 //! Kinesis records cross threads. All records of an aggregate share one result, a group.
 
 mod aggregator;
+mod batch;
 mod builder;
+#[cfg(feature = "cloudwatch")]
+mod cloudwatch;
 mod collector;
 mod delivery;
 mod front;
@@ -24,6 +27,7 @@ mod ledger;
 mod limiter;
 mod listing;
 mod metrics;
+mod monitor;
 mod pipeline;
 mod placement;
 mod record;
@@ -37,6 +41,8 @@ mod tests;
 mod threads;
 mod turnstile;
 mod typed;
+#[cfg(feature = "cloudwatch")]
+mod upload;
 mod wake;
 
 use std::fmt;
@@ -52,6 +58,8 @@ use threads::Threads;
 use crate::sys::stop::StopSource;
 
 pub use builder::ProducerBuilder;
+#[cfg(feature = "cloudwatch")]
+pub use cloudwatch::{CloudWatch, MetricsGranularity, MetricsLevel};
 pub use delivery::{Attempt, Delivered, Delivery, RecordResult, Stored, Undelivered};
 pub use metrics::{
     Measures, Percentiles, ProducerMetrics, StreamMetrics, Summary, TimePercentiles,

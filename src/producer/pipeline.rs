@@ -7,11 +7,12 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::client::{EntryError, PutRecordOutput, PutRecordsOutput};
+use crate::client::{PutRecordOutput, PutRecordsOutput};
 use crate::config::ProducerConfig;
 use crate::error::{Error, Result};
 use crate::model::{Shard, ShardMap};
 use crate::producer::aggregator::Rules;
+use crate::producer::batch::Batch;
 use crate::producer::delivery::Stored;
 use crate::producer::job::{Answer, Job, Outcome, Span};
 use crate::producer::kinesis_record::{KinesisRecord, later};
@@ -21,7 +22,7 @@ use crate::producer::retrier::{
     Retrier, blames_one_record, entry_error, stored_despite, told, wrong_shard,
 };
 use crate::producer::stream_state::{StreamState, Unplaced};
-use crate::producer::tally::{CallReport, RecordReport};
+use crate::producer::tally::CallReport;
 use crate::sys::rng::Rng;
 
 pub(super) struct Pipeline {
@@ -39,13 +40,6 @@ pub(super) struct Pipeline {
     /// Let through, as those before them are settled.
     freed: VecDeque<KinesisRecord>,
     effects: Effects,
-}
-
-struct Batch {
-    stream: Arc<str>,
-    records: Vec<KinesisRecord>,
-    /// When it was ready to be sent.
-    since: Instant,
 }
 
 /// What is to be done outside.
@@ -299,7 +293,7 @@ impl Pipeline {
     }
 
     fn on_answered(&mut self, now: Instant, batch: Batch, span: Span, output: &PutRecordsOutput) {
-        self.effects.calls.push(reported(&batch, span, output));
+        self.effects.calls.push(batch.answered(span, output));
         let mut again = Vec::new();
         for (mut record, result) in batch.records.into_iter().zip(&output.records) {
             match result {
@@ -365,7 +359,7 @@ impl Pipeline {
     fn on_failed(&mut self, now: Instant, batch: Batch, span: Span, error: &Error) {
         self.effects.calls.push(CallReport {
             error: Some(error.code().to_owned()),
-            ..about(&batch, span)
+            ..batch.called(span)
         });
         let Batch {
             stream,
@@ -467,45 +461,6 @@ impl Pipeline {
     /// The KPL's: how long a finished record waits for others, so that they share a call.
     fn company_time(&self) -> Duration {
         (self.config.buffered_time() / 5).min(COMPANY_TIME_MAX)
-    }
-}
-
-impl Batch {
-    fn new(since: Instant, stream: &Arc<str>, records: Vec<KinesisRecord>) -> Batch {
-        Batch {
-            stream: stream.clone(),
-            records,
-            since,
-        }
-    }
-}
-
-/// What can be said of a call whatever came of it.
-fn about(batch: &Batch, span: Span) -> CallReport {
-    CallReport {
-        stream: batch.stream.clone(),
-        queued: span.began.saturating_duration_since(batch.since),
-        took: span.ended.saturating_duration_since(span.began),
-        carried: (
-            batch.records.len(),
-            batch.records.iter().map(KinesisRecord::users).sum(),
-        ),
-        error: None,
-        records: Vec::new(),
-    }
-}
-
-fn reported(batch: &Batch, span: Span, output: &PutRecordsOutput) -> CallReport {
-    let records = batch.records.iter().zip(&output.records);
-    let report = |(record, result): (&KinesisRecord, &Result<_, EntryError>)| RecordReport {
-        shard: record.predicted.clone(),
-        users: record.users(),
-        bytes: record.bytes(),
-        error: result.as_ref().err().map(|error| error.code.clone()),
-    };
-    CallReport {
-        records: records.map(report).collect(),
-        ..about(batch, span)
     }
 }
 

@@ -8,6 +8,7 @@ use crate::producer::front::Front;
 use crate::producer::group::Outcome;
 use crate::producer::intake::Intake;
 use crate::producer::kinesis_record::{KinesisRecord, Run};
+use crate::producer::ledger::Standing;
 use crate::producer::metrics::ProducerMetrics;
 use crate::producer::pipeline::Settlement;
 use crate::producer::report::Reports;
@@ -30,7 +31,8 @@ pub(super) struct Shared {
 #[derive(Default)]
 pub(super) struct Tallies {
     since_start: Tally,
-    /// Since somebody took it, if anybody ever did.
+    /// Since it was taken the last time, if somebody takes it.
+    #[cfg(feature = "cloudwatch")]
     window: Option<Tally>,
 }
 
@@ -65,14 +67,29 @@ impl Shared {
     pub fn measure(&self, measure: impl Fn(&mut Tally)) {
         let mut tallies = self.tallies();
         measure(&mut tallies.since_start);
+        #[cfg(feature = "cloudwatch")]
         tallies.window.as_mut().map(measure);
+    }
+
+    /// What was measured since the last time this was asked.
+    #[cfg(feature = "cloudwatch")]
+    pub fn take_window(&self) -> Tally {
+        let window = self.tallies().window.replace(Tally::default());
+        window.unwrap_or_default()
+    }
+
+    /// What each stream has taken in.
+    pub fn standings(&self) -> Vec<(String, Standing)> {
+        let streams = self.front.streams().into_iter();
+        streams
+            .map(|stream| (stream.name.to_string(), stream.standing()))
+            .collect()
     }
 
     pub fn metrics(&self) -> ProducerMetrics {
         let mut metrics = self.tallies().since_start.metrics();
-        for stream in self.front.streams() {
-            let standing = stream.standing();
-            let of_stream = metrics.streams.entry(stream.name.to_string()).or_default();
+        for (name, standing) in self.standings() {
+            let of_stream = metrics.streams.entry(name).or_default();
             for measures in [&mut metrics.total, &mut of_stream.total] {
                 measures.user_records_pending += standing.pending;
                 measures.user_records_received += standing.received;

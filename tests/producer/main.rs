@@ -3,6 +3,7 @@
 mod closing;
 mod delivery;
 mod failure;
+mod metrics;
 mod ordered;
 mod pressure;
 mod reshard;
