@@ -4,6 +4,7 @@ use std::sync::atomic::AtomicI64;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use crate::client::maps::Maps;
 use crate::client::{Client, Shared, endpoint};
 use crate::credentials::{Cached, Chain, CredentialsProvider, Outside, profile};
 use crate::error::{Error, Result};
@@ -201,6 +202,7 @@ impl ClientBuilder {
             request_timeout: self.request_timeout,
             clock_offset: AtomicI64::new(0),
             jitter: Mutex::new(self.sys.rng("client")),
+            maps: Maps::default(),
             sys: self.sys,
         };
         Ok(Client {

@@ -6,6 +6,7 @@ mod call;
 mod endpoint;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzz;
+mod maps;
 #[cfg(feature = "cloudwatch")]
 mod neighbour;
 mod wire;
@@ -31,6 +32,7 @@ pub use answers::{
     ShardIterator, StreamSummary,
 };
 pub use builder::ClientBuilder;
+pub(crate) use maps::Listed;
 
 /// A Kinesis endpoint and the right to use it.
 ///
@@ -67,6 +69,7 @@ struct Shared {
     /// The service's time of day less this machine's, in milliseconds.
     clock_offset: AtomicI64,
     jitter: Mutex<Rng>,
+    maps: maps::Maps,
     sys: Sys,
 }
 

@@ -1,11 +1,11 @@
 use std::fmt;
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use crate::client::Client;
+use crate::client::{Client, Listed};
 use crate::config::ProducerConfig;
 use crate::error::{Error, Result};
-use crate::model::{Operation, ShardMap};
+use crate::model::Operation;
 use crate::producer::Producer;
 use crate::producer::aggregator::Rules;
 #[cfg(feature = "cloudwatch")]
@@ -15,7 +15,7 @@ use crate::producer::front::Front;
 use crate::producer::intake::Intake;
 use crate::producer::metrics::ProducerMetrics;
 use crate::producer::monitor::{Monitor, OnMetrics};
-use crate::producer::pipeline::Pipeline;
+use crate::producer::pipeline::{MAP_AGE_MAX, Pipeline};
 use crate::producer::report::{Callback, Reports};
 use crate::producer::shared::{Failure, Shared};
 use crate::producer::threads::{Callbacks, Threads};
@@ -114,7 +114,6 @@ impl ProducerBuilder {
         let uploads = self.cloudwatch.is_some();
         let monitor = self.monitor()?;
         let sys = self.client.sys().clone();
-        let began = sys.clock.now();
         let map = match &self.stream {
             Some(stream) => first_map(&self.client, stream)?,
             None => None,
@@ -126,7 +125,7 @@ impl ProducerBuilder {
         if uploads {
             drop(shared.take_window());
         }
-        shared.know(&mut pipeline, map, began);
+        shared.know(&mut pipeline, map);
         let threads = Threads::start(
             shared.clone(),
             &self.client,
@@ -178,12 +177,14 @@ impl ProducerBuilder {
 
 impl Shared {
     /// Starts with a map of the default stream.
-    fn know(&self, pipeline: &mut Pipeline, map: Option<Arc<ShardMap>>, began: Instant) {
+    fn know(&self, pipeline: &mut Pipeline, listed: Option<Listed>) {
         let Ok(stream) = self.front.stream(None) else {
             return;
         };
-        pipeline.learn(&stream.name, map.clone(), began);
-        map.into_iter().for_each(|map| stream.follow(map));
+        pipeline.learn(&stream.name, listed.as_ref());
+        listed
+            .into_iter()
+            .for_each(|listed| stream.follow(listed.map));
     }
 }
 
@@ -199,13 +200,13 @@ impl fmt::Debug for ProducerBuilder {
 }
 
 /// Lists a stream's shards; `None` without the right to.
-fn first_map(client: &Client, stream: &str) -> Result<Option<Arc<ShardMap>>> {
+fn first_map(client: &Client, stream: &Arc<str>) -> Result<Option<Listed>> {
     let policy = impatient(client.policy(Operation::ListShards));
-    match client
-        .with_retry(Operation::ListShards, policy)
-        .list_shards(stream)
-    {
-        Ok(shards) => Ok(Some(Arc::new(ShardMap::new(&shards)))),
+    let now = client.sys().clock.now();
+    let since = now.checked_sub(MAP_AGE_MAX).unwrap_or(now);
+    let patient = client.with_retry(Operation::ListShards, policy);
+    match patient.shard_map(stream, since) {
+        Ok(listed) => Ok(Some(listed)),
         Err(error) if is_denied(&error) => {
             log::warn!("{error}; records for {stream} are not aggregated");
             Ok(None)

@@ -7,6 +7,8 @@ pub(super) struct Listing {
     state: State,
     /// When the call began whose answer is the current map.
     listed_at: Option<Instant>,
+    /// How new the next list has to be.
+    since: Option<Instant>,
     not_before: Option<Instant>,
     backoff: Duration,
 }
@@ -24,13 +26,22 @@ impl Listing {
         Listing {
             state: State::Idle,
             listed_at,
+            since: None,
             not_before: None,
             backoff: BACKOFF_MIN,
         }
     }
 
-    /// Asks for a new list, as soon as the last failure allows.
-    pub fn want(&mut self, now: Instant) {
+    /// Asks for a list that was begun at `since` or later, as soon as the last failure allows.
+    pub fn want(&mut self, since: Instant, now: Instant) {
+        // The one that is there did not help.
+        let newer = self.listed_at.map(|at| at + Duration::from_nanos(1));
+        self.since = self.since.max(Some(since)).max(newer);
+        self.want_again(now);
+    }
+
+    /// Asks for what was asked for before.
+    pub fn want_again(&mut self, now: Instant) {
         if self.state == State::Idle {
             let at = self.not_before.map_or(now, |at| at.max(now));
             self.state = State::Wanted(at);
@@ -40,7 +51,7 @@ impl Listing {
     /// Asks for a new list if what happened at this time is news to the current one.
     pub fn want_if_older(&mut self, than: Instant, now: Instant) {
         if !self.knows_of(than) {
-            self.want(now);
+            self.want(than, now);
         }
     }
 
@@ -49,13 +60,13 @@ impl Listing {
         self.listed_at.is_some_and(|listed_at| listed_at >= time)
     }
 
-    /// Says whether to list now; from then on it is under way.
-    pub fn begin(&mut self, now: Instant) -> bool {
+    /// Says whether to list now, and how new the list has to be; from then on it is under way.
+    pub fn begin(&mut self, now: Instant) -> Option<Instant> {
         let due = matches!(self.state, State::Wanted(at) if at <= now);
-        if due {
+        due.then(|| {
             self.state = State::UnderWay;
-        }
-        due
+            self.since.unwrap_or(now)
+        })
     }
 
     pub fn is_under_way(&self) -> bool {
@@ -111,11 +122,12 @@ mod tests {
                 1000, 1500, 2250, 3375, 5062, 7593, 11390, 17085, 25628, 30000, 30000
             ]
         );
-        listing.want(now);
+        listing.want(now, now);
         let at = now + Duration::from_secs(30);
         assert_eq!(listing.next_deadline(), Some(at));
-        assert!(!listing.begin(at - Duration::from_nanos(1)) && listing.begin(at));
-        assert!(!listing.begin(at) && listing.next_deadline().is_none());
+        assert_eq!(listing.begin(at - Duration::from_nanos(1)), None);
+        assert_eq!(listing.begin(at), Some(now));
+        assert!(listing.begin(at).is_none() && listing.next_deadline().is_none());
     }
 
     #[test]
@@ -127,7 +139,7 @@ mod tests {
         assert_eq!(listing.next_deadline(), None);
         listing.want_if_older(later, later);
         assert_eq!(listing.next_deadline(), Some(later));
-        assert!(listing.begin(later));
+        assert_eq!(listing.begin(later), Some(later));
         listing.succeeded(later, later);
         assert!(listing.knows_of(later) && !listing.knows_of(later + PAUSE));
     }

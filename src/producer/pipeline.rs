@@ -7,10 +7,10 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::client::{PutRecordOutput, PutRecordsOutput};
+use crate::client::{Listed, PutRecordOutput, PutRecordsOutput};
 use crate::config::ProducerConfig;
 use crate::error::{Error, Result};
-use crate::model::{Shard, ShardMap};
+use crate::model::ShardMap;
 use crate::producer::aggregator::Rules;
 use crate::producer::batch::Batch;
 use crate::producer::delivery::Stored;
@@ -30,7 +30,7 @@ pub(super) struct Pipeline {
     rules: Rules,
     streams: HashMap<Arc<str>, StreamState>,
     /// Streams whose shards are to be listed.
-    listings: VecDeque<Arc<str>>,
+    listings: VecDeque<(Arc<str>, Instant)>,
     /// Calls that wait for a sender.
     ready: VecDeque<Batch>,
     /// Calls that a sender makes.
@@ -73,11 +73,11 @@ impl Pipeline {
     }
 
     /// Knows a stream's shards from the start; `None` if it may not list them.
-    pub fn learn(&mut self, stream: &Arc<str>, map: Option<Arc<ShardMap>>, began: Instant) {
+    pub fn learn(&mut self, stream: &Arc<str>, listed: Option<&Listed>) {
         let known = self.stream(stream);
-        known.listing = Listing::new(map.is_some().then_some(began));
-        known.degraded = map.is_none();
-        known.map = map;
+        known.listing = Listing::new(listed.map(|listed| listed.began));
+        known.degraded = listed.is_none();
+        known.map = listed.map(|listed| listed.map.clone());
     }
 
     /// Takes in what the callers finished.
@@ -120,8 +120,8 @@ impl Pipeline {
             self.ready
                 .extend(calls.map(|records| Batch::new(now, name, records)));
             expired.extend(late);
-            if stream.listing.begin(now) {
-                self.listings.push_back(name.clone());
+            if let Some(since) = stream.listing.begin(now) {
+                self.listings.push_back((name.clone(), since));
             }
         }
         self.expire(now, expired);
@@ -129,8 +129,8 @@ impl Pipeline {
 
     /// Gives the next job for a sender that has nothing to do.
     pub fn next_job(&mut self, now: Instant) -> Option<Job> {
-        if let Some(stream) = self.listings.pop_front() {
-            return Some(Job::List { stream });
+        if let Some((stream, since)) = self.listings.pop_front() {
+            return Some(Job::List { stream, since });
         }
         while let Some(batch) = self.ready.pop_front() {
             let job = self.launch(now, batch);
@@ -145,7 +145,7 @@ impl Pipeline {
     pub fn on_outcome(&mut self, now: Instant, outcome: Outcome) {
         let Outcome { span, answer } = outcome;
         match answer {
-            Answer::Listed { stream, shards } => self.on_listed(now, &stream, span, shards),
+            Answer::Listed { stream, listed } => self.on_listed(now, &stream, listed),
             Answer::Put { id, output } => {
                 let batch = self.in_flight.remove(&id);
                 batch.into_iter().for_each(|batch| match &output {
@@ -245,7 +245,9 @@ impl Pipeline {
         let name = record.stream.clone();
         let (stream, mut full) = (self.stream(&name), Vec::new());
         if stream.map.is_none() {
-            stream.listing.want(now);
+            // Any map is better than none.
+            let since = now.checked_sub(MAP_AGE_MAX).unwrap_or(now);
+            stream.listing.want(since, now);
         }
         let admitted = stream.limiter.admit(now, record);
         admitted
@@ -350,7 +352,7 @@ impl Pipeline {
             }
             Placement::Misplaced | Placement::Unknown => {
                 let stream = self.stream(&name);
-                stream.listing.want(now);
+                stream.listing.want(record.since, now);
                 stream.unplaced.push(Unplaced { record, output });
             }
         }
@@ -386,16 +388,17 @@ impl Pipeline {
         }
     }
 
-    fn on_listed(&mut self, now: Instant, name: &Arc<str>, span: Span, shards: Result<Vec<Shard>>) {
-        match shards {
-            Ok(shards) => self.on_map(now, name, span, Arc::new(ShardMap::new(&shards))),
+    fn on_listed(&mut self, now: Instant, name: &Arc<str>, listed: Result<Listed>) {
+        match listed {
+            Ok(listed) => self.on_map(now, name, listed),
             Err(error) => self.stream(name).on_no_map(now, name, &error),
         }
     }
 
-    fn on_map(&mut self, now: Instant, name: &Arc<str>, span: Span, map: Arc<ShardMap>) {
+    fn on_map(&mut self, now: Instant, name: &Arc<str>, listed: Listed) {
+        let Listed { map, began, ended } = listed;
         let stream = self.stream(name);
-        stream.listing.succeeded(span.began, span.ended);
+        stream.listing.succeeded(began, ended);
         stream.degraded = false;
         stream.map = Some(map.clone());
         let unplaced = std::mem::take(&mut stream.unplaced);
@@ -403,7 +406,7 @@ impl Pipeline {
         self.effects.maps.push((name.clone(), map.clone()));
         self.regroup(now, homeless, Some(&map));
         for unplaced in unplaced {
-            let is_newest = span.began >= unplaced.record.since;
+            let is_newest = began >= unplaced.record.since;
             self.place(now, unplaced, is_newest);
         }
     }
@@ -463,6 +466,9 @@ impl Pipeline {
         (self.config.buffered_time() / 5).min(COMPANY_TIME_MAX)
     }
 }
+
+/// How old a map may be for who has none: what it does not know shows soon.
+pub(super) const MAP_AGE_MAX: Duration = Duration::from_secs(10);
 
 /// 50 ms, or a fifth of the buffered time if that is less.
 const COMPANY_TIME_MAX: Duration = Duration::from_millis(50);

@@ -71,7 +71,7 @@ impl StreamState {
     pub fn on_no_map(&mut self, now: Instant, name: &str, error: &Error) {
         let pause = self.listing.failed(now);
         if self.map.is_some() || !self.unplaced.is_empty() {
-            self.listing.want(now);
+            self.listing.want_again(now);
         }
         if !std::mem::replace(&mut self.degraded, true) {
             log::warn!(

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 use crate::aggregation::decode;
-use crate::client::{EntryError, PutRecordOutput, PutRecordsEntry, PutRecordsOutput};
+use crate::client::{EntryError, Listed, PutRecordOutput, PutRecordsEntry, PutRecordsOutput};
 use crate::config::{Ordering, ProducerConfig};
 use crate::error::{Error, ErrorKind, Result, TransportError};
 use crate::model::{HashKey, HashKeyRange, Shard, ShardMap};
@@ -137,6 +137,8 @@ struct History {
     puts: Vec<u128>,
     ordering: Ordering,
     lost_answers: usize,
+    /// What another producer listed now and then.
+    others: Option<Listed>,
     /// What was said of each name.
     settled: HashMap<String, Result<PutRecordOutput, Stored>>,
 }
@@ -158,9 +160,14 @@ impl History {
         let mut aggregator = Aggregator::new(name.clone(), Rules::of(&config));
         // Now and then it may not list at first.
         let known = (!seed.is_multiple_of(5)).then_some(map);
-        pipeline.learn(&name, known.clone(), now);
-        if let Some(map) = known {
-            aggregator.follow(map, &mut Vec::new());
+        let known = known.map(|map| Listed {
+            map,
+            began: now,
+            ended: now,
+        });
+        pipeline.learn(&name, known.as_ref());
+        if let Some(known) = known {
+            aggregator.follow(known.map, &mut Vec::new());
         }
         History {
             rng: Rng::from_seed(seed),
@@ -172,6 +179,7 @@ impl History {
             puts: Vec::new(),
             ordering,
             lost_answers: 0,
+            others: None,
             settled: HashMap::new(),
         }
     }
@@ -184,6 +192,7 @@ impl History {
             7..40 => self.answer(calm),
             40..50 => self.pass(300),
             50 => self.flush(),
+            51 => self.others = Some(self.listed(self.now, self.now)),
             _ => self.put(),
         }
         self.work();
@@ -256,13 +265,13 @@ impl History {
         let (job, began) = (self.under_way.swap_remove(at), self.now);
         self.now += Duration::from_millis(pick(&mut self.rng, 50) as u64);
         let answer = match job {
-            Job::List { stream } => {
+            Job::List { stream, since } => {
                 let fails = !calm && pick(&mut self.rng, 4) == 0;
-                let shards = match fails {
+                let listed = match fails {
                     true => Err(io().into()),
-                    false => Ok(self.service.shards.clone()),
+                    false => Ok(self.listed(since, began)),
                 };
-                Answer::Listed { stream, shards }
+                Answer::Listed { stream, listed }
             }
             Job::Put { id, entries, .. } => {
                 let output = self.carry_out(&entries, calm);
@@ -274,6 +283,19 @@ impl History {
             ended: self.now,
         };
         self.pipeline.on_outcome(self.now, Outcome { span, answer });
+    }
+
+    /// A list made now, or another's that is new enough.
+    fn listed(&mut self, since: Instant, began: Instant) -> Listed {
+        let other = self.others.clone();
+        if let Some(other) = other.filter(|other| other.began >= since) {
+            return other;
+        }
+        Listed {
+            map: Arc::new(ShardMap::new(&self.service.shards)),
+            began,
+            ended: self.now,
+        }
     }
 
     fn carry_out(&mut self, entries: &[PutRecordsEntry], calm: bool) -> Result<PutRecordsOutput> {

@@ -307,9 +307,9 @@ fn send(client: &Client, jobs: &Receiver<Job>, outcomes: &Sender<Outcome>) {
 
 fn carry_out(client: &Client, job: Job) -> Answer {
     match job {
-        Job::List { stream } => {
-            let shards = contained(|| client.list_shards(&stream));
-            Answer::Listed { stream, shards }
+        Job::List { stream, since } => {
+            let listed = contained(|| client.shard_map(&stream, since));
+            Answer::Listed { stream, listed }
         }
         Job::Put {
             id,

@@ -380,3 +380,24 @@ fn a_failure_while_a_flush_waits_is_told_by_it() {
     });
     assert!(error.to_string().contains("not yours"), "{error}");
 }
+
+#[test]
+fn producers_of_one_client_share_their_shard_maps() {
+    let fake = kinesis(1);
+    let client = fake.client();
+    let start = || Producer::builder(client.clone()).stream(STREAM).start();
+    let producers: Vec<_> = (0..8).map(|_| start().expect("started")).collect();
+    assert_eq!(fake.calls(Operation::ListShards), 1);
+    let shard = ShardRef::new(STREAM, "shardId-000000000000");
+    let middle = HashKey::from(1 << 127);
+    client.split_shard(&shard, middle).expect("split");
+    for (n, producer) in producers.iter().enumerate() {
+        for m in 0..100 {
+            producer.put(named(n * 100 + m)).expect("taken in");
+        }
+    }
+    for producer in &producers {
+        producer.close().expect("closed");
+    }
+    assert_each_once(&fake, 800);
+}
