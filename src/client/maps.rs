@@ -22,10 +22,13 @@ pub(crate) struct Listed {
 
 /// The newest map of each stream.
 #[derive(Default)]
-pub(super) struct Maps(Mutex<HashMap<Arc<str>, Arc<Mutex<Option<Listed>>>>>);
+pub(super) struct Maps(Mutex<HashMap<Arc<str>, Place>>);
+
+/// One stream's, locked while somebody lists it.
+type Place = Arc<Mutex<Option<Listed>>>;
 
 impl Maps {
-    fn of(&self, stream: &Arc<str>) -> Arc<Mutex<Option<Listed>>> {
+    fn of(&self, stream: &Arc<str>) -> Place {
         let mut maps = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if maps.len() >= STREAMS_MAX && !maps.contains_key(stream) {
             maps.clear();
