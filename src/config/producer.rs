@@ -121,6 +121,11 @@ pub struct ProducerConfigBuilder {
 
 impl ProducerConfigBuilder {
     /// Packs many user records into one Kinesis record. Default: true. The KPL's `AggregationEnabled`.
+    ///
+    /// Turn it off for a stream whose record distribution strategy is
+    /// [`AUTO`](https://docs.aws.amazon.com/streams/latest/dev/service-managed-pk-producing-behavior.html):
+    /// it ignores hash keys, so that aggregates lie where readers by the KCL's rule leave them out, and
+    /// this producer puts them again until their time to live is over.
     pub fn aggregation(mut self, yes: bool) -> ProducerConfigBuilder {
         self.config.aggregation = yes;
         self

@@ -11,6 +11,8 @@ pub(super) struct Listing {
     since: Option<Instant>,
     not_before: Option<Instant>,
     backoff: Duration,
+    /// How many lists in a row showed the same shards as the one before.
+    fruitless: u32,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,6 +31,7 @@ impl Listing {
             since: None,
             not_before: None,
             backoff: BACKOFF_MIN,
+            fruitless: 0,
         }
     }
 
@@ -80,10 +83,18 @@ impl Listing {
         }
     }
 
-    pub fn succeeded(&mut self, began: Instant, ended: Instant) {
+    /// Notes a new list, and whether its shards are others than before.
+    ///
+    /// One that still lacks a new shard must not be asked for over and over, and for a stream that
+    /// ignores keys all lists are the same: each that brings no news puts the next one off further.
+    pub fn succeeded(&mut self, began: Instant, ended: Instant, is_news: bool) {
+        let before = self.listed_at.map(|at| began.saturating_duration_since(at));
+        let is_in_a_row = !is_news && before.is_some_and(|before| before < BACKOFF_MAX * 2);
+        let fruitless = if is_in_a_row { self.fruitless + 1 } else { 0 };
         *self = Listing::new(Some(began));
-        // A list that still lacks a new shard must not be asked for over and over.
-        self.not_before = ended.checked_add(PAUSE);
+        self.fruitless = fruitless.min(FRUITLESS_MAX);
+        let pause = (PAUSE * (1 << self.fruitless)).min(BACKOFF_MAX);
+        self.not_before = ended.checked_add(pause);
     }
 
     /// Gives how long the next one will be put off.
@@ -99,6 +110,9 @@ impl Listing {
 /// The KPL's, for its shard map: grows by half each time.
 const BACKOFF_MIN: Duration = Duration::from_millis(1_000);
 const BACKOFF_MAX: Duration = Duration::from_millis(30_000);
+
+/// Lists without news after which the pause does not grow any more.
+const FRUITLESS_MAX: u32 = 9;
 
 /// Between two lists of one stream that succeed.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -140,7 +154,28 @@ mod tests {
         listing.want_if_older(later, later);
         assert_eq!(listing.next_deadline(), Some(later));
         assert_eq!(listing.begin(later), Some(later));
-        listing.succeeded(later, later);
+        listing.succeeded(later, later, true);
         assert!(listing.knows_of(later) && !listing.knows_of(later + PAUSE));
+    }
+
+    #[test]
+    fn lists_without_news_are_followed_by_longer_and_longer_pauses() {
+        let mut now = Sys::real().clock.now();
+        let mut listing = Listing::new(None);
+        let mut pause_after = |is_news| {
+            listing.succeeded(now, now, is_news);
+            listing.want(now, now);
+            let at = listing.next_deadline().expect("wanted");
+            let pause = at - now;
+            now = at;
+            assert!(listing.begin(now).is_some());
+            pause.as_millis()
+        };
+        let pauses = [(); 11].map(|()| pause_after(false));
+        let expected = [
+            100, 200, 400, 800, 1_600, 3_200, 6_400, 12_800, 25_600, 30_000, 30_000,
+        ];
+        assert_eq!(pauses, expected);
+        assert_eq!((pause_after(true), pause_after(false)), (100, 200));
     }
 }

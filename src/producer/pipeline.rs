@@ -398,7 +398,9 @@ impl Pipeline {
     fn on_map(&mut self, now: Instant, name: &Arc<str>, listed: Listed) {
         let Listed { map, began, ended } = listed;
         let stream = self.stream(name);
-        stream.listing.succeeded(began, ended);
+        let before = stream.map.as_ref();
+        let is_news = before.is_none_or(|before| !before.has_same_open_shards(&map));
+        stream.listing.succeeded(began, ended, is_news);
         stream.degraded = false;
         stream.map = Some(map.clone());
         let unplaced = std::mem::take(&mut stream.unplaced);
