@@ -4,6 +4,7 @@ use std::sync::atomic::AtomicI64;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use crate::client::maps::Maps;
 use crate::client::{Client, Shared, endpoint};
 use crate::config::Properties;
 use crate::config::aws::{CredentialsConfig, Patience};
@@ -251,6 +252,7 @@ impl ClientBuilder {
             clock_offset: AtomicI64::new(0),
             signing_offset: AtomicI64::new(0),
             jitter: Mutex::new(self.sys.rng("client")),
+            maps: Maps::default(),
             sys: self.sys,
         };
         Ok(Client {

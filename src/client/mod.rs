@@ -6,6 +6,9 @@ mod call;
 mod endpoint;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzz;
+mod maps;
+#[cfg(feature = "cloudwatch")]
+mod neighbour;
 mod skew;
 mod watch;
 mod wire;
@@ -32,6 +35,7 @@ pub use answers::{
     ShardIterator, StreamSummary,
 };
 pub use builder::ClientBuilder;
+pub(crate) use maps::Listed;
 pub(crate) use watch::Watch;
 
 /// A Kinesis endpoint and the right to use it.
@@ -75,6 +79,7 @@ struct Shared {
     /// refuses a call because of its time.
     signing_offset: AtomicI64,
     jitter: Mutex<Rng>,
+    maps: maps::Maps,
     sys: Sys,
 }
 

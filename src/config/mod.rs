@@ -9,5 +9,5 @@ mod properties;
 
 pub use consumer::{ConsumerConfig, ConsumerConfigBuilder, DataLoss};
 pub use keys::KnownKey;
-pub use producer::{ProducerConfig, ProducerConfigBuilder, ThreadingModel};
+pub use producer::{Ordering, ProducerConfig, ProducerConfigBuilder, ThreadingModel};
 pub use properties::Properties;
