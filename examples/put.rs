@@ -9,11 +9,13 @@
 use std::io::{self, BufRead, IsTerminal};
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{self, AtomicU64};
 
 use clap::Parser;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use kinesis_blocking::{Client, Error, Producer, ProducerConfig, RecordResult, UserRecord};
+use kinesis_blocking::{
+    Client, CloudWatch, Error, Ordering, Producer, ProducerConfig, RecordResult, UserRecord,
+};
 
 /// Puts each line of standard input into a Kinesis stream, as bytes without the newline
 #[derive(Parser)]
@@ -34,6 +36,12 @@ struct Arguments {
     /// Put each line as a Kinesis record of its own
     #[arg(long)]
     no_aggregation: bool,
+    /// Keep the order of records with the same partition key
+    #[arg(long)]
+    ordered: bool,
+    /// Upload metrics to CloudWatch at this URL
+    #[arg(long, value_name = "URL")]
+    cloudwatch: Option<String>,
 }
 
 fn main() -> ExitCode {
@@ -67,11 +75,11 @@ fn run(arguments: &Arguments) -> Result<bool, Failure> {
     }
     producer.flush()?;
     progress.finish_and_clear();
-    let metrics = producer.metrics();
+    let metrics = producer.metrics().total;
     producer.close()?;
     let (delivered, failed) = (
-        fates.delivered.load(Ordering::Relaxed),
-        fates.failed.load(Ordering::Relaxed) + refused,
+        fates.delivered.load(atomic::Ordering::Relaxed),
+        fates.failed.load(atomic::Ordering::Relaxed) + refused,
     );
     eprintln!(
         "put: {delivered} records delivered, {failed} failed, {} Kinesis records, {} calls",
@@ -90,12 +98,19 @@ fn producer(arguments: &Arguments, fates: Arc<Fates>) -> Result<Producer, Error>
     }
     let config = ProducerConfig::builder()
         .aggregation(!arguments.no_aggregation)
+        .ordering(match arguments.ordered {
+            true => Ordering::PerPartitionKey,
+            false => Ordering::None,
+        })
         .build()?;
-    Producer::builder(client.build()?)
+    let producer = Producer::builder(client.build()?)
         .stream(&arguments.stream)
         .config(config)
-        .on_delivery(move |result| fates.count(result))
-        .start()
+        .on_delivery(move |result| fates.count(result));
+    match &arguments.cloudwatch {
+        Some(url) => producer.cloudwatch(CloudWatch::new().endpoint(url)).start(),
+        None => producer.start(),
+    }
 }
 
 /// What became of the records.
@@ -110,10 +125,10 @@ impl Fates {
     fn count(&self, result: &RecordResult) {
         match result {
             Ok(_) => {
-                self.delivered.fetch_add(1, Ordering::Relaxed);
+                self.delivered.fetch_add(1, atomic::Ordering::Relaxed);
             }
             Err(undelivered) => {
-                self.failed.fetch_add(1, Ordering::Relaxed);
+                self.failed.fetch_add(1, atomic::Ordering::Relaxed);
                 self.tell(undelivered);
             }
         }
@@ -121,7 +136,7 @@ impl Fates {
 
     /// Tells the first failures; the rest are most likely the same.
     fn tell(&self, error: &dyn std::fmt::Display) {
-        if self.told.fetch_add(1, Ordering::Relaxed) < FAILURES_TOLD_MAX {
+        if self.told.fetch_add(1, atomic::Ordering::Relaxed) < FAILURES_TOLD_MAX {
             eprintln!("put: {error}");
         }
     }

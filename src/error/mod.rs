@@ -1,8 +1,8 @@
 //! The one error of the crate, and the judgement on what to do about it.
 
-mod advice;
 mod transport;
 mod verdict;
+mod words;
 
 use std::fmt;
 use std::io;
@@ -41,6 +41,8 @@ pub(crate) struct Context {
     pub request_id: Option<String>,
     pub attempts: u32,
     pub elapsed: Duration,
+    /// Whether another attempt was due, but not the time for it.
+    pub is_out_of_time: bool,
 }
 
 /// What went wrong.
@@ -143,6 +145,8 @@ pub enum ErrorKind {
         /// The HTTP status, or 200 for an entry of PutRecords.
         status: u16,
     },
+    /// Several things are wrong, each an error of its own.
+    Several(Vec<Error>),
     /// A thread of this crate ended without a result. A bug; the text helps to find it.
     Thread {
         /// The thread's name.
@@ -173,6 +177,14 @@ impl Error {
             value,
             expected,
         })
+    }
+
+    /// Makes one error of many, or none of none.
+    pub(crate) fn several(mut errors: Vec<Error>) -> Option<Error> {
+        match errors.len() {
+            0 | 1 => errors.pop(),
+            _ => Some(Error::new(ErrorKind::Several(errors))),
+        }
     }
 
     /// An error that a service answered with. Its words become lines of bounded length.
@@ -360,96 +372,14 @@ impl Context {
             self.elapsed.as_secs_f64()
         );
         match (self.attempts, &self.request_id) {
-            (0, _) => Ok(()),
-            (_, None) => write!(f, " ({tried})"),
-            (_, Some(request_id)) => write!(f, " ({tried}, request {request_id})"),
+            (0, _) => return Ok(()),
+            (_, None) => write!(f, " ({tried}")?,
+            (_, Some(request_id)) => write!(f, " ({tried}, request {request_id}")?,
         }
-    }
-}
-
-impl fmt::Display for ErrorKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            ErrorKind::Checkpoint { doing, source } => write!(f, "{doing}: {source}"),
-            ErrorKind::Closed => f.write_str("the producer or consumer was closed"),
-            ErrorKind::Config {
-                key,
-                value,
-                expected,
-            } if value.is_empty() => {
-                write!(f, "{key} is not set: it has to be {expected}")
-            }
-            ErrorKind::Config {
-                key,
-                value,
-                expected,
-            } => write!(f, "{key}: {value:?} is not {expected}"),
-            ErrorKind::Credentials { tried, .. } => {
-                let tried: Vec<_> = tried
-                    .iter()
-                    .map(|(place, lack)| format!("{place}: {lack}"))
-                    .collect();
-                write!(f, "no credentials: {}", tried.join("; "))
-            }
-            ErrorKind::DataLoss { gap, cause } => {
-                f.write_str(&gap.what())?;
-                cause
-                    .as_ref()
-                    .map_or(Ok(()), |cause| write!(f, ": {cause}"))
-            }
-            ErrorKind::Expired { ttl, cause } => {
-                write!(
-                    f,
-                    "not stored within the record's time to live of {} ms",
-                    ttl.as_millis()
-                )?;
-                cause
-                    .as_ref()
-                    .map_or(Ok(()), |cause| write!(f, ": {cause}"))
-            }
-            ErrorKind::Fenced { store } => {
-                write!(
-                    f,
-                    "nothing was saved: another consumer has taken {store} over"
-                )
-            }
-            ErrorKind::Full { limit } => write!(f, "the queue limit of {limit} is reached"),
-            ErrorKind::InvalidRecord { reason } => f.write_str(reason),
-            ErrorKind::Malformed { what, detail } => write!(f, "{what} is malformed: {detail}"),
-            ErrorKind::Misplaced {
-                sequence_number,
-                records,
-            } => write!(
-                f,
-                "the aggregate at {sequence_number} has {records} user records of another shard"
-            ),
-            ErrorKind::Poison {
-                sequence_number,
-                sub_sequence_number,
-                cause,
-            } => {
-                write!(f, "the decoder refused the record at {sequence_number}")?;
-                sub_sequence_number.map_or(Ok(()), |sub| write!(f, " sub {sub}"))?;
-                write!(f, ": {cause}")
-            }
-            ErrorKind::RecordTooLarge { bytes, limit_bytes } => {
-                write!(
-                    f,
-                    "the record's data and partition key are {bytes} bytes, the limit is {limit_bytes}"
-                )
-            }
-            ErrorKind::Service {
-                code,
-                message,
-                status,
-            } if code.is_empty() => {
-                write!(f, "HTTP status {status}: {message}")
-            }
-            ErrorKind::Service { code, message, .. } if message.is_empty() => f.write_str(code),
-            ErrorKind::Service { code, message, .. } => write!(f, "{code}: {message}"),
-            ErrorKind::Thread { name, message } => write!(f, "thread {name} died: {message}"),
-            ErrorKind::Transport(error) => error.fmt(f),
-        }
+        f.write_str(match self.is_out_of_time {
+            true => ", no time left for another)",
+            false => ")",
+        })
     }
 }
 

@@ -118,7 +118,7 @@ fn throttles_at(percent: u32) -> u64 {
     let took = clock.time().saturating_since(began);
     let bounds = Duration::from_millis(3_900)..Duration::from_secs(20);
     assert!(bounds.contains(&took), "{percent} %: {took:?}");
-    producer.metrics().errors_by_code.values().sum()
+    producer.metrics().total.errors_by_code.values().sum()
 }
 
 #[test]

@@ -2,7 +2,8 @@
 
 mod get_records;
 mod put_record;
-mod put_records;
+pub(super) mod put_records;
+mod scanner;
 mod shards;
 mod streams;
 
