@@ -5,3 +5,6 @@ pub mod architecture {}
 
 #[doc = include_str!("manual/metrics.md")]
 pub mod metrics {}
+
+#[doc = include_str!("manual/scenarios.md")]
+pub mod scenarios {}
