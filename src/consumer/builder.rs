@@ -218,10 +218,10 @@ impl ConsumerBuilder {
     /// of the checkpoint, or its stream, is gone.
     pub fn start(mut self) -> Result<Consumer> {
         self.check()?;
+        let until = self.until()?;
         let meters = Arc::new(Meters::default());
         let (commits, restored) = self.restored(&meters)?;
         let restored = restored.renamed(|stream| self.spelling(stream));
-        let until = self.until()?;
         let stop = StopSource::new();
         let client = self.client.with_stop(stop.stop());
         let client = client.with_watch(meters.clone());
@@ -256,6 +256,7 @@ impl ConsumerBuilder {
         let mut consumer = Consumer {
             emitter: Emitter::new(restored, discovery.childless()),
             events: VecDeque::new(),
+            held: VecDeque::new(),
             news: Arc::new(Shelf::new(workers.bell.clone())),
             ended: Arc::new(Shelf::new(ended_bell)),
             heard,
@@ -269,12 +270,12 @@ impl ConsumerBuilder {
             clock,
         };
         // Before `start` returns, so that a checkpoint taken at once is whole.
-        news.into_iter().try_for_each(|news| consumer.learn(news))?;
+        consumer.learn_all(news)?;
+        consumer.emitter.expect(discovery.hidden());
         consumer.commits.begin(consumer.clock.now());
         if let Some((interval, report)) = self.metrics {
             start_reports(&workers, interval, report)?;
         }
-        consumer.emitter.expect(discovery.hidden());
         DiscoveryThread {
             childless: discovery.childless(),
             discovery,
@@ -289,6 +290,11 @@ impl ConsumerBuilder {
     }
 
     fn check(&self) -> Result<()> {
+        if let Some((interval, _)) = &self.metrics
+            && interval.is_zero()
+        {
+            return Err(Error::config("on_metrics", "0", "an interval above 0"));
+        }
         let Assignment {
             index, parallelism, ..
         } = self.assignment;
@@ -298,11 +304,6 @@ impl ConsumerBuilder {
                 "an index below the parallelism",
             );
             return Err(Error::config("subtask", value, expected));
-        }
-        if let Some((interval, _)) = &self.metrics
-            && interval.is_zero()
-        {
-            return Err(Error::config("on_metrics", "0", "an interval above 0"));
         }
         let Some((last, others)) = self.streams.split_last() else {
             let expected = "the name of at least one stream";

@@ -54,16 +54,20 @@ impl Checkpoint {
     /// ```
     #[must_use]
     pub fn merge(mut self, other: Checkpoint) -> Checkpoint {
-        for (shard, position) in other.shards {
-            let (mine, time) = (self.shards.get(&shard), other.times.get(&shard).copied());
-            let time = match mine {
-                Some(mine) if *mine == position => time.max(self.times.get(&shard).copied()),
-                Some(mine) if counts_more(mine, &position) => continue,
-                _ => time,
-            };
-            self.times.remove(&shard);
-            self.times.extend(time.map(|time| (shard.clone(), time)));
-            self.shards.insert(shard, position);
+        let Checkpoint { shards, mut times } = other;
+        for (shard, position) in shards {
+            let mine = self.shards.get(&shard);
+            if mine == Some(&position) {
+                // Both times hold.
+                let time = times.remove(&shard).max(self.times.remove(&shard));
+                self.times.extend(time.map(|time| (shard, time)));
+            } else if mine.is_none_or(|mine| counts_more(&position, mine)) {
+                match times.remove(&shard) {
+                    Some(time) => self.times.insert(shard.clone(), time),
+                    None => self.times.remove(&shard),
+                };
+                self.shards.insert(shard, position);
+            }
         }
         self
     }
@@ -118,9 +122,9 @@ impl Checkpoint {
         let shards = self
             .shards
             .iter()
-            .map(|(shard, position)| Entry {
+            .map(|(shard, position)| Line {
                 complete_to_ms: self.complete_to(shard).map(Timestamp::as_millis),
-                ..Entry::new(shard, position)
+                ..Line::new(shard, position)
             })
             .collect();
         let file = File {
@@ -149,11 +153,11 @@ impl Checkpoint {
             )));
         }
         let file: File = serde_json::from_str(text).map_err(malformed)?;
-        let times = file.shards.iter().filter_map(Entry::time).collect();
+        let times = file.shards.iter().filter_map(Line::time).collect();
         let shards = file
             .shards
             .into_iter()
-            .map(Entry::into_position)
+            .map(Line::into_position)
             .collect::<Result<_>>()?;
         Ok(Checkpoint { shards, times })
     }
@@ -209,13 +213,13 @@ struct Version {
 #[derive(Serialize, Deserialize)]
 struct File {
     version: u32,
-    shards: Vec<Entry>,
+    shards: Vec<Line>,
 }
 
 /// One shard. Exactly one of `start`, `sequence_number` and `shard_end` says how far it was read.
 #[derive(Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Entry {
+struct Line {
     stream: String,
     shard_id: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -233,24 +237,24 @@ struct Entry {
     complete_to_ms: Option<i64>,
 }
 
-impl Entry {
-    fn new(shard: &ShardRef, position: &ShardPosition) -> Entry {
+impl Line {
+    fn new(shard: &ShardRef, position: &ShardPosition) -> Line {
         let (stream, shard_id) = (shard.stream.to_string(), shard.shard_id.to_string());
-        let entry = Entry {
+        let entry = Line {
             stream,
             shard_id,
-            ..Entry::default()
+            ..Line::default()
         };
         match position {
-            ShardPosition::Start(StartPosition::Latest) => Entry {
+            ShardPosition::Start(StartPosition::Latest) => Line {
                 start: Some("LATEST".to_owned()),
                 ..entry
             },
-            ShardPosition::Start(StartPosition::TrimHorizon) => Entry {
+            ShardPosition::Start(StartPosition::TrimHorizon) => Line {
                 start: Some("TRIM_HORIZON".to_owned()),
                 ..entry
             },
-            ShardPosition::Start(StartPosition::AtTimestamp(time)) => Entry {
+            ShardPosition::Start(StartPosition::AtTimestamp(time)) => Line {
                 start: Some("AT_TIMESTAMP".to_owned()),
                 timestamp_ms: Some(time.as_millis()),
                 ..entry
@@ -260,13 +264,13 @@ impl Entry {
                 sub_sequence_number,
             } => {
                 let sequence_number = Some(sequence_number.to_string());
-                Entry {
+                Line {
                     sequence_number,
                     sub_sequence_number: *sub_sequence_number,
                     ..entry
                 }
             }
-            ShardPosition::ShardEnd => Entry {
+            ShardPosition::ShardEnd => Line {
                 shard_end: true,
                 ..entry
             },

@@ -82,9 +82,8 @@ impl Decoding {
         self.decode = Some(Box::new(decode));
     }
 
-    /// Gives the records of an answer their values. What is returned, if anything, ends the reading
-    /// behind them.
-    pub fn apply(&self, records: &mut Vec<Record>, meter: &ShardMeter) -> Option<Error> {
+    /// Gives the records of an answer their values. What is returned, if anything, has to follow them.
+    pub fn apply(&self, records: &mut Vec<Record>, meter: &ShardMeter) -> Option<Message> {
         let decode = self.decode.as_deref()?;
         let mut left_out = Vec::new();
         let mut last = None;
@@ -108,23 +107,19 @@ impl Decoding {
         last
     }
 
-    /// How a shard's thread tells the caller of what ended it.
-    pub fn last_word(&self, error: Error) -> Message {
-        match (&self.policy, error.kind()) {
-            (PoisonPolicy::HaltShard, ErrorKind::Poison { .. }) => Message::Halted(error),
-            _ => Message::Failed(error),
-        }
-    }
-
     /// What ends the reading, if the record does.
-    fn refuse(&self, record: &mut Record, error: Error) -> Option<Error> {
+    fn refuse(&self, record: &mut Record, error: Error) -> Option<Message> {
         match &self.policy {
-            PoisonPolicy::Fail | PoisonPolicy::HaltShard => return Some(error),
+            PoisonPolicy::Fail => return Some(Message::Failed(error)),
+            PoisonPolicy::HaltShard => {
+                log::warn!("{error}; its shard is read no further");
+                return Some(Message::Halted(error));
+            }
             PoisonPolicy::Skip => {}
             PoisonPolicy::DeadLetter(handler) => {
                 if let Err(cause) = run(|record| handler(record, &error), record) {
                     let cause = format!("its handler failed as well: {cause}");
-                    return Some(poison(record, cause.into()));
+                    return Some(Message::Failed(poison(record, cause.into())));
                 }
             }
         }
@@ -212,7 +207,7 @@ mod tests {
             assert_ne!(record.is_left_out(), record.decoded::<u32>().is_some());
             record.decoded().copied()
         };
-        let last = last.map(|error| match decoding.last_word(error) {
+        let last = last.map(|message| match message {
             Message::Failed(error) => format!("failed: {error}"),
             Message::Halted(error) => format!("halted: {error}"),
             message => panic!("{message:?}"),

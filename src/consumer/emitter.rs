@@ -159,16 +159,14 @@ impl Emitter {
     /// newer shard than one it lacks is not late, and the one is gone for good.
     pub fn prune(&mut self, stream: &Arc<str>, listed: &BTreeSet<ShardId>) {
         let newest = listed.iter().map(age).max();
-        let ended = |position: &ShardPosition| *position == ShardPosition::ShardEnd;
-        let gone = self.resting.iter().filter(|(shard, position)| {
-            shard.stream == *stream
-                && ended(position)
-                && !self.childless.contains(*shard)
-                && !listed.contains(&shard.shard_id)
-                && newest > Some(age(&shard.shard_id))
+        let childless = &self.childless;
+        self.resting.retain(|shard, position| {
+            shard.stream != *stream
+                || *position != ShardPosition::ShardEnd
+                || childless.contains(shard)
+                || listed.contains(&shard.shard_id)
+                || newest < Some(age(&shard.shard_id))
         });
-        let gone: Vec<ShardRef> = gone.map(|(shard, _)| shard.clone()).collect();
-        gone.iter().for_each(|shard| self.forget(shard));
     }
 
     /// Takes the next record of the answer that is being handed out.
@@ -373,8 +371,8 @@ mod tests {
         let mut emitter = Emitter::new(Checkpoint::default(), Vec::new());
         let mut senders = Vec::new();
         for name in names {
-            let (account, meter) = (Budget::new(u64::MAX).account(), Arc::default());
-            let (sender, receiver) = queue(Bell::new().0, account, meter, None);
+            let account = Budget::new(u64::MAX).account();
+            let (sender, receiver) = queue(Bell::new().0, Arc::default(), account, None);
             emitter.know(shard(name), START);
             emitter.start(shard(name), START, receiver);
             senders.push(sender);
@@ -488,38 +486,6 @@ mod tests {
     }
 
     #[test]
-    fn what_is_left_out_is_covered_once_the_caller_is_past_it() {
-        let (mut emitter, queues) = emitter(&["a"]);
-        let mut answer = [records("a", 7, 3), records("a", 8, 0), records("a", 9, 0)].concat();
-        for at in [1, 2, 4] {
-            answer[at].leave_out();
-        }
-        queues[0].send(Message::Records(answer));
-        for position in [after(7, Some(0)), after(8, None)] {
-            assert!(matches!(next(&mut emitter), Next::Record(_)));
-            assert_eq!(at("a", &emitter), position);
-        }
-        assert_eq!(said(next(&mut emitter)), "nothing");
-        assert_eq!(at("a", &emitter), after(9, None));
-    }
-
-    #[test]
-    fn a_halted_shard_keeps_its_position_and_the_others_go_on() {
-        let (mut emitter, queues) = emitter(&["a", "b"]);
-        queues[0].send(Message::Records(records("a", 7, 2)));
-        let mut order = vec![said(next(&mut emitter)), said(next(&mut emitter))];
-        queues[0].send(Message::Halted(Error::new(ErrorKind::Closed)));
-        queues[1].send(Message::Records(records("b", 1, 0)));
-        order.extend([said(next(&mut emitter)), said(next(&mut emitter))]);
-        order[2..].sort();
-        let halt = "halt of a: the producer or consumer was closed";
-        assert_eq!(order, ["a-7", "a-7", "b-1", halt]);
-        assert_eq!(at("a", &emitter), after(7, Some(1)));
-        queues[1].send(Message::End(End::CaughtUp));
-        assert_eq!(said(next(&mut emitter)), "done");
-    }
-
-    #[test]
     fn a_paused_shard_is_passed_over_with_all_it_has() {
         let (mut emitter, queues) = emitter(&["a", "b"]);
         let two = [records("a", 1, 0), records("a", 2, 0)].concat();
@@ -580,11 +546,50 @@ mod tests {
     }
 
     #[test]
+    fn what_is_left_out_is_covered_once_the_caller_is_past_it() {
+        let (mut emitter, queues) = emitter(&["a"]);
+        let mut answer = [records("a", 7, 3), records("a", 8, 0), records("a", 9, 0)].concat();
+        for at in [1, 2, 4] {
+            answer[at].leave_out();
+        }
+        queues[0].send(Message::Records(answer));
+        for position in [after(7, Some(0)), after(8, None)] {
+            assert!(matches!(next(&mut emitter), Next::Record(_)));
+            assert_eq!(at("a", &emitter), position);
+        }
+        assert_eq!(said(next(&mut emitter)), "nothing");
+        assert_eq!(at("a", &emitter), after(9, None));
+    }
+
+    #[test]
+    fn a_halted_shard_keeps_its_position_and_the_others_go_on() {
+        let (mut emitter, queues) = emitter(&["a", "b"]);
+        queues[0].send(Message::Records(records("a", 7, 2)));
+        let mut order = vec![said(next(&mut emitter)), said(next(&mut emitter))];
+        queues[0].send(Message::Halted(Error::new(ErrorKind::Closed)));
+        queues[1].send(Message::Records(records("b", 1, 0)));
+        order.extend([said(next(&mut emitter)), said(next(&mut emitter))]);
+        order[2..].sort();
+        let halt = "halt of a: the producer or consumer was closed";
+        assert_eq!(order, ["a-7", "a-7", "b-1", halt]);
+        assert_eq!(at("a", &emitter), after(7, Some(1)));
+        queues[1].send(Message::End(End::CaughtUp));
+        assert_eq!(said(next(&mut emitter)), "done");
+    }
+
+    #[test]
     fn an_empty_answer_leaves_the_turn_to_the_others() {
         let (mut emitter, queues) = emitter(&["a", "b"]);
         queues[0].send(Message::Records(Vec::new()));
         queues[1].send(Message::Records(records("b", 1, 0)));
         assert_eq!(said(next(&mut emitter)), "b-1");
+    }
+
+    fn of(shards: BTreeMap<ShardRef, ShardPosition>) -> Checkpoint {
+        Checkpoint {
+            shards,
+            ..Checkpoint::default()
+        }
     }
 
     #[test]
@@ -609,11 +614,7 @@ mod tests {
             ),
         ] {
             let shards = [(shard(old), position)].into();
-            let restored = Checkpoint {
-                shards,
-                ..Checkpoint::default()
-            };
-            let mut emitter = Emitter::new(restored, Vec::new());
+            let mut emitter = Emitter::new(of(shards), Vec::new());
             let ids: BTreeSet<ShardId> = listed.into_iter().map(ShardId::from).collect();
             emitter.prune(&"returns".into(), &ids);
             assert_eq!(
@@ -625,11 +626,7 @@ mod tests {
             assert_eq!(emitter.checkpoint().iter().count() == 1, kept, "{what}");
         }
         let shards = [(shard(old), ShardPosition::ShardEnd)].into();
-        let restored = Checkpoint {
-            shards,
-            ..Checkpoint::default()
-        };
-        let mut emitter = Emitter::new(restored, vec![shard(old)]);
+        let mut emitter = Emitter::new(of(shards), vec![shard(old)]);
         emitter.prune(&"orders".into(), &BTreeSet::from([ShardId::from(new)]));
         assert_eq!(
             emitter.checkpoint().iter().count(),

@@ -19,6 +19,7 @@ mod queue;
 mod record;
 mod retention;
 mod shard_reader;
+mod shard_worker;
 mod shelf;
 mod store;
 mod threads;
@@ -82,6 +83,8 @@ pub use store::{CheckpointStore, Commit, MemoryCheckpointStore};
 pub struct Consumer {
     emitter: Emitter,
     events: VecDeque<Event>,
+    /// News behind a gap: what follows from it counts once the caller knows of it.
+    held: VecDeque<News>,
     news: Arc<Shelf<News>>,
     ended: Arc<Shelf<ShardRef>>,
     heard: Receiver<()>,
@@ -228,6 +231,9 @@ impl Consumer {
             // Between two answers, so that news is heard however much there is to hand out.
             self.take_news()?;
             if let Some(event) = self.events.pop_front() {
+                if let Event::Gap(_) = event {
+                    self.learn_held()?;
+                }
                 return Ok(event);
             }
             match self.emitter.next_turn() {
@@ -236,8 +242,8 @@ impl Consumer {
                     self.ended.put([shard.clone()]);
                     return Ok(Event::ShardEnded(shard));
                 }
-                Next::Halted(shard, error) => return Ok(Event::ShardHalted(shard, error)),
                 Next::Gap(gap) => return Ok(Event::Gap(gap)),
+                Next::Halted(shard, error) => return Ok(Event::ShardHalted(shard, error)),
                 Next::Failed(error) => return self.fail(error),
                 Next::Done if self.bounded => self.over = true,
                 Next::Nothing | Next::Done => {
@@ -264,8 +270,32 @@ impl Consumer {
 
     /// Takes in what discovery has found.
     fn take_news(&mut self) -> Result<()> {
-        let mut news = self.news.take().into_iter();
-        news.try_for_each(|news| self.learn(news))
+        let news = self.news.take();
+        self.learn_all(news)
+    }
+
+    /// Takes in news up to a gap; the rest is held until the caller has been told of that.
+    fn learn_all(&mut self, news: Vec<News>) -> Result<()> {
+        self.held.extend(news);
+        match self
+            .events
+            .iter()
+            .any(|event| matches!(event, Event::Gap(_)))
+        {
+            true => Ok(()),
+            false => self.learn_held(),
+        }
+    }
+
+    fn learn_held(&mut self) -> Result<()> {
+        while let Some(news) = self.held.pop_front() {
+            let is_gap = matches!(news, News::Gap(_));
+            self.learn(news)?;
+            if is_gap {
+                break;
+            }
+        }
+        Ok(())
     }
 
     fn learn(&mut self, news: News) -> Result<()> {
@@ -276,10 +306,10 @@ impl Consumer {
                 self.emitter.start(shard, position, queue);
             }
             News::Settled(shard) => self.emitter.settle(&shard),
-            News::Listed(stream, shards) => self.emitter.prune(&stream, &shards),
             News::Foreign(shard) => self.emitter.forget(&shard),
             News::Vanished(shard) => self.emitter.vanish(shard),
             News::Gap(gap) => self.events.push_back(Event::Gap(gap)),
+            News::Listed(stream, shards) => self.emitter.prune(&stream, &shards),
             News::Failed(error) => return self.fail(error),
         }
         Ok(())

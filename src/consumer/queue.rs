@@ -39,9 +39,9 @@ pub(super) struct QueueSender {
 #[derive(Debug)]
 pub(super) struct QueueReceiver {
     messages: Receiver<(Message, Option<Room>)>,
+    meter: Arc<ShardMeter>,
     complete_to: Arc<AtomicI64>,
     account: Arc<Account>,
-    meter: Arc<ShardMeter>,
     /// What the message takes that was found last: the caller is at it until it looks again.
     room: Option<Room>,
 }
@@ -60,8 +60,8 @@ pub(super) enum Look {
 /// Everything that arrived up to `complete_to` was handed out before.
 pub(super) fn queue(
     bell: Bell,
-    account: Arc<Account>,
     meter: Arc<ShardMeter>,
+    account: Arc<Account>,
     complete_to: Option<Timestamp>,
 ) -> (QueueSender, QueueReceiver) {
     let (sender, receiver) = channel::bounded(ANSWERS_QUEUED);
@@ -75,9 +75,9 @@ pub(super) fn queue(
     };
     let receiver = QueueReceiver {
         messages: receiver,
+        meter,
         complete_to,
         account,
-        meter,
         room: None,
     };
     (sender, receiver)

@@ -7,21 +7,21 @@ use std::time::Duration;
 
 use crossbeam::channel::{Receiver, Sender, select};
 
-use crate::client::{Client, ShardIterator};
+use crate::client::Client;
 use crate::config::DataLoss;
-use crate::consumer::budget::{Account, Budget};
+use crate::consumer::budget::Budget;
 use crate::consumer::decoder::Decoding;
 use crate::consumer::discovery::{Discovery, Found, Start};
 use crate::consumer::emitter::News;
-use crate::consumer::meters::{Fetch, Meters, ShardMeter};
+use crate::consumer::meters::Meters;
 use crate::consumer::metrics::ConsumerMetrics;
-use crate::consumer::queue::{Message, QueueSender, queue};
+use crate::consumer::queue::queue;
 use crate::consumer::retention::Retentions;
-use crate::consumer::shard_reader::{End, Settings, ShardReader, Step, Taken};
+use crate::consumer::shard_reader::Settings;
+use crate::consumer::shard_worker::{ShardWorker, Trouble};
 use crate::consumer::shelf::{Bell, Shelf};
-use crate::consumer::trim_watch::Asked;
-use crate::error::{Error, Result, Verdict};
-use crate::model::{Operation, Shard, ShardId, ShardPosition, ShardRef};
+use crate::error::{Error, Result};
+use crate::model::{Shard, ShardId, ShardRef};
 use crate::sys::stop::Stop;
 use crate::sys::thread;
 
@@ -49,208 +49,29 @@ impl Workers {
         let account = self.budget.account();
         let shard = start.shard.clone();
         let meter = self.meters.begin(&shard);
-        let bell = self.bell.clone();
-        let (queue, receiver) = queue(bell, account.clone(), meter.clone(), start.complete_to);
-        let mut workers = self.clone();
-        workers.client = self.client.with_watch(meter.clone());
+        let (queue, receiver) = queue(
+            self.bell.clone(),
+            meter.clone(),
+            account.clone(),
+            start.complete_to,
+        );
         let position = self.settings.fixed(start.position.clone());
         let name = shard_thread_name(&shard.shard_id);
+        let mut workers = self.clone();
+        workers.client = self.client.with_watch(meter.clone());
         log::info!("{shard}: reading starts at {position:?}");
         let worker = ShardWorker {
             workers,
             name: name.clone(),
             account,
-            meter,
             queue,
+            meter,
             ready,
             start,
-            panics: 0,
+            trouble: Trouble::default(),
         };
         thread::spawn(name, STACK_BYTES, move || worker.run())?;
         Ok(News::Started(shard, position, receiver))
-    }
-
-    /// Waits until stopped or until a failed call may be made again.
-    fn pause_after(&self, error: &Error, operation: Operation) -> bool {
-        let clock = &self.client.sys().clock;
-        let pause = self.client.policy(operation).backoff_max;
-        log::warn!("{error}; it is tried again in {} ms", pause.as_millis());
-        clock.wait_until(clock.now() + pause, &self.stop)
-    }
-}
-
-/// A shard's thread, from its first iterator to its end.
-struct ShardWorker {
-    workers: Workers,
-    name: String,
-    account: Arc<Account>,
-    meter: Arc<ShardMeter>,
-    queue: QueueSender,
-    ready: Option<Sender<()>>,
-    /// Behind what was handed over: where to begin again after a panic.
-    start: Start,
-    /// Since something was handed over.
-    panics: u32,
-}
-
-impl ShardWorker {
-    /// Reads to the end, and begins again where it was if something panics on the way: user code
-    /// runs here as well, and one shard's trouble is not the others'.
-    fn run(mut self) {
-        let name = self.name.clone();
-        loop {
-            let outcome = match thread::caught(&name, || self.read()) {
-                Ok(Ok(())) => return,
-                Ok(Err(error)) => Err(error),
-                Err(panic) => self.begin_again(panic),
-            };
-            if let Err(error) = outcome {
-                log::error!("{error}");
-                self.meter.end();
-                self.queue.send(self.workers.decoding.last_word(error));
-                return;
-            }
-        }
-    }
-
-    fn begin_again(&mut self, panic: Error) -> Result<()> {
-        self.panics += 1;
-        if self.panics > PANICS_MAX {
-            return Err(panic);
-        }
-        let pause = PANIC_PAUSE * 2_u32.pow(self.panics - 1);
-        log::error!("{panic}; it begins again in {} ms", pause.as_millis());
-        self.meter.restarted(&panic);
-        let clock = &self.workers.client.sys().clock;
-        clock.wait_until(clock.now() + pause, &self.workers.stop);
-        Ok(())
-    }
-
-    fn read(&mut self) -> Result<()> {
-        let clock = self.workers.client.sys().clock.clone();
-        let settings = self.workers.settings.clone();
-        let mut reader = ShardReader::new(self.start.clone(), settings, clock.now());
-        while !self.workers.stop.is_stopped() {
-            let step = reader.next_step(clock.now());
-            if let Step::Done(end) = step {
-                log::info!("{}: reading ends: {end:?}", self.start.shard);
-                self.meter.end();
-                if end == End::ShardEnd {
-                    self.workers.meters.ended();
-                }
-                self.queue.send(Message::End(end));
-                return Ok(());
-            }
-            if let Err(error) = self.take(step, &mut reader) {
-                self.recover(error, &mut reader)?;
-            }
-        }
-        Ok(())
-    }
-
-    fn take(&mut self, step: Step, reader: &mut ShardReader) -> Result<()> {
-        let client = &self.workers.client;
-        match step {
-            Step::GetIterator(position) => self.get_iterator(&position, reader),
-            Step::GetRecords(iterator, limit) => self.get_records(&iterator, limit, reader),
-            Step::GetRetention => {
-                let retention = self.workers.retentions.of(client, &self.start.shard.stream);
-                reader.on_retention(client.server_time(), retention);
-                Ok(())
-            }
-            Step::WaitUntil(until) => {
-                let clock = &client.sys().clock;
-                self.meter
-                    .slept(until.saturating_duration_since(clock.now()));
-                clock.wait_until(until, &self.workers.stop);
-                Ok(())
-            }
-            Step::Done(_) => Ok(()),
-        }
-    }
-
-    fn get_iterator(&mut self, position: &ShardPosition, reader: &mut ShardReader) -> Result<()> {
-        let client = &self.workers.client;
-        match client.get_shard_iterator(&self.start.shard, position) {
-            Ok(iterator) => {
-                reader.on_iterator(iterator);
-                // Dropped, it says that reading can begin.
-                self.ready.take();
-            }
-            Err(error) => {
-                let gap = reader.on_refused(error)?;
-                gap.map(|gap| self.queue.send(Message::Gap(gap)));
-            }
-        }
-        Ok(())
-    }
-
-    /// One call; what it brings is in the queue when it returns.
-    fn get_records(
-        &mut self,
-        iterator: &ShardIterator,
-        limit: u32,
-        reader: &mut ShardReader,
-    ) -> Result<()> {
-        let client = &self.workers.client;
-        let expected = reader.bytes_expected();
-        let Some(mut room) = self.account.reserve(expected, &self.workers.stop) else {
-            return Ok(());
-        };
-        let (called, at) = (client.sys().clock.now(), client.server_time());
-        let output = client.get_records(iterator, limit)?;
-        let answered = client.server_time();
-        let fetch = Fetch::of(&output, limit);
-        let taken = reader.on_records(called, Asked { at, answered }, output)?;
-        room.resize(reader.bytes_taken());
-        let Taken { gaps, mut records } = taken;
-        let aim = reader.bytes_requested();
-        self.meter
-            .fetched(fetch, aim, &records, &gaps, client.sys().clock.now());
-        for gap in gaps {
-            self.queue.send(Message::Gap(gap));
-        }
-        let refused = self.workers.decoding.apply(&mut records, &self.meter);
-        let is_new = !records.is_empty();
-        if is_new {
-            self.queue.send_with(Message::Records(records), Some(room));
-        }
-        if let Some(refused) = refused {
-            return Err(refused);
-        }
-        self.on_handed_over(is_new, reader);
-        Ok(())
-    }
-
-    fn on_handed_over(&mut self, is_new: bool, reader: &ShardReader) {
-        let (position, complete_to) = reader.place();
-        if is_new || position != self.start.position {
-            self.panics = 0;
-        }
-        if let Some(complete_to) = complete_to.filter(|_| !is_new) {
-            self.queue.complete(complete_to);
-        }
-        // A place inside an aggregate stays until what is behind it has come.
-        (self.start.position, self.start.complete_to) = (position, complete_to);
-    }
-
-    /// Says whether to go on after an error, once it is time to.
-    fn recover(&mut self, error: Error, reader: &mut ShardReader) -> Result<()> {
-        let clock = &self.workers.client.sys().clock;
-        match error.verdict() {
-            _ if self.workers.stop.is_stopped() => {}
-            Verdict::NewIterator => reader.on_expired(clock.now()),
-            _ if error.is_retryable() => {
-                let operation = error.operation().unwrap_or(Operation::GetRecords);
-                self.workers.pause_after(&error, operation);
-            }
-            _ if error.is_service("ResourceNotFoundException") => {
-                let gap = reader.on_vanished(error)?;
-                self.queue.send(Message::Gap(gap));
-            }
-            _ => return Err(error),
-        }
-        Ok(())
     }
 }
 
@@ -436,12 +257,6 @@ const STACK_BYTES: usize = 512 << 10;
 
 /// The user's code runs on it.
 const USER_STACK_BYTES: usize = 2 << 20;
-
-/// Panics in a row, with nothing handed over between them, after which a shard is given up.
-const PANICS_MAX: u32 = 5;
-
-/// How long a shard rests after a panic; twice as long after each that follows.
-const PANIC_PAUSE: Duration = Duration::from_secs(1);
 
 /// How often the children of an ended shard are looked for: listings lag behind by seconds at most.
 const CHILDREN_INTERVAL: Duration = Duration::from_secs(1);

@@ -26,8 +26,8 @@ enum Check {
     AskRetention,
     /// In doubt: the next answer is to begin with the last record that was read.
     Verify,
-    /// The next answer goes on from one that was verified.
-    Verified,
+    /// Verified at this time, by an answer that had room for nothing else: the next goes on from it.
+    Verified(Timestamp),
 }
 
 /// When an answer was asked for and when it came, by the service's clock.
@@ -107,6 +107,11 @@ impl TrimWatch {
         asked: Asked,
         output: &mut GetRecordsOutput,
     ) -> Judgement {
+        if let Check::Verified(at) = self.check
+            && asked.answered.saturating_since(at) > VERIFIED_MAX
+        {
+            self.check = Check::None;
+        }
         let judgement = match self.check {
             Check::AskRetention => Judgement::Discard,
             Check::None if self.is_past_retention(asked.answered) => {
@@ -117,25 +122,33 @@ impl TrimWatch {
                 Judgement::Discard
             }
             Check::None => Judgement::Take,
-            Check::Verified => {
+            Check::Verified(_) => {
                 self.check = Check::None;
                 Judgement::Take
             }
-            Check::Verify => self.verify(position, output),
+            Check::Verify => self.verify(position, asked.answered, output),
         };
         if judgement != Judgement::Discard {
-            self.note(asked.at, output);
             self.leave_out(position, output, &judgement);
+            self.note(asked.at, output);
         }
         judgement
     }
 
-    fn verify(&mut self, position: &ShardPosition, output: &GetRecordsOutput) -> Judgement {
+    fn verify(
+        &mut self,
+        position: &ShardPosition,
+        now: Timestamp,
+        output: &GetRecordsOutput,
+    ) -> Judgement {
         let after = number(position).cloned();
         let first = output.records.first().map(|first| &first.sequence_number);
         let gap = match (&after, first) {
             (Some(last), Some(first)) if first <= last => {
-                self.check = Check::Verified;
+                self.check = match output.records.len() {
+                    1 => Check::Verified(now),
+                    _ => Check::None,
+                };
                 return Judgement::Take;
             }
             (_, Some(first)) => Some(first.clone()),
@@ -143,7 +156,7 @@ impl TrimWatch {
             // The service gives empty answers in the middle of a shard, too.
             (_, None) => return Judgement::Take,
         };
-        self.check = Check::Verified;
+        self.check = Check::None;
         Judgement::Gap { after, before: gap }
     }
 
@@ -201,6 +214,9 @@ fn number(position: &ShardPosition) -> Option<&SequenceNumber> {
         _ => None,
     }
 }
+
+/// What is still there now is there a moment later, unless its time runs out just then.
+const VERIFIED_MAX: Duration = Duration::from_secs(10);
 
 /// The service's time is known to the second, less what its answer took.
 const MARGIN: Duration = Duration::from_secs(10);
@@ -304,11 +320,25 @@ mod tests {
         let mut output = answer(&[1, 9], 5);
         let judged = watch.on_answer(&position, asked(2 * DAY), &mut output);
         assert_eq!((judged, numbers(&output)), (Judgement::Take, vec!["9"]));
-        // Old as it is, what follows belongs to what was verified.
         let judged = watch.on_answer(&after(9, None), asked(2 * DAY), &mut answer(&[10], 0));
-        assert_eq!(judged, Judgement::Take);
-        let judged = watch.on_answer(&after(10, None), asked(2 * DAY), &mut answer(&[11], 0));
         assert_eq!(judged, Judgement::Discard, "and then in doubt again");
+    }
+
+    #[test]
+    fn where_an_answer_has_room_for_one_record_the_next_goes_on_from_it() {
+        for (seconds, judgement) in [(9, Judgement::Take), (11, Judgement::Discard)] {
+            let position = after(1, None);
+            let mut watch = doubting(&position);
+            let mut output = answer(&[1], 5);
+            let judged = watch.on_answer(&position, asked(2 * DAY), &mut output);
+            assert_eq!((judged, numbers(&output)), (Judgement::Take, vec![]));
+            let later = asked(2 * DAY + seconds * 1_000);
+            let judged = watch.on_answer(&position, later, &mut answer(&[2], 5));
+            assert_eq!(judged, judgement, "{seconds} s later");
+        }
+        let mut at_tip = doubting(&after(1, None));
+        at_tip.on_answer(&after(1, None), asked(2 * DAY), &mut answer(&[1], 0));
+        assert_eq!(at_tip.complete_to(), Some(at(2 * DAY)));
     }
 
     #[test]

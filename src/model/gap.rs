@@ -61,16 +61,21 @@ impl Gap {
     }
 }
 
+impl Gap {
+    /// Why and between what, where the shard has been told.
+    pub(crate) fn what(&self) -> String {
+        let bound = |word: &str, number: &Option<SequenceNumber>| match number {
+            Some(number) => format!(", {word} {number}"),
+            None => String::new(),
+        };
+        let (after, before) = (bound("after", &self.after), bound("before", &self.before));
+        format!("{}{after}{before}", self.cause)
+    }
+}
+
 impl fmt::Display for Gap {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.shard, self.cause)?;
-        if let Some(after) = &self.after {
-            write!(f, ", after {after}")?;
-        }
-        if let Some(before) = &self.before {
-            write!(f, ", before {before}")?;
-        }
-        Ok(())
+        write!(f, "{}: {}", self.shard, self.what())
     }
 }
 

@@ -45,7 +45,7 @@ SUITE = {
             "aiokpl": partial(scenarios.foreign_producer, count=1_000),
             "live resharding": partial(scenarios.live, count=6_000),
             "split and SIGKILL": partial(scenarios.split_and_killed, count=20_000),
-            "Flink's manual tests": flink.manual_tests,
+            "Flink's manual tests": partial(flink.manual_tests, records=5_000),
             "exactly once in SQLite": kills.exactly_once,
             "bad input": scenarios.bad_input,
             "AWS SDK for Rust": scenarios.sdk_check,

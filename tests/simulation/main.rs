@@ -2,14 +2,15 @@
 //! moves by itself, through the real producer and consumer, held against what the fake has stored.
 //!
 //! ```text
-//! cargo test --release --test simulation                     200 histories
-//! HISTORIES=10000 cargo test --release --test simulation     so many
+//! cargo test --release --test simulation                     200 histories and 100 with losses
+//! HISTORIES=10000 cargo test --release --test simulation     so many of each
 //! SEED=42 cargo test --release --test simulation             one of them again
 //! ```
 //!
 //! A seed fixes everything but the order in which threads run.
 
 mod history;
+mod loss;
 mod truth;
 mod world;
 
@@ -17,12 +18,21 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 #[test]
 fn whatever_happens_every_record_counts_once() {
+    live_through(200, history::live_through);
+}
+
+#[test]
+fn whatever_is_lost_is_told_and_nothing_else() {
+    live_through(100, loss::live_through);
+}
+
+fn live_through(histories: u64, history: impl Fn(u64)) {
     let seeds = match number("SEED") {
         Some(seed) => seed..seed + 1,
-        None => 0..number("HISTORIES").unwrap_or(200),
+        None => 0..number("HISTORIES").unwrap_or(histories),
     };
     for seed in seeds {
-        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| history::live_through(seed))) {
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| history(seed))) {
             eprintln!("the history of SEED={seed} broke a rule");
             resume_unwind(panic);
         }

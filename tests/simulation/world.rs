@@ -14,12 +14,18 @@ pub const STREAM: &str = "orders";
 pub struct World {
     pub kinesis: FakeKinesis,
     pub client: Client,
+    pub clock: VirtualClock,
     pub rng: Rng,
     time: Option<Time>,
 }
 
 impl World {
     pub fn new(seed: u64) -> World {
+        World::lasting(seed, Duration::from_secs(12 * 3_600))
+    }
+
+    /// A world whose time stands still after so long.
+    pub fn lasting(seed: u64, time: Duration) -> World {
         let mut rng = Rng::with_seed(seed);
         let clock = VirtualClock::starting_at(START);
         let kinesis = FakeKinesis::on_clock(clock.clone()).with_stream(STREAM, rng.u32(1..=4));
@@ -27,7 +33,8 @@ impl World {
             client: kinesis.client(),
             kinesis,
             rng,
-            time: Some(Time::start(clock)),
+            time: Some(Time::start(clock.clone(), START.saturating_add(time))),
+            clock,
         }
     }
 
@@ -77,7 +84,7 @@ impl World {
         (end > start).then(|| self.rng.u128(start + 1..=end).into())
     }
 
-    fn open_shards(&self) -> Vec<Shard> {
+    pub fn open_shards(&self) -> Vec<Shard> {
         let shards = calmly(|| self.client.list_shards(STREAM));
         shards.into_iter().filter(Shard::is_open).collect()
     }
@@ -112,10 +119,9 @@ struct Time {
 }
 
 impl Time {
-    fn start(clock: VirtualClock) -> Time {
+    fn start(clock: VirtualClock, end: Timestamp) -> Time {
         let over = Arc::new(AtomicBool::new(false));
         let told = over.clone();
-        let end = START.saturating_add(Duration::from_secs(12 * 3_600));
         let body = move || {
             while !told.load(Ordering::Relaxed) {
                 let waiters = clock.waiters();

@@ -1,0 +1,226 @@
+use std::sync::Arc;
+use std::time::Duration;
+
+use crossbeam::channel::Sender;
+
+use crate::client::ShardIterator;
+use crate::consumer::budget::{Account, Room};
+use crate::consumer::discovery::Start;
+use crate::consumer::meters::{Fetch, ShardMeter};
+use crate::consumer::queue::{Message, QueueSender};
+use crate::consumer::shard_reader::{End, ShardReader, Step, Taken};
+use crate::consumer::threads::Workers;
+use crate::consumer::trim_watch::Asked;
+use crate::error::{Error, Result, Verdict};
+use crate::model::{Operation, ShardPosition};
+use crate::sys::thread;
+
+/// A shard's thread, from its first iterator to its end.
+pub(super) struct ShardWorker {
+    pub workers: Workers,
+    pub name: String,
+    pub account: Arc<Account>,
+    pub queue: QueueSender,
+    pub meter: Arc<ShardMeter>,
+    /// Dropped, it says that the first iterator is taken.
+    pub ready: Option<Sender<()>>,
+    /// Behind what was handed over: where to begin again after a panic.
+    pub start: Start,
+    pub trouble: Trouble,
+}
+
+/// What may end a shard's thread.
+#[derive(Default)]
+pub(super) struct Trouble {
+    /// Panics since something was handed over.
+    panics: u32,
+    /// The decoder has refused to go on, and the caller knows.
+    is_over: bool,
+}
+
+impl ShardWorker {
+    /// Reads to the end, and begins again where it was if something panics on the way: user code
+    /// runs here as well, and one shard's trouble is not the others'.
+    pub fn run(mut self) {
+        let name = self.name.clone();
+        loop {
+            let outcome = match thread::caught(&name, || self.read()) {
+                Ok(Ok(())) => return,
+                Ok(Err(error)) => Err(error),
+                Err(panic) => self.begin_again(panic),
+            };
+            if let Err(error) = outcome {
+                log::error!("{error}");
+                self.meter.end();
+                self.queue.send(Message::Failed(error));
+                return;
+            }
+        }
+    }
+
+    fn begin_again(&mut self, panic: Error) -> Result<()> {
+        self.trouble.panics += 1;
+        if self.trouble.panics > PANICS_MAX {
+            return Err(panic);
+        }
+        let pause = PANIC_PAUSE * 2_u32.pow(self.trouble.panics - 1);
+        log::error!("{panic}; it begins again in {} ms", pause.as_millis());
+        self.meter.restarted(&panic);
+        let clock = &self.workers.client.sys().clock;
+        clock.wait_until(clock.now() + pause, &self.workers.stop);
+        Ok(())
+    }
+
+    fn read(&mut self) -> Result<()> {
+        let clock = self.workers.client.sys().clock.clone();
+        let settings = self.workers.settings.clone();
+        let mut reader = ShardReader::new(self.start.clone(), settings, clock.now());
+        while !self.workers.stop.is_stopped() && !self.trouble.is_over {
+            let step = reader.next_step(clock.now());
+            if let Step::Done(end) = step {
+                self.end(end);
+                return Ok(());
+            }
+            if let Err(error) = self.take(step, &mut reader) {
+                self.recover(error, &mut reader)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn end(&self, end: End) {
+        log::info!("{}: reading ends: {end:?}", self.start.shard);
+        self.meter.end();
+        if end == End::ShardEnd {
+            self.workers.meters.ended();
+        }
+        self.queue.send(Message::End(end));
+    }
+
+    fn take(&mut self, step: Step, reader: &mut ShardReader) -> Result<()> {
+        let client = &self.workers.client;
+        match step {
+            Step::GetIterator(position) => self.get_iterator(&position, reader),
+            Step::GetRecords(iterator, limit) => self.get_records(&iterator, limit, reader),
+            Step::GetRetention => {
+                let retention = self.workers.retentions.of(client, &self.start.shard.stream);
+                reader.on_retention(client.server_time(), retention);
+                Ok(())
+            }
+            Step::WaitUntil(until) => {
+                let clock = &client.sys().clock;
+                self.meter
+                    .slept(until.saturating_duration_since(clock.now()));
+                clock.wait_until(until, &self.workers.stop);
+                Ok(())
+            }
+            Step::Done(_) => Ok(()),
+        }
+    }
+
+    fn get_iterator(&mut self, position: &ShardPosition, reader: &mut ShardReader) -> Result<()> {
+        let client = &self.workers.client;
+        match client.get_shard_iterator(&self.start.shard, position) {
+            Ok(iterator) => {
+                reader.on_iterator(iterator);
+                // Dropped, it says that reading can begin.
+                self.ready.take();
+            }
+            Err(error) => {
+                let gap = reader.on_refused(error)?;
+                gap.map(|gap| self.queue.send(Message::Gap(gap)));
+            }
+        }
+        Ok(())
+    }
+
+    /// One call; what it brings is in the queue when it returns.
+    fn get_records(
+        &mut self,
+        iterator: &ShardIterator,
+        limit: u32,
+        reader: &mut ShardReader,
+    ) -> Result<()> {
+        let client = &self.workers.client;
+        let expected = reader.bytes_expected();
+        let Some(mut room) = self.account.reserve(expected, &self.workers.stop) else {
+            return Ok(());
+        };
+        let (called, at) = (client.sys().clock.now(), client.server_time());
+        let output = client.get_records(iterator, limit)?;
+        let answered = client.server_time();
+        let fetch = Fetch::of(&output, limit);
+        let taken = reader.on_records(called, Asked { at, answered }, output)?;
+        room.resize(reader.bytes_taken());
+        let (aim, now) = (reader.bytes_requested(), client.sys().clock.now());
+        self.meter
+            .fetched(fetch, aim, &taken.records, &taken.gaps, now);
+        self.hand_over(taken, room, reader);
+        Ok(())
+    }
+
+    fn hand_over(&mut self, taken: Taken, room: Room, reader: &ShardReader) {
+        let Taken { gaps, mut records } = taken;
+        let last = self.workers.decoding.apply(&mut records, &self.meter);
+        for gap in gaps {
+            self.queue.send(Message::Gap(gap));
+        }
+        let is_new = !records.is_empty();
+        if is_new {
+            self.queue.send_with(Message::Records(records), Some(room));
+        }
+        match last {
+            None => self.on_handed_over(is_new, reader),
+            Some(last) => {
+                self.trouble.is_over = true;
+                self.meter.end();
+                self.queue.send(last);
+            }
+        }
+    }
+
+    fn on_handed_over(&mut self, is_new: bool, reader: &ShardReader) {
+        let (position, complete_to) = reader.place();
+        if is_new || position != self.start.position {
+            self.trouble.panics = 0;
+        }
+        if let Some(complete_to) = complete_to.filter(|_| !is_new) {
+            self.queue.complete(complete_to);
+        }
+        // A place inside an aggregate stays until what is behind it has come.
+        (self.start.position, self.start.complete_to) = (position, complete_to);
+    }
+
+    /// Says whether to go on after an error, once it is time to.
+    fn recover(&mut self, error: Error, reader: &mut ShardReader) -> Result<()> {
+        let clock = &self.workers.client.sys().clock;
+        match error.verdict() {
+            _ if self.workers.stop.is_stopped() => {}
+            Verdict::NewIterator => reader.on_expired(clock.now()),
+            _ if error.is_retryable() => {
+                let operation = error.operation().unwrap_or(Operation::GetRecords);
+                self.pause_after(&error, operation);
+            }
+            _ if error.is_service("ResourceNotFoundException") => {
+                let gap = reader.on_vanished(error)?;
+                self.queue.send(Message::Gap(gap));
+            }
+            _ => return Err(error),
+        }
+        Ok(())
+    }
+
+    /// Waits until stopped or until a failed call may be made again.
+    fn pause_after(&self, error: &Error, operation: Operation) {
+        let (client, stop) = (&self.workers.client, &self.workers.stop);
+        let (clock, pause) = (&client.sys().clock, client.policy(operation).backoff_max);
+        log::warn!("{error}; it is tried again in {} ms", pause.as_millis());
+        clock.wait_until(clock.now() + pause, stop);
+    }
+}
+
+/// Panics in a row, with nothing handed over between them, after which a shard is given up.
+const PANICS_MAX: u32 = 5;
+
+/// How long a shard rests after a panic; twice as long after each that follows.
+const PANIC_PAUSE: Duration = Duration::from_secs(1);
