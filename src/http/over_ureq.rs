@@ -222,6 +222,10 @@ fn io_error(error: io::Error, timeout: Duration) -> TransportError {
         _ if error.to_string().starts_with("failed to lookup address") => {
             TransportError::Dns(error.to_string())
         }
+        // Of what TLS finds wrong this alone is found before anything was sent, and stays wrong.
+        io::ErrorKind::InvalidData if error.to_string().starts_with("invalid peer certificate") => {
+            TransportError::Tls(error.to_string())
+        }
         _ => match error.downcast::<ureq::Error>() {
             Ok(inner) => transport_error(inner, timeout),
             Err(error) => TransportError::Io(error),

@@ -14,6 +14,7 @@ import urllib.request
 
 import boto3
 from botocore.config import Config
+from botocore.exceptions import ClientError
 
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
@@ -146,6 +147,40 @@ def signatures(url, key, secret, kinesis):
     refused("ministack: an unknown key", wrong, "UnrecognizedClientException", "check the access key")
 
 
+# Read by Python before it starts a program: that program's clock.
+ANOTHER_CLOCK = """
+import datetime, time
+
+APART = {seconds}
+real = time.time
+time.time = lambda: real() + APART
+
+class Clock(datetime.datetime):
+    @classmethod
+    def now(cls, tz=None):
+        return super().now(tz) + datetime.timedelta(seconds=APART)
+
+datetime.datetime = Clock
+"""
+
+
+def with_another_clock(folder):
+    """Of the two clocks the service's counts: the program's is corrected, once, by what it hears."""
+    for seconds in (-3_000, 3_000):
+        (folder / "sitecustomize.py").write_text(ANOTHER_CLOCK.format(seconds=seconds))
+        with ministack(AUTH="true", PYTHONPATH=str(folder), PYTHONDONTWRITEBYTECODE="1") as url:
+            service("kinesis", url).create_stream(StreamName=STREAM, ShardCount=1)
+            key, secret = user(service("iam", url))
+            try:
+                service("kinesis", url, key, secret).list_streams()
+                raise Different(f"a clock {seconds} s apart makes no difference")
+            except ClientError as error:
+                print(f"ministack: boto3 by the wrong clock: {error}", flush=True)
+            accepted(f"ministack: a clock {seconds} s apart", put(url, keys(key, secret)))
+            wrong = put(url, keys(key, "hidden"))
+            refused("ministack: and a wrong secret", wrong, "InvalidSignatureException")
+
+
 def sessions(url, key, secret):
     session = service("sts", url, key, secret).get_session_token()["Credentials"]
     key, secret, token = (
@@ -263,7 +298,7 @@ def on_moto():
 
 
 def main():
-    checks = [on_ministack, on_metadata_servers, lambda _: on_moto()]
+    checks = [on_ministack, with_another_clock, on_metadata_servers, lambda _: on_moto()]
     failed = 0
     for check in checks:
         with tempfile.TemporaryDirectory() as folder:
