@@ -39,6 +39,8 @@ mod tally;
 #[cfg(test)]
 mod tests;
 mod threads;
+#[cfg(test)]
+mod throttled;
 mod turnstile;
 mod typed;
 #[cfg(feature = "cloudwatch")]

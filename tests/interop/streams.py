@@ -2,6 +2,7 @@
 
 import base64
 import contextlib
+import datetime
 import hashlib
 import itertools
 import time
@@ -73,6 +74,35 @@ class Service:
         self.wait_active(name)
         yield name
         self.client.delete_stream(StreamName=name)
+
+    def metrics(self, namespace, dimension, value):
+        """The sum of each metric of CloudWatch that has this dimension alone."""
+        client = boto3.client(
+            "cloudwatch",
+            region_name=REGION,
+            endpoint_url=self.endpoint,
+            aws_access_key_id=ACCESS_KEY_ID,
+            aws_secret_access_key=SECRET_ACCESS_KEY,
+            config=Config(connect_timeout=5, read_timeout=60, proxies={}),
+        )
+        now = datetime.datetime.now(datetime.timezone.utc)
+        hour = datetime.timedelta(hours=1)
+        dimensions = [{"Name": dimension, "Value": value}]
+        sums = {}
+        for metric in client.list_metrics(Namespace=namespace)["Metrics"]:
+            if metric["Dimensions"] != dimensions:
+                continue
+            answer = client.get_metric_statistics(
+                Namespace=namespace,
+                MetricName=metric["MetricName"],
+                Dimensions=dimensions,
+                StartTime=now - hour,
+                EndTime=now + hour,
+                Period=86400,
+                Statistics=["Sum"],
+            )
+            sums[metric["MetricName"]] = sum(point["Sum"] for point in answer["Datapoints"])
+        return sums
 
     def wait_active(self, stream):
         end = time.monotonic() + STATE_SECONDS
