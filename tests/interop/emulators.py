@@ -128,8 +128,8 @@ def microburst(upstream, rules):
 def microburst_fired(url):
     """How many faults a proxy has caused."""
     direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    with direct.open(f"{url}/_microburst/fired", timeout=10) as answer:
-        return len(json.load(answer))
+    with direct.open(f"{url}/_microburst/stats", timeout=10) as answer:
+        return json.load(answer)["requests"]["faulted"]
 
 
 @contextlib.contextmanager

@@ -108,7 +108,7 @@ def cloudwatch(service, count):
     with service.stream(shards=2) as stream:
         put = tools.put(service, stream, numbers(count), "--cloudwatch", service.endpoint)
         same("put's own count", (put.delivered, put.failed), (count, 0))
-        found = service.metrics("KinesisProducerLibrary", "StreamName", stream)
+        found = service.metrics("KinesisProducerLibrary", stream)
     for name, total in [
         ("UserRecordsReceived", count),
         ("UserRecordsPut", count),
@@ -280,10 +280,11 @@ def under_load(service, count, troubled=False):
     through a proxy in which calls go wrong. The libraries of Python, by the KCL's rule, read each
     line, and but for lost answers read it once."""
     lines = [b"%0100d\n" % number for number in range(1, count + 1)]
-    rules = [
-        {"service": "kinesis", "operation": "PutRecords", "probability": share, **fault}
-        for share, fault in TROUBLE
-    ]
+    # Each of them once for certain, and then by chance.
+    shares = [({"times": 1}, fault) for _, fault in TROUBLE]
+    shares += [({"probability": share}, fault) for share, fault in TROUBLE]
+    puts = {"service": "kinesis", "operation": "PutRecords"}
+    rules = [puts | share | fault for share, fault in shares]
     with contextlib.ExitStack() as running:
         stream = running.enter_context(service.stream(shards=2))
         endpoint = service.endpoint

@@ -75,8 +75,8 @@ class Service:
         yield name
         self.client.delete_stream(StreamName=name)
 
-    def metrics(self, namespace, dimension, value):
-        """The sum of each metric of CloudWatch that has this dimension alone."""
+    def metrics(self, namespace, stream):
+        """The sum of each metric of a stream: over its shards, if CloudWatch knows it by shard."""
         client = boto3.client(
             "cloudwatch",
             region_name=REGION,
@@ -87,21 +87,28 @@ class Service:
         )
         now = datetime.datetime.now(datetime.timezone.utc)
         hour = datetime.timedelta(hours=1)
-        dimensions = [{"Name": dimension, "Value": value}]
-        sums = {}
-        for metric in client.list_metrics(Namespace=namespace)["Metrics"]:
-            if metric["Dimensions"] != dimensions:
+        sums, by_shard = {}, set()
+        listed = client.list_metrics(Namespace=namespace)["Metrics"]
+        for metric in sorted(listed, key=lambda metric: -len(metric["Dimensions"])):
+            name, dimensions = metric["MetricName"], metric["Dimensions"]
+            places = {one["Name"]: one["Value"] for one in dimensions}
+            if places.get("StreamName") != stream or "ErrorCode" in places:
                 continue
+            # moto finds what has further dimensions, too.
+            if "ShardId" not in places and name in by_shard:
+                continue
+            by_shard.add(name)
             answer = client.get_metric_statistics(
                 Namespace=namespace,
-                MetricName=metric["MetricName"],
+                MetricName=name,
                 Dimensions=dimensions,
                 StartTime=now - hour,
                 EndTime=now + hour,
                 Period=86400,
                 Statistics=["Sum"],
             )
-            sums[metric["MetricName"]] = sum(point["Sum"] for point in answer["Datapoints"])
+            found = sum(point["Sum"] for point in answer["Datapoints"])
+            sums[name] = sums.get(name, 0) + found
         return sums
 
     def wait_active(self, stream):
