@@ -4,9 +4,11 @@
 //! seq 1 20000 | cargo run --release --example put -- --stream orders
 //! ```
 //!
-//! Credentials and region come from the environment, as everywhere in AWS.
+//! Credentials and region come from the environment, as everywhere in AWS, or with all other settings
+//! from a file of Flink's properties.
 
 use std::io::{self, BufRead, IsTerminal};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{self, AtomicU64};
@@ -14,7 +16,8 @@ use std::sync::atomic::{self, AtomicU64};
 use clap::Parser;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use kinesis_blocking::{
-    Client, CloudWatch, Error, Ordering, Producer, ProducerConfig, RecordResult, UserRecord,
+    Client, CloudWatch, Error, Ordering, Producer, ProducerConfig, Properties, RecordResult,
+    UserRecord,
 };
 
 /// Puts each line of standard input into a Kinesis stream, as bytes without the newline
@@ -30,6 +33,9 @@ struct Arguments {
     /// URL to call in place of the region's endpoint
     #[arg(long, value_name = "URL")]
     endpoint: Option<String>,
+    /// File of Flink's properties and the KPL's; what is given here counts above it
+    #[arg(long, value_name = "FILE")]
+    properties: Option<PathBuf>,
     /// Partition key of every record [default: a random one each]
     #[arg(long, value_name = "K")]
     partition_key: Option<String>,
@@ -45,6 +51,7 @@ struct Arguments {
 }
 
 fn main() -> ExitCode {
+    env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("warn")).init();
     match run(&Arguments::parse()) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
@@ -89,23 +96,27 @@ fn run(arguments: &Arguments) -> Result<bool, Failure> {
 }
 
 fn producer(arguments: &Arguments, fates: Arc<Fates>) -> Result<Producer, Error> {
-    let mut client = Client::builder();
+    let properties = match &arguments.properties {
+        Some(file) => Properties::load(file)?,
+        None => Properties::new(),
+    };
+    let mut client = Client::builder().properties(&properties)?;
     if let Some(region) = &arguments.region {
         client = client.region(region);
     }
     if let Some(endpoint) = &arguments.endpoint {
         client = client.endpoint(endpoint);
     }
-    let config = ProducerConfig::builder()
-        .aggregation(!arguments.no_aggregation)
-        .ordering(match arguments.ordered {
-            true => Ordering::PerPartitionKey,
-            false => Ordering::None,
-        })
-        .build()?;
+    let mut config = ProducerConfig::builder().properties(&properties)?;
+    if arguments.no_aggregation {
+        config = config.aggregation(false);
+    }
+    if arguments.ordered {
+        config = config.ordering(Ordering::PerPartitionKey);
+    }
     let producer = Producer::builder(client.build()?)
         .stream(&arguments.stream)
-        .config(config)
+        .config(config.build()?)
         .on_delivery(move |result| fates.count(result));
     match &arguments.cloudwatch {
         Some(url) => producer.cloudwatch(CloudWatch::new().endpoint(url)).start(),

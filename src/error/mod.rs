@@ -1,8 +1,8 @@
 //! The one error of the crate, and the judgement on what to do about it.
 
+mod advice;
 mod transport;
 mod verdict;
-mod words;
 
 use std::fmt;
 use std::io;
@@ -380,6 +380,97 @@ impl Context {
             true => ", no time left for another)",
             false => ")",
         })
+    }
+}
+
+impl fmt::Display for ErrorKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ErrorKind::Checkpoint { doing, source } => write!(f, "{doing}: {source}"),
+            ErrorKind::Closed => f.write_str("the producer or consumer was closed"),
+            ErrorKind::Config {
+                key,
+                value,
+                expected,
+            } if value.is_empty() => {
+                write!(f, "{key} is not set: it has to be {expected}")
+            }
+            ErrorKind::Config {
+                key,
+                value,
+                expected,
+            } => write!(f, "{key}: {value:?} is not {expected}"),
+            ErrorKind::Credentials { tried, .. } => {
+                let tried: Vec<_> = tried
+                    .iter()
+                    .map(|(place, lack)| format!("{place}: {lack}"))
+                    .collect();
+                write!(f, "no credentials: {}", tried.join("; "))
+            }
+            ErrorKind::DataLoss { gap, cause } => {
+                f.write_str(&gap.what())?;
+                cause
+                    .as_ref()
+                    .map_or(Ok(()), |cause| write!(f, ": {cause}"))
+            }
+            ErrorKind::Expired { ttl, cause } => {
+                write!(
+                    f,
+                    "not stored within the record's time to live of {} ms",
+                    ttl.as_millis()
+                )?;
+                cause
+                    .as_ref()
+                    .map_or(Ok(()), |cause| write!(f, ": {cause}"))
+            }
+            ErrorKind::Fenced { store } => {
+                write!(
+                    f,
+                    "nothing was saved: another consumer has taken {store} over"
+                )
+            }
+            ErrorKind::Full { limit } => write!(f, "the queue limit of {limit} is reached"),
+            ErrorKind::InvalidRecord { reason } => f.write_str(reason),
+            ErrorKind::Malformed { what, detail } => write!(f, "{what} is malformed: {detail}"),
+            ErrorKind::Misplaced {
+                sequence_number,
+                records,
+            } => write!(
+                f,
+                "the aggregate at {sequence_number} has {records} user records of another shard"
+            ),
+            ErrorKind::Poison {
+                sequence_number,
+                sub_sequence_number,
+                cause,
+            } => {
+                write!(f, "the decoder refused the record at {sequence_number}")?;
+                sub_sequence_number.map_or(Ok(()), |sub| write!(f, " sub {sub}"))?;
+                write!(f, ": {cause}")
+            }
+            ErrorKind::RecordTooLarge { bytes, limit_bytes } => {
+                write!(
+                    f,
+                    "the record's data and partition key are {bytes} bytes, the limit is {limit_bytes}"
+                )
+            }
+            ErrorKind::Service {
+                code,
+                message,
+                status,
+            } if code.is_empty() => {
+                write!(f, "HTTP status {status}: {message}")
+            }
+            ErrorKind::Service { code, message, .. } if message.is_empty() => f.write_str(code),
+            ErrorKind::Service { code, message, .. } => write!(f, "{code}: {message}"),
+            ErrorKind::Several(errors) => {
+                let each: Vec<_> = errors.iter().map(Error::to_string).collect();
+                let each = each.join("; ");
+                write!(f, "{} settings are wrong: {each}", errors.len())
+            }
+            ErrorKind::Thread { name, message } => write!(f, "thread {name} died: {message}"),
+            ErrorKind::Transport(error) => error.fmt(f),
+        }
     }
 }
 

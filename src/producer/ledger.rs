@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crossbeam::channel::select;
 
@@ -19,8 +19,10 @@ struct State {
     epoch: u64,
     /// Records on their way, by the epoch in which they started.
     on_their_way: BTreeMap<u64, usize>,
-    /// The same, by when the first of their aggregate was put.
-    since: BTreeMap<Instant, usize>,
+    /// The same, by the step of time in which the first of their aggregate was put.
+    since: BTreeMap<u32, usize>,
+    /// Where the steps begin.
+    base: Option<Instant>,
     /// How many started ever.
     entered: u64,
     wake: Wake,
@@ -31,7 +33,7 @@ struct State {
 pub(super) struct Ticket {
     ledger: Arc<Ledger>,
     epoch: u64,
-    since: Instant,
+    step: u32,
 }
 
 /// What a stream has taken in.
@@ -57,18 +59,19 @@ impl Ledger {
         let mut state = self.state();
         let epoch = state.epoch;
         *state.on_their_way.entry(epoch).or_default() += records;
-        *state.since.entry(since).or_default() += records;
+        let step = state.step_of(since);
+        *state.since.entry(step).or_default() += records;
         state.entered += records as u64;
         Ticket {
             ledger: self.clone(),
             epoch,
-            since,
+            step,
         }
     }
 
     fn leave(&self, ticket: &Ticket, records: usize) {
         let mut state = self.state();
-        take(&mut state.since, ticket.since, records);
+        take(&mut state.since, ticket.step, records);
         if take(&mut state.on_their_way, ticket.epoch, records) {
             state.wake.all();
         }
@@ -79,7 +82,7 @@ impl Ledger {
         Standing {
             pending: state.left(u64::MAX) as u64,
             received: state.entered,
-            oldest: state.since.first_key_value().map(|(since, _)| *since),
+            oldest: state.oldest(),
         }
     }
 
@@ -119,6 +122,17 @@ impl Ledger {
 }
 
 impl State {
+    fn step_of(&mut self, since: Instant) -> u32 {
+        let base = *self.base.get_or_insert(since);
+        let steps = since.saturating_duration_since(base).as_millis() / STEP.as_millis();
+        u32::try_from(steps).unwrap_or(u32::MAX)
+    }
+
+    fn oldest(&self) -> Option<Instant> {
+        let (step, _) = self.since.first_key_value()?;
+        self.base?.checked_add(STEP * *step)
+    }
+
     fn left(&self, epoch: u64) -> usize {
         self.on_their_way
             .range(..=epoch)
@@ -140,10 +154,11 @@ fn take<K: Ord>(counts: &mut BTreeMap<K, usize>, key: K, records: usize) -> bool
     is_over
 }
 
+/// How finely ages are told apart: few steps at a time are on their way, so that counting is cheap.
+const STEP: Duration = Duration::from_millis(10);
+
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
     use crate::sys::Sys;
 
@@ -154,7 +169,7 @@ mod tests {
         let left = |epoch| ledger.wait(epoch, &clock.after(Some(Duration::ZERO)), &Stop::never());
         let before = ledger.enter(5, now);
         let barrier = ledger.end_epoch();
-        let later = now + Duration::from_millis(1);
+        let later = now + 3 * STEP;
         let after = ledger.enter(7, later);
         assert_eq!(left(barrier), 5);
         before.leave(2);

@@ -39,6 +39,8 @@ mod tally;
 #[cfg(test)]
 mod tests;
 mod threads;
+#[cfg(test)]
+mod throttled;
 mod turnstile;
 mod typed;
 #[cfg(feature = "cloudwatch")]
@@ -177,7 +179,7 @@ impl Producer {
 
     /// Says how long ago the oldest record was put that is not yet settled; `None` if all are.
     ///
-    /// Of an aggregate, its first record counts. The KPL's `getOldestRecordTimeInMillis`.
+    /// Of an aggregate, its first record counts; to ten milliseconds. The KPL's `getOldestRecordTimeInMillis`.
     pub fn oldest_outstanding(&self) -> Option<Duration> {
         let streams = self.shared.front.streams().into_iter();
         let oldest = streams

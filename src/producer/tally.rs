@@ -132,11 +132,9 @@ impl Tally {
     /// Adds to the whole, to a stream and to one of its shards, if it has one.
     fn put(&mut self, stream: &Arc<str>, shard: Option<&ShardId>, add: impl Fn(&mut Node)) {
         add(self.total.timed());
-        if !self.streams.contains_key(stream) {
-            self.streams.insert(stream.clone(), StreamTally::default());
-        }
-        let Some(tally) = self.streams.get_mut(stream) else {
-            return;
+        let tally = match self.streams.get_mut(stream) {
+            Some(tally) => tally,
+            None => self.streams.entry(stream.clone()).or_default(),
         };
         add(tally.total.timed());
         let Some(shard) = shard else { return };

@@ -67,8 +67,8 @@ class Stub:
 def run(program, stub, *arguments):
     command = [*program, stub.url, *map(str, arguments)]
     printed = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
-    nanoseconds, kib = map(int, printed.split())
-    return nanoseconds / 1000, kib
+    nanoseconds, calls, kib = map(int, printed.split())
+    return nanoseconds / 1000 / max(calls, 1), kib
 
 
 def beside(case, rounds, scale, ours, sdk):
@@ -82,7 +82,7 @@ def beside(case, rounds, scale, ours, sdk):
             measured.append((times[ours[0]], times[sdk[0]]))
     ratios = sorted(one[0] / other[0] for one, other in measured)
     one, other = (
-        statistics.median(pair[who][0] for pair in measured) / requests for who in (0, 1)
+        statistics.median(pair[who][0] for pair in measured) for who in (0, 1)
     )
     memory = [max(pair[who][1] for pair in measured) / 1024 for who in (0, 1)]
     ratio = statistics.median(ratios)
@@ -100,11 +100,10 @@ def polling(threads, seconds, ours, sdk):
     cores = str(os.cpu_count())
     for program, count in [(ours, threads), (sdk + ["--threads", cores], threads), (ours, 0)]:
         with Stub("--delay-us", "5000") as stub:
-            spent, kib = run(program, stub, "poll", count, seconds)
-            share = spent / 1e6 / seconds
-            measured.append((share, kib, stub.connections()))
-            what = "the SDK's tasks" if program[0] == sdk[0] else "threads of ours"
-            print(f"{count} {what}: {share:.1%} of a core, {kib} KiB, {measured[-1][2]} connections")
+            each, kib = run(program, stub, "poll", count, seconds if count else 1)
+            measured.append((each, kib, stub.connections()))
+            what = "tasks of the SDK" if program[0] == sdk[0] else "threads of ours"
+            print(f"{count} {what}: {each:.1f} us a poll, {kib} KiB, {measured[-1][2]} connections")
     (one, kib, connections), (other, *_), (_, empty_kib, _) = measured
     memory = (kib - empty_kib) / threads
     print(f"ratio {one / other:.3f}, goal {POLL_GOAL}; {memory:.0f} KiB a thread, goal {MEMORY_GOAL_KIB}")

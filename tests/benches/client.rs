@@ -3,10 +3,11 @@
 //!
 //! `client URL CASE REQUESTS`, where CASE is a stream of the stub, `put500x100` or `put500x1024`;
 //! `client URL poll THREADS SECONDS` polls in that many threads, each every 200 ms.
-//! Prints nanoseconds of CPU time of this process, then the peak of its memory in KiB.
+//! Prints nanoseconds of CPU time of this process, the calls made in it, and the peak of the
+//! process's memory in KiB.
 
 use std::hint::black_box;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::sleep;
 use std::time::Duration;
 
@@ -22,6 +23,8 @@ const POLL_EVERY: Duration = Duration::from_millis(200);
 const WARM_UP: Duration = Duration::from_secs(3);
 
 const ENTRIES: usize = 500;
+
+static CALLS: AtomicU64 = AtomicU64::new(0);
 
 fn main() {
     // Cargo adds `--bench`.
@@ -47,7 +50,8 @@ fn main() {
         "put500x1024" => put(&client, 1_024, number(0)),
         stream => get(&client, stream, number(0)),
     };
-    println!("{} {}", cpu.as_nanos(), peak_memory_kib());
+    let calls = CALLS.load(Ordering::Relaxed);
+    println!("{} {calls} {}", cpu.as_nanos(), peak_memory_kib());
 }
 
 fn put(client: &Client, bytes: usize, requests: usize) -> Duration {
@@ -85,6 +89,7 @@ fn measured(requests: usize, mut call: impl FnMut()) -> Duration {
     (0..requests / 10 + 1).for_each(|_| call());
     let began = cpu_time();
     (0..requests).for_each(|_| call());
+    CALLS.store(requests as u64, Ordering::Relaxed);
     cpu_time() - began
 }
 
@@ -99,12 +104,14 @@ fn poll(client: &Client, threads: usize, seconds: u64) -> Duration {
                 while !is_over.load(Ordering::Relaxed) {
                     let answer = client.get_records(&position, 10_000).expect("an answer");
                     position = answer.next.expect("an iterator");
+                    CALLS.fetch_add(1, Ordering::Relaxed);
                     sleep(POLL_EVERY);
                 }
             });
         }
         sleep(WARM_UP);
         let began = cpu_time();
+        CALLS.store(0, Ordering::Relaxed);
         sleep(Duration::from_secs(seconds));
         is_over.store(true, Ordering::Relaxed);
         cpu_time() - began

@@ -1,5 +1,8 @@
 //! The client's operations on the fake, by a stream's name and by its ARN.
 
+#[cfg(feature = "tls")]
+mod tls;
+
 use bytes::Bytes;
 use kinesis_blocking::fake::FakeKinesis;
 use kinesis_blocking::{

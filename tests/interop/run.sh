@@ -46,6 +46,8 @@ install_npm
 install_python venv requirements.txt
 # It asks for another botocore than all the others.
 install_python ministack requirements-ministack.txt
+# A fault-injecting proxy, with a botocore of its own.
+install_python microburst requirements-microburst.txt
 cargo build --quiet --manifest-path "$root/tests/peers/Cargo.toml" \
   --target-dir "$root/target/peers" || fail "tests/peers does not build"
 cargo test --quiet --manifest-path "$root/tests/exactly_once/Cargo.toml" \

@@ -26,6 +26,8 @@ SUITE = {
             "mixed stream": mixed.mixed,
             "aiokpl": partial(scenarios.foreign_producer, count=2_000),
             "live resharding": partial(scenarios.live, count=6_000),
+            "load": partial(scenarios.under_load, count=30_000),
+            "load through microburst": partial(scenarios.under_load, count=30_000, troubled=True),
             "split and SIGKILL": partial(scenarios.split_and_killed, count=20_000),
             "idle connection": partial(scenarios.idle_connection, count=1_000),
             "Flink's manual tests": flink.manual_tests,
@@ -75,6 +77,7 @@ SUITE = {
             "plain round trip": partial(scenarios.plain_round_trip, count=500),
             "goes on": partial(scenarios.goes_on, count=2_000),
             "mixed stream": mixed.mixed,
+            "CloudWatch": partial(scenarios.cloudwatch, count=2_000),
         },
     ),
     # The crate's own, behind its socket: the judges are boto3, aiokpl and the AWS SDK.

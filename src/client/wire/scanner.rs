@@ -34,6 +34,7 @@ impl<'a> Scanner<'a> {
     ///
     /// It is given the member's place in `names`, or `None` for another, which is stepped over by
     /// [`skip`](Scanner::skip). Quickest for members in the order of the names.
+    #[inline(always)]
     pub fn object(
         &mut self,
         names: &[&str],
@@ -58,6 +59,7 @@ impl<'a> Scanner<'a> {
     }
 
     /// Behind the first quote of a name: the place of the name, and what follows.
+    #[inline(always)]
     fn name(&mut self, names: &[&str], expected: usize) -> Option<Option<usize>> {
         let places = (expected..names.len()).chain(0..expected);
         for place in places {
@@ -73,6 +75,7 @@ impl<'a> Scanner<'a> {
     }
 
     /// Steps through an array, whose elements `element` has to read.
+    #[inline(always)]
     pub fn array(&mut self, mut element: impl FnMut(&mut Scanner<'a>) -> Option<()>) -> Option<()> {
         self.take(b'[')?;
         if self.takes(b']') {
@@ -90,6 +93,7 @@ impl<'a> Scanner<'a> {
     /// What is between two quotes, probably of this length.
     ///
     /// Whoever uses it has to refuse what [`is_plain`] refuses.
+    #[inline(always)]
     pub fn string(&mut self, probable_length: usize) -> Option<&'a [u8]> {
         self.take(b'"')?;
         self.rest_of_string(probable_length)
@@ -180,6 +184,7 @@ impl<'a> Scanner<'a> {
     }
 
     /// Steps over this byte if it comes next.
+    #[inline(always)]
     fn takes(&mut self, byte: u8) -> bool {
         if self.rest.first() != Some(&byte) {
             self.skip_white_space();

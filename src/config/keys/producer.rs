@@ -224,7 +224,8 @@ fn size(n: u64) -> usize {
     usize::try_from(n).unwrap_or(usize::MAX)
 }
 
-const METRICS: &str = "metrics are counted always, and read by Producer::metrics";
+const METRICS: &str =
+    "what is uploaded is said to ProducerBuilder::cloudwatch, of the feature cloudwatch";
 const NO_DAEMON: &str = "there is no daemon";
 
 /// Flink's default of `ThreadPoolSize`.

@@ -3,9 +3,11 @@
 //! `sdk_bench [--threads N] URL CASE REQUESTS`, where `--threads` is for a runtime of so many threads
 //! in place of the current one, and CASE is a stream of the stub, `put500x100` or `put500x1024`;
 //! `sdk_bench … URL poll TASKS SECONDS` polls in that many tasks, each every 200 ms.
-//! Prints nanoseconds of CPU time of this process, then the peak of its memory in KiB.
+//! Prints nanoseconds of CPU time of this process, the calls made in it, and the peak of the
+//! process's memory in KiB.
 
 use std::hint::black_box;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use aws_sdk_kinesis::Client;
@@ -22,6 +24,8 @@ const POLL_EVERY: Duration = Duration::from_millis(200);
 const WARM_UP: Duration = Duration::from_secs(3);
 
 const ENTRIES: usize = 500;
+
+static CALLS: AtomicU64 = AtomicU64::new(0);
 
 fn main() {
     let mut arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -43,7 +47,8 @@ fn main() {
     };
     let runtime = builder.enable_all().build().expect("a runtime");
     let cpu = runtime.block_on(work);
-    println!("{} {}", cpu.as_nanos(), peak_memory_kib());
+    let calls = CALLS.load(Ordering::Relaxed);
+    println!("{} {calls} {}", cpu.as_nanos(), peak_memory_kib());
 }
 
 fn client(url: &str) -> Client {
@@ -70,6 +75,7 @@ async fn put(client: &Client, bytes: usize, requests: usize) -> Duration {
     for request in 0..requests + warm_up(requests) {
         if request == warm_up(requests) {
             began = cpu_time();
+            CALLS.store(requests as u64, Ordering::Relaxed);
         }
         let call = client.put_records().stream_name("put");
         let answer = call.set_records(Some(entries.clone())).send().await;
@@ -84,6 +90,7 @@ async fn get(client: &Client, stream: &str, requests: usize) -> Duration {
     for request in 0..requests + warm_up(requests) {
         if request == warm_up(requests) {
             began = cpu_time();
+            CALLS.store(requests as u64, Ordering::Relaxed);
         }
         let call = client.get_records().shard_iterator(iterator).limit(10_000);
         let answer = call.send().await.expect("an answer");
@@ -111,12 +118,14 @@ async fn poll(client: Client, tasks: usize, seconds: u64) -> Duration {
                 let call = client.get_records().shard_iterator(position).limit(10_000);
                 let answer = call.send().await.expect("an answer");
                 position = answer.next_shard_iterator.expect("an iterator");
+                CALLS.fetch_add(1, Ordering::Relaxed);
                 sleep(POLL_EVERY).await;
             }
         });
     }
     sleep_until(first + WARM_UP).await;
     let began = cpu_time();
+    CALLS.store(0, Ordering::Relaxed);
     sleep_until(end).await;
     cpu_time() - began
 }

@@ -1,0 +1,47 @@
+use crate::error::ErrorKind;
+
+impl ErrorKind {
+    /// What to do now, for the failures whose cure is known.
+    pub(super) fn advice(&self) -> Option<&'static str> {
+        match self {
+            ErrorKind::Credentials { cause: None, .. } => {
+                Some("set one of them, or give the client a provider of your own")
+            }
+            ErrorKind::DataLoss { .. } => {
+                Some("to go on without them: ConsumerConfigBuilder::data_loss")
+            }
+            ErrorKind::Expired { .. } => Some("raise record_ttl, or put less than the shards take"),
+            ErrorKind::Fenced { .. } => Some("end this one, or both do the same work"),
+            ErrorKind::Full { .. } => Some("wait for deliveries, or raise it"),
+            ErrorKind::Misplaced { .. } => {
+                Some("choose what to do with them: ConsumerConfigBuilder::misplaced")
+            }
+            ErrorKind::Poison { .. } => Some(
+                "repair the decoder, or choose what to do with such records: ConsumerBuilder::on_poison",
+            ),
+            ErrorKind::Service { code, .. } => service_advice(code),
+            ErrorKind::Transport(error) => error.advice(),
+            _ => None,
+        }
+    }
+}
+
+fn service_advice(code: &str) -> Option<&'static str> {
+    Some(match code {
+        "AccessDeniedException" => "the IAM policy of these credentials has to allow the call",
+        "ExpiredToken" | "ExpiredTokenException" => {
+            "get new credentials: the session token is no longer valid"
+        }
+        "InvalidSignatureException" | "SignatureDoesNotMatch" => {
+            "check the secret key, the region and this machine's clock"
+        }
+        "ProvisionedThroughputExceededException" => {
+            "another program may share the shard: call less often, or split it"
+        }
+        "ResourceNotFoundException" => "check the stream's name, the region and the account",
+        "InvalidClientTokenId" | "UnrecognizedClientException" => {
+            "check the access key: the service does not know it"
+        }
+        _ => return None,
+    })
+}
