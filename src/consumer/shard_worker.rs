@@ -62,6 +62,8 @@ impl ShardWorker {
         if self.trouble.panics > PANICS_MAX {
             return Err(panic);
         }
+        // Counts it; the meter is the same.
+        self.workers.meters.begin(&self.start.shard);
         let pause = PANIC_PAUSE * 2_u32.pow(self.trouble.panics - 1);
         log::error!("{panic}; it begins again in {} ms", pause.as_millis());
         let clock = &self.workers.client.sys().clock;
