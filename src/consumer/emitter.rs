@@ -208,7 +208,7 @@ impl Emitter {
                 slot.records = records.into_iter();
                 slot.next_record().map_or(Next::Nothing, Next::Record)
             }
-            Look::Message(Message::Gap(gap)) => Next::Gap(gap),
+            Look::Message(Message::Gap(gap)) => Next::Gap(*gap),
             Look::Message(Message::End(end)) => self.end_turn(end),
             Look::Message(Message::Halted(error)) => self.halt_turn(error),
             Look::Message(Message::Failed(error)) => Next::Failed(error),
@@ -507,7 +507,8 @@ mod tests {
         let (mut emitter, queues) = emitter(&["a"]);
         queues[0].send(Message::Records(records("a", 1, 0)));
         assert_eq!(said(next(&mut emitter)), "a-1");
-        queues[0].send(Message::Gap(Gap::new(shard("a"), GapCause::Trimmed)));
+        let gap = Gap::new(shard("a"), GapCause::Trimmed);
+        queues[0].send(Message::Gap(gap.into()));
         assert_eq!(said(next(&mut emitter)), "gap in a");
         assert_eq!(at("a", &emitter), after(1, None));
     }

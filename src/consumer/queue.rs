@@ -17,7 +17,7 @@ pub(super) enum Message {
     /// Records of one answer, in the shard's order.
     Records(Vec<Record>),
     /// Records that will not come, or not as they were meant.
-    Gap(Gap),
+    Gap(Box<Gap>),
     /// Nothing will follow, and rightly so.
     End(End),
     /// Nothing will follow, because this went wrong.

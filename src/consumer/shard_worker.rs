@@ -63,6 +63,8 @@ impl ShardWorker {
         if self.trouble.panics > PANICS_MAX {
             return Err(panic);
         }
+        // Counts it; the meter is the same.
+        self.workers.meters.begin(&self.start.shard);
         let pause = PANIC_PAUSE * 2_u32.pow(self.trouble.panics - 1);
         log::error!("{panic}; it begins again in {} ms", pause.as_millis());
         self.meter.restarted(&panic);
@@ -128,7 +130,7 @@ impl ShardWorker {
             }
             Err(error) => {
                 let gap = reader.on_refused(error)?;
-                gap.map(|gap| self.queue.send(Message::Gap(gap)));
+                gap.map(|gap| self.queue.send(Message::Gap(gap.into())));
             }
         }
         Ok(())
@@ -163,7 +165,7 @@ impl ShardWorker {
         let Taken { gaps, mut records } = taken;
         let last = self.workers.decoding.apply(&mut records, &self.meter);
         for gap in gaps {
-            self.queue.send(Message::Gap(gap));
+            self.queue.send(Message::Gap(gap.into()));
         }
         let is_new = !records.is_empty();
         if is_new {
@@ -203,7 +205,7 @@ impl ShardWorker {
             }
             _ if error.is_service("ResourceNotFoundException") => {
                 let gap = reader.on_vanished(error)?;
-                self.queue.send(Message::Gap(gap));
+                self.queue.send(Message::Gap(gap.into()));
             }
             _ => return Err(error),
         }

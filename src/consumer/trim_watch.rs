@@ -112,6 +112,7 @@ impl TrimWatch {
         {
             self.check = Check::None;
         }
+        let verifies = self.check == Check::Verify;
         let judgement = match self.check {
             Check::AskRetention => Judgement::Discard,
             Check::None if self.is_past_retention(asked.answered) => {
@@ -129,7 +130,9 @@ impl TrimWatch {
             Check::Verify => self.verify(position, asked.answered, output),
         };
         if judgement != Judgement::Discard {
-            self.leave_out(position, output, &judgement);
+            if verifies && judgement == Judgement::Take {
+                leave_out(position, output);
+            }
             self.note(asked.at, output);
         }
         judgement
@@ -160,29 +163,6 @@ impl TrimWatch {
         Judgement::Gap { after, before: gap }
     }
 
-    /// The last record that was read before is not to be read twice, but for the rest of it.
-    fn leave_out(
-        &self,
-        position: &ShardPosition,
-        output: &mut GetRecordsOutput,
-        judgement: &Judgement,
-    ) {
-        if let ShardPosition::After {
-            sequence_number,
-            sub_sequence_number: None,
-        } = position
-            && *judgement == Judgement::Take
-        {
-            let old = |record: &RawRecord| record.sequence_number <= *sequence_number;
-            let old = output
-                .records
-                .iter()
-                .take_while(|record| old(record))
-                .count();
-            output.records.drain(..old);
-        }
-    }
-
     fn note(&mut self, asked: Timestamp, output: &GetRecordsOutput) {
         let reached = match output.records.last() {
             // The epoch stands for an endpoint that does not tell.
@@ -204,6 +184,20 @@ impl TrimWatch {
 /// Says whether nothing is ahead of an empty answer.
 pub(super) fn is_at_tip(output: &GetRecordsOutput) -> bool {
     output.records.is_empty() && output.millis_behind_latest.unwrap_or(0) == 0
+}
+
+/// The last record that was read before is not to be read twice, but for the rest of it.
+fn leave_out(position: &ShardPosition, output: &mut GetRecordsOutput) {
+    if let ShardPosition::After {
+        sequence_number,
+        sub_sequence_number: None,
+    } = position
+    {
+        let old = |record: &RawRecord| record.sequence_number <= *sequence_number;
+        let old = output.records.iter().take_while(|record| old(record));
+        let old = old.count();
+        output.records.drain(..old);
+    }
 }
 
 fn number(position: &ShardPosition) -> Option<&SequenceNumber> {

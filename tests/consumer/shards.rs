@@ -88,7 +88,7 @@ fn little_room_for_many_shards_is_enough() {
     let client = kinesis.client();
     let large =
         |n: usize| -> PutRecordsEntry { entry(&format!("k{n}"), vec![b'x'; 300_000].into()) };
-    for chunk in 0..8 {
+    for chunk in 0..3 {
         let entries: Vec<_> = (0..10).map(|n| large(chunk * 10 + n)).collect();
         client.put_records("orders", &entries).expect("put");
     }
@@ -96,7 +96,7 @@ fn little_room_for_many_shards_is_enough() {
     let config = config.buffered_bytes_max(1 << 20).get_records_max(2);
     let builder = Consumer::builder(client).stream("orders");
     let (names, _) = run(&clock, builder.config(config.build().expect("valid"))).expect("read");
-    assert_eq!(names.len(), 80);
+    assert_eq!(names.len(), 30);
 }
 
 #[test]
@@ -143,7 +143,7 @@ fn a_shard_is_not_asked_for_more_than_it_gives() {
     let kinesis = kinesis.with_service_limits();
     let client = kinesis.client();
     let large: PutRecordsEntry = entry("k", vec![b'x'; 900_000].into());
-    for _ in 0..30 {
+    for _ in 0..13 {
         client
             .put_records("orders", std::slice::from_ref(&large))
             .expect("put");
@@ -157,7 +157,7 @@ fn a_shard_is_not_asked_for_more_than_it_gives() {
     // Discovery, the shard and the caller: while one of them is at work, time stands still.
     clock.auto_advance(3);
     let mut records = 0;
-    while records < 30 {
+    while records < 13 {
         let event = consumer.next_event(HOUR).expect("an event");
         records += usize::from(matches!(event, Event::Record(_)));
     }
