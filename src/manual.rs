@@ -23,3 +23,6 @@ pub mod producer_scenarios {}
 #[cfg(feature = "fake")]
 #[doc = include_str!("manual/testing.md")]
 pub mod testing {}
+
+#[doc = include_str!("manual/scenarios.md")]
+pub mod scenarios {}

@@ -1,61 +1,75 @@
-//! The manual's tables of scenarios, held against the tests that there are.
+//! The page of scenarios names tests that exist.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::fs;
-use std::path::Path;
-
-/// The pages, and how many rows there are at least: a page that lost its rows would prove nothing.
-const PAGES: [(&str, usize); 2] = [
-    (include_str!("../src/manual/configuration_scenarios.md"), 25),
-    (include_str!("../src/manual/producer_scenarios.md"), 90),
-];
 
 #[test]
-fn every_scenario_names_tests_that_are_there() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let mut tests = BTreeSet::new();
-    for folder in ["src", "tests"] {
-        collect(&root.join(folder), &mut tests);
-    }
-    for (page, least) in PAGES {
-        let rows = page.lines().filter(|line| line.starts_with("| "));
-        let mut count = 0;
-        for row in rows.filter(|row| !row.starts_with("| ---") && !row.starts_with("| scenario")) {
-            let named: Vec<_> = named_in(row).collect();
-            assert!(!named.is_empty(), "no test is named in: {row}");
-            for name in named {
-                assert!(tests.contains(name), "no test is called {name}");
-            }
-            count += 1;
-        }
-        assert!(count >= least, "{count} rows");
-    }
-}
-
-/// The names in the last column.
-fn named_in(row: &str) -> impl Iterator<Item = &str> {
-    let column = row.rsplit('|').nth(1).unwrap_or_default();
-    column.split('`').skip(1).step_by(2)
-}
-
-fn collect(folder: &Path, tests: &mut BTreeSet<String>) {
-    for entry in fs::read_dir(folder).expect("a folder") {
-        let path = entry.expect("an entry").path();
-        if path.is_dir() {
-            collect(&path, tests);
-        } else if path.extension().is_some_and(|extension| extension == "rs") {
-            let text = fs::read_to_string(&path).expect("source");
-            tests.extend(tests_in(&text));
+fn every_test_that_the_page_names_exists() {
+    let mut named = 0;
+    for line in page().lines().filter(|line| line.starts_with('|')) {
+        let row = Row::of(line);
+        for (file, test) in row.tests() {
+            let text = fs::read_to_string(file).unwrap_or_else(|_| panic!("{file}: no such file"));
+            let code = format!("fn {test}(");
+            let at = text
+                .find(&code)
+                .unwrap_or_else(|| panic!("{file} has no test {test}"));
+            let before = text[..at].trim_end();
+            assert!(before.ends_with("#[test]"), "{file}: {test} is no test");
+            named += 1;
         }
     }
+    assert!(named > 100, "{named}");
 }
 
-/// What stands between `fn` and a parenthesis, behind `#[test]`.
-fn tests_in(text: &str) -> impl Iterator<Item = String> {
-    let behind = text.split("#[test]").skip(1);
-    behind.filter_map(|text| {
-        let (_, name) = text.split_once("fn ")?;
-        let (name, _) = name.split_once('(')?;
-        Some(name.to_owned())
-    })
+#[test]
+fn every_row_names_a_test_or_says_why_there_is_none() {
+    for line in page()
+        .lines()
+        .filter(|line| line.starts_with("| `") || line.starts_with("| D"))
+    {
+        let row = Row::of(line);
+        let reason = row.cells.get(1).map_or("", String::as_str);
+        let told = !row.tests().is_empty() || reason.starts_with("–: ");
+        assert!(told, "{line}");
+    }
+}
+
+#[test]
+fn each_of_the_36_defects_has_its_row() {
+    let page = page();
+    let rows = page.lines().filter_map(|line| line.strip_prefix("| D"));
+    let mut numbers: BTreeMap<u32, usize> = BTreeMap::new();
+    for row in rows {
+        let digits = row.split(' ').next().unwrap_or_default();
+        *numbers
+            .entry(digits.parse().expect("a number"))
+            .or_default() += 1;
+    }
+    let expected = (1..=36).map(|number| (number, 1));
+    assert!(numbers.into_iter().eq(expected));
+}
+
+fn page() -> String {
+    fs::read_to_string("src/manual/scenarios.md").expect("the page")
+}
+
+struct Row {
+    cells: Vec<String>,
+}
+
+impl Row {
+    fn of(line: &str) -> Row {
+        let cells = line.trim_matches('|').split('|');
+        Row {
+            cells: cells.map(|cell| cell.trim().to_owned()).collect(),
+        }
+    }
+
+    /// Tests stand in the second cell: `file: name`.
+    fn tests(&self) -> Vec<(&str, &str)> {
+        let cell = self.cells.get(1).map_or("", String::as_str);
+        let quoted = cell.split('`').skip(1).step_by(2);
+        quoted.filter_map(|test| test.split_once(": ")).collect()
+    }
 }

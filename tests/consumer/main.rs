@@ -7,6 +7,7 @@ mod decoding;
 mod gaps;
 mod metering;
 mod shards;
+mod stopping;
 mod streams;
 mod time;
 

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use kinesis_blocking::aggregation::{SubRecord, encode};
 use kinesis_blocking::fake::{FakeKinesis, Fault, VirtualClock};
 use kinesis_blocking::{
     Checkpoint, Client, Consumer, Event, Operation, PutRecordsEntry, ShardRef, StartPosition,
@@ -204,4 +205,48 @@ fn an_iterator_at_a_time_is_asked_for_once_on_an_empty_shard() {
         .iter()
         .filter(|request| request.operation == "GetShardIterator");
     assert_eq!(iterators.count(), 1);
+}
+
+#[test]
+fn an_iterator_that_expires_under_way_skips_nothing() {
+    let (clock, kinesis) = world(1);
+    let client = kinesis.client();
+    let part = |n: usize| SubRecord::new("k", format!("r{n}"));
+    let aggregates = (0..200).map(|n| (n * 5..n * 5 + 5).map(part).collect::<Vec<_>>());
+    let entries: Vec<_> = aggregates.map(|parts| entry("k", encode(&parts))).collect();
+    client.put_records("orders", &entries).expect("put");
+    let script = kinesis.on(Operation::GetRecords).after(6);
+    script.fail_next(2, Fault::ExpiredIterator);
+    let config = config(StartPosition::TrimHorizon)
+        .until_caught_up(true)
+        .get_records_max(23);
+    let builder = Consumer::builder(client).stream("orders");
+    let (names, _) = run(&clock, builder.config(config.build().expect("valid"))).expect("read");
+    assert_eq!(names, named("r", 1_000).collect::<Vec<_>>());
+    assert_eq!(kinesis.calls(Operation::GetShardIterator), 3);
+}
+
+#[test]
+fn an_empty_checkpoint_is_a_fresh_start() {
+    let (clock, kinesis) = world(2);
+    let client = kinesis.client();
+    put(&client, named("old", 10));
+    clock.advance(HOUR);
+    put(&client, named("new", 10));
+    let half = StartPosition::AtTimestamp(START.saturating_add(HOUR / 2));
+    let config = config(half).until_caught_up(true).build().expect("valid");
+    let builder = Consumer::builder(client).stream("orders").config(config);
+    let (names, _) = run(&clock, builder.restore(Checkpoint::default())).expect("read");
+    assert_eq!(sorted(names), sorted(named("new", 10).collect()));
+}
+
+#[test]
+fn starting_asks_for_nothing_but_shards_and_iterators() {
+    let (clock, kinesis) = world(20);
+    let builder = Consumer::builder(kinesis.client())
+        .stream("orders")
+        .config(all());
+    run(&clock, builder).expect("read");
+    assert_eq!(kinesis.calls(Operation::GetShardIterator), 20);
+    assert_eq!(kinesis.calls(Operation::DescribeStreamSummary), 0);
 }

@@ -1,0 +1,102 @@
+//! How a consumer ends, and what does not end it.
+
+use std::time::{Duration, Instant};
+
+use kinesis_blocking::fake::{FakeKinesis, Fault};
+use kinesis_blocking::{Consumer, Operation, ShardRef, StartPosition};
+
+use crate::time::{run, world};
+use crate::{all, client, config, consumer, data, endless, named, put, read, restored, sorted};
+
+#[test]
+fn a_stop_under_way_leaves_an_exact_beginning_and_the_rest_for_the_next() {
+    let client = client(1);
+    put(&client, named("r", 1_000));
+    let config = config(StartPosition::TrimHorizon)
+        .get_records_max(10)
+        .build();
+    let mut first = consumer(&client, config.expect("valid"));
+    let handle = first.stop_handle();
+    let mut names = Vec::new();
+    let mut stopper = None;
+    while let Some(record) = first.next() {
+        names.push(data(&record.expect("a record")));
+        // Somewhere among those that follow it takes effect.
+        if names.len() == 100 {
+            let handle = handle.clone();
+            stopper = Some(std::thread::spawn(move || handle.stop()));
+        }
+    }
+    stopper.expect("started").join().expect("stopped");
+    assert!((100..=1_000).contains(&names.len()));
+    let expected: Vec<_> = named("r", names.len()).collect();
+    assert_eq!(names, expected, "a beginning without a hole");
+    let after_the_stop = first.checkpoint();
+    let at_the_end = first.close().expect("closed");
+    assert!(after_the_stop.iter().eq(at_the_end.iter()));
+    names.extend(read(&mut restored(&client, all(), at_the_end)));
+    assert_eq!(names, named("r", 1_000).collect::<Vec<_>>());
+}
+
+#[test]
+fn closing_does_not_wait_for_the_next_listing() {
+    let client = client(3);
+    let day = Duration::from_secs(24 * 3_600);
+    let config = config(StartPosition::TrimHorizon).shard_discovery_interval(day);
+    let config = config
+        .get_records_interval(Duration::from_secs(3_600))
+        .build();
+    let consumer = consumer(&client, config.expect("valid"));
+    let began = Instant::now();
+    consumer.close().expect("closed");
+    assert!(
+        began.elapsed() < Duration::from_secs(1),
+        "{:?}",
+        began.elapsed()
+    );
+}
+
+#[test]
+fn the_first_error_is_the_one_that_is_told() {
+    let kinesis = FakeKinesis::new().with_stream("orders", 2);
+    let denied = |message| Fault::refuse("AccessDeniedException", message);
+    let script = kinesis.on(Operation::GetRecords);
+    script.fail_next(u64::MAX, denied("no right to read"));
+    let mut consumer = consumer(&kinesis.client(), endless(StartPosition::TrimHorizon));
+    let error = consumer.find_map(Result::err).expect("an error");
+    assert!(error.to_string().contains("no right to read"), "{error}");
+    assert!(consumer.next().is_none(), "there is one error at most");
+    consumer.close().expect("closed, and none of it again");
+}
+
+#[test]
+fn a_shard_whose_iterator_is_late_holds_up_no_other() {
+    let kinesis = FakeKinesis::new().with_stream("orders", 2);
+    let client = kinesis.client();
+    put(&client, named("r", 100));
+    let late = "shardId-000000000000";
+    let script = kinesis.on(Operation::GetShardIterator).shard(late);
+    script.fail_next(u64::MAX, Fault::Hang);
+    let others = kinesis.records("orders").into_iter();
+    let others = others
+        .filter(|record| record.shard_id.as_str() != late)
+        .count();
+    let mut consumer = consumer(&client, endless(StartPosition::TrimHorizon));
+    let late = ShardRef::new("orders", late);
+    for record in consumer.by_ref().take(others) {
+        assert_ne!(*record.expect("a record").shard(), late);
+    }
+}
+
+#[test]
+fn a_burst_of_throttles_ends_nothing() {
+    let (clock, kinesis) = world(2);
+    let client = kinesis.client();
+    put(&client, named("r", 100));
+    for operation in [Operation::GetRecords, Operation::GetShardIterator] {
+        kinesis.on(operation).fail_next(100, Fault::Throttle);
+    }
+    let builder = Consumer::builder(client).stream("orders").config(all());
+    let (names, _) = run(&clock, builder).expect("read");
+    assert_eq!(sorted(names), sorted(named("r", 100).collect()));
+}
