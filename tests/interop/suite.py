@@ -21,6 +21,7 @@ SUITE = {
             "goes on": partial(scenarios.goes_on, count=2_000),
             "aggregates of Python": partial(scenarios.foreign_aggregates, count=3_000),
             "aiokpl": partial(scenarios.foreign_producer, count=2_000),
+            "async-kinesis": partial(scenarios.foreign_consumer, count=2_000),
             "live resharding": partial(scenarios.live, count=6_000),
             "load": partial(scenarios.under_load, count=30_000),
             "load through microburst": partial(scenarios.under_load, count=30_000, troubled=True),
