@@ -8,6 +8,9 @@ pub mod architecture {}
 #[doc = include_str!("manual/configuration.md")]
 pub mod configuration {}
 
+#[doc = include_str!("manual/configuration_scenarios.md")]
+pub mod configuration_scenarios {}
+
 #[doc = include_str!("manual/exactly_once.md")]
 pub mod exactly_once {}
 

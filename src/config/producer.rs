@@ -28,7 +28,8 @@ pub struct ProducerConfig {
     pub(crate) fail_if_throttled: bool,
     pub(crate) max_user_record_bytes: usize,
     pub(crate) ordering: Ordering,
-    pub(crate) queue_limit: usize,
+    /// `None` for the default, which depends on aggregation.
+    queue_limit: Option<usize>,
     pub(crate) queue_limit_bytes: usize,
     pub(crate) rate_limit_percent: u32,
     pub(crate) record_max_buffered_time: Duration,
@@ -62,6 +63,15 @@ impl ProducerConfig {
         }
     }
 
+    /// How many records may be taken in and not yet settled.
+    pub(crate) fn queue_limit(&self) -> usize {
+        let default = match self.aggregation {
+            true => AGGREGATED_QUEUE_LIMIT,
+            false => PLAIN_QUEUE_LIMIT,
+        };
+        self.queue_limit.unwrap_or(default)
+    }
+
     /// How long a record is held for company: never so long that its time to live is spent on it.
     pub(crate) fn buffered_time(&self) -> Duration {
         self.record_max_buffered_time.min(self.record_ttl / 2)
@@ -79,8 +89,8 @@ impl Default for ProducerConfig {
             fail_if_throttled: false,
             max_user_record_bytes: MIB,
             ordering: Ordering::None,
-            queue_limit: 200_000,
-            queue_limit_bytes: 64 * MIB,
+            queue_limit: None,
+            queue_limit_bytes: 16 * MIB,
             rate_limit_percent: 100,
             record_max_buffered_time: Duration::from_millis(100),
             record_ttl: Duration::from_secs(30),
@@ -206,18 +216,20 @@ impl ProducerConfigBuilder {
 
     /// Limits how many records may be taken in and not yet settled; `put` blocks beyond it.
     ///
-    /// Default: 200,000: a fifth of a second's worth at a million records a second, and at the 0.4 KiB
-    /// that a record costs when it is not aggregated, 80 MB. `usize::MAX` is no limit, which is the
-    /// KPL's behaviour. Flink's `setQueueLimit`.
+    /// Default: 200,000, a fifth of a second's worth at a million records a second; 15,000 if records
+    /// are not aggregated, as a shard takes a thousand a second: the caller is held back before records
+    /// outlive their 30 seconds. A record that is not aggregated costs 0.4 KiB. `usize::MAX` is no
+    /// limit, which is the KPL's behaviour. Flink's `setQueueLimit`.
     pub fn queue_limit(mut self, records: usize) -> ProducerConfigBuilder {
-        self.config.queue_limit = records;
+        self.config.queue_limit = Some(records);
         self
     }
 
     /// Limits how many bytes of keys and data may be taken in and not yet settled.
     ///
-    /// Default: 64 MiB: ten calls of 5 MiB under way, and the next two in the making. `usize::MAX` is
-    /// no limit. A record larger than the limit is taken in when nothing else is.
+    /// Default: 16 MiB: what one shard takes in half of the time to live, so that the caller is held back
+    /// before records expire, and Flink's 100 kB a shard for 160 of them. `usize::MAX` is no limit. A
+    /// record larger than the limit is taken in when nothing else is.
     pub fn queue_limit_bytes(mut self, bytes: usize) -> ProducerConfigBuilder {
         self.config.queue_limit_bytes = bytes;
         self
@@ -293,7 +305,7 @@ impl ProducerConfigBuilder {
         )?;
         within(
             "queue_limit",
-            config.queue_limit,
+            config.queue_limit(),
             1..=usize::MAX,
             "(records)",
         )?;
@@ -343,6 +355,12 @@ fn within<T: PartialOrd + Display>(
 }
 
 const MIB: usize = 1024 * 1024;
+
+/// A fifth of a second's worth at a million records a second.
+const AGGREGATED_QUEUE_LIMIT: usize = 200_000;
+
+/// Half of what one shard takes within the default time to live.
+const PLAIN_QUEUE_LIMIT: usize = 15_000;
 
 /// 10 MiB, the most that a stream can be set to take as one record: `API_UpdateMaxRecordSize.html`.
 const RECORD_BYTES_MAX: usize = 10 * MIB;

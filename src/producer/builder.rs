@@ -165,7 +165,7 @@ impl ProducerBuilder {
         let (config, clock) = (self.config.clone(), self.client.sys().clock.clone());
         Shared {
             front: Front::new(self.stream.clone(), Rules::of(&config), clock.clone()),
-            intake: Intake::new(config.queue_limit, config.queue_limit_bytes),
+            intake: Intake::new(config.queue_limit(), config.queue_limit_bytes),
             failure: Failure::new(self.fail_on_error),
             tallies: Mutex::default(),
             reports: self.on_delivery.as_ref().map(|_| Reports::new()),

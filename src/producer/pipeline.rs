@@ -373,7 +373,6 @@ impl Pipeline {
             if stored_despite(error) == Stored::Possibly {
                 record.stored = Stored::Possibly;
             }
-            self.heed(now, record, error);
         }
         if self.retrier.allows(error) {
             self.again(now, records);

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::client::{EntryError, Listed, PutRecordOutput, PutRecordsEntry, PutRecordsOutput};
-use crate::config::ProducerConfig;
+use crate::config::{ProducerConfig, ProducerConfigBuilder};
 use crate::model::{HashKeyRange, Shard, ShardMap};
 use crate::producer::aggregator::{Aggregator, Rules};
 use crate::producer::group::Group;
@@ -22,6 +22,7 @@ struct Load {
     now: Instant,
     aggregator: Aggregator,
     pipeline: Pipeline,
+    queue_limit: usize,
     outstanding: usize,
     failed: usize,
     /// Calls under way, and when they are answered.
@@ -33,10 +34,8 @@ struct Load {
 }
 
 impl Load {
-    fn new() -> Load {
-        let config = ProducerConfig::builder().aggregation(false);
-        let config = config.record_ttl(Duration::from_secs(600));
-        let config = config.build().expect("valid");
+    fn new(config: ProducerConfigBuilder) -> Load {
+        let config = config.aggregation(false).build().expect("valid");
         let (name, clock): (Arc<str>, _) = ("orders".into(), Sys::real().clock);
         let number = "1".parse().expect("a number");
         let shards = [Shard::new("shard", HashKeyRange::FULL, number)];
@@ -56,6 +55,7 @@ impl Load {
             now,
             aggregator,
             pipeline,
+            queue_limit: config.queue_limit(),
             outstanding: 0,
             failed: 0,
             calls: Vec::new(),
@@ -69,7 +69,7 @@ impl Load {
         let end = self.now + Duration::from_secs(seconds);
         while self.now < end {
             self.now += Duration::from_millis(5);
-            while self.outstanding < QUEUE_LIMIT {
+            while self.outstanding < self.queue_limit {
                 self.put();
             }
             self.answer(rate);
@@ -147,7 +147,8 @@ impl Load {
 
 #[test]
 fn a_minute_at_a_tenth_of_the_rate_is_used_up_and_forgotten_afterwards() {
-    let mut load = Load::new();
+    let config = ProducerConfig::builder().queue_limit(2_000);
+    let mut load = Load::new(config.record_ttl(Duration::from_secs(600)));
     load.run(20, 1_000);
     load.run(60, 100);
     load.run(60, 1_000);
@@ -158,5 +159,9 @@ fn a_minute_at_a_tenth_of_the_rate_is_used_up_and_forgotten_afterwards() {
     assert_eq!(load.failed, 0);
 }
 
-/// As many as Flink's users are told to allow a shard of a thousand records a second.
-const QUEUE_LIMIT: usize = 2_000;
+#[test]
+fn by_default_one_shard_holds_the_caller_back_before_records_expire() {
+    let mut load = Load::new(ProducerConfig::builder());
+    load.run(90, 1_000);
+    assert_eq!((load.failed, load.mean(20..89)), (0, 1_000));
+}

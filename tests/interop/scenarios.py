@@ -136,6 +136,19 @@ def foreign_producer(service, count):
     return f"{count} records of aiokpl ({ended.seconds:.2f} s), {aggregated} aggregated: tail {seconds:.2f} s"
 
 
+def foreign_consumer(service, count):
+    """`put` writes; async-kinesis reads."""
+    lines = numbers(count)
+    with service.stream(shards=3) as stream:
+        put = tools.put(service, stream, lines)
+        same("put's own count", (put.delivered, put.failed), (count, 0))
+        script = pathlib.Path(__file__).with_name("async_kinesis_read.py")
+        arguments = [sys.executable, str(script), service.endpoint, stream, str(count)]
+        ended = tools.run(arguments).expect_success("async-kinesis")
+        same_lines("async-kinesis", ended.stdout.splitlines(keepends=True), lines)
+    return f"{count} lines in {put.kinesis_records} Kinesis records: read in {ended.seconds:.2f} s"
+
+
 def throttled(service, count):
     """More than a shard takes in a second: single records of a call are refused, and sent again."""
     lines = numbers(count)

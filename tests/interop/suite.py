@@ -25,6 +25,7 @@ SUITE = {
             "aggregates of Python": partial(scenarios.foreign_aggregates, count=3_000),
             "mixed stream": mixed.mixed,
             "aiokpl": partial(scenarios.foreign_producer, count=2_000),
+            "async-kinesis": partial(scenarios.foreign_consumer, count=2_000),
             "live resharding": partial(scenarios.live, count=6_000),
             "load": partial(scenarios.under_load, count=30_000),
             "load through microburst": partial(scenarios.under_load, count=30_000, troubled=True),

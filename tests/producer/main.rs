@@ -11,4 +11,3 @@ mod scenarios;
 mod start;
 mod streams;
 mod support;
-mod table;

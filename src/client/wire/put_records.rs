@@ -6,7 +6,7 @@ use serde::Deserialize;
 
 use crate::client::answers::{EntryError, PutRecordOutput, PutRecordsEntry, PutRecordsOutput};
 use crate::client::wire::get_records::BASE64;
-use crate::client::wire::scanner::{Scanner, once};
+use crate::client::wire::scanner::{Scanner, has_quote, is_plain, once};
 use crate::client::wire::{Exchange, malformed, parsed, stream_field};
 use crate::error::{Context, Error, Result};
 use crate::model::{Operation, ShardId};
@@ -93,8 +93,7 @@ fn push_base64(body: &mut Vec<u8>, data: &[u8]) {
 }
 
 fn push_json_string(body: &mut Vec<u8>, text: &str) {
-    let plain = |byte: u8| byte >= 0x20 && byte != b'"' && byte != b'\\';
-    if text.bytes().all(plain) {
+    if is_plain(text.as_bytes()) && !has_quote(text.as_bytes()) {
         body.push(b'"');
         body.extend_from_slice(text.as_bytes());
         body.push(b'"');

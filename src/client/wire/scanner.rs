@@ -205,14 +205,14 @@ impl<'a> Scanner<'a> {
     }
 }
 
-/// Whether a string has neither escapes nor what has to be escaped.
+/// Whether a string has neither escapes nor, but for quotes, what has to be escaped.
 pub(super) fn is_plain(text: &[u8]) -> bool {
     // No early end: so the compiler can look at many bytes at once.
     let is_plain = |byte: &u8| (*byte >= 0x20) & (*byte != b'\\');
     text.iter().fold(true, |all, byte| all & is_plain(byte))
 }
 
-fn has_quote(text: &[u8]) -> bool {
+pub(super) fn has_quote(text: &[u8]) -> bool {
     text.iter().fold(false, |any, byte| any | (*byte == b'"'))
 }
 

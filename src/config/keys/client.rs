@@ -494,3 +494,118 @@ fn host(text: &str) -> Result<Option<String>, String> {
 const PROTOCOLS: &[&str] = &["HTTPS", "HTTP"];
 
 const HTTPS_PORT: u64 = 443;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_that_are_none_are_told_with_their_key() {
+        for call in [
+            "flink.list.shards",
+            "flink.shard.getrecords",
+            "flink.shard.getiterator",
+        ] {
+            for (name, values, takes) in [
+                (
+                    "maxretries",
+                    ["unparsableInt", "-1", "2147483648"],
+                    "an integer from 0 to 2147483647 (attempts)",
+                ),
+                (
+                    "backoff.base",
+                    ["unparsableLong", "-1", "1.5"],
+                    "an integer from 0 (milliseconds)",
+                ),
+                (
+                    "backoff.max",
+                    ["unparsableLong", "-1", ""],
+                    "an integer from 0 (milliseconds)",
+                ),
+                (
+                    "backoff.expconst",
+                    ["unparsableDouble", "-1", "Infinity"],
+                    "a number from 0",
+                ),
+            ] {
+                let key = format!("{call}.{name}");
+                for value in values {
+                    let properties = Properties::from_iter([(&*key, value)]);
+                    let error = client(&properties).expect_err(&key).to_string();
+                    assert!(error.starts_with(&key) && error.ends_with(takes), "{error}");
+                }
+                let properties = Properties::from_iter([(&*key, "2")]);
+                assert_ne!(
+                    client(&properties).expect(&key),
+                    AwsConfig::default(),
+                    "{key}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn the_keys_of_describe_count_for_the_listing() {
+        let properties = Properties::from_iter([
+            ("flink.stream.describe.backoff.base", "7"),
+            ("flink.list.shards.backoff.base", "9"),
+            ("flink.stream.describe.maxretries", "3"),
+        ]);
+        let patience = client(&properties).expect("good").patience;
+        assert_eq!(patience.list_shards.backoff_base, Duration::from_millis(7));
+        assert_eq!(patience.list_shards.max_retries, Some(10));
+    }
+
+    #[test]
+    fn an_endpoint_is_a_url_or_a_host_with_a_port() {
+        for (pairs, endpoint) in [
+            (vec![("aws.endpoint", "http://x:1/y")], Some("http://x:1/y")),
+            (vec![("aws.endpoint", "x:1")], Some("https://x:1")),
+            (
+                vec![("aws.endpoint", "x"), ("aws.clientconfig.protocol", "HTTP")],
+                Some("http://x"),
+            ),
+            (vec![("KinesisEndpoint", "x")], Some("https://x:443")),
+            (
+                vec![("KinesisEndpoint", "x"), ("KinesisPort", "4567")],
+                Some("https://x:4567"),
+            ),
+            (
+                vec![("KinesisEndpoint", "x"), ("aws.endpoint", "http://y")],
+                Some("http://y"),
+            ),
+            (vec![("KinesisEndpoint", "")], None),
+        ] {
+            let properties = Properties::from_iter(pairs.iter().copied());
+            let aws = client(&properties).expect("good");
+            assert_eq!(aws.endpoint.as_deref(), endpoint, "{pairs:?}");
+        }
+    }
+
+    #[test]
+    fn a_proxy_is_a_url_of_its_parts() {
+        for (pairs, proxy) in [
+            (vec![("ProxyHost", "x")], Some("http://x:443")),
+            (
+                vec![("aws.clientconfig.proxyHost", "x"), ("ProxyPort", "8080")],
+                Some("http://x:8080"),
+            ),
+            (
+                vec![
+                    ("ProxyHost", "x"),
+                    ("ProxyUserName", "a b"),
+                    ("ProxyPassword", "p@s:s"),
+                ],
+                Some("http://a%20b:p%40s%3As@x:443"),
+            ),
+            (vec![("ProxyPort", "8080")], None),
+        ] {
+            let properties = Properties::from_iter(pairs.iter().copied());
+            assert_eq!(
+                client(&properties).expect("good").proxy.as_deref(),
+                proxy,
+                "{pairs:?}"
+            );
+        }
+    }
+}

@@ -383,6 +383,18 @@ mod tests {
     }
 
     #[test]
+    fn keys_of_enhanced_fan_out_are_known() {
+        for name in [
+            "flink.stream.efo.consumerarn.orders",
+            "flink.shard.consumer.error.recoverable[0].exception",
+            "source.efo.lifecycle",
+        ] {
+            let properties = Properties::from_iter([(name, "x")]);
+            assert!(strangers(&properties).is_empty(), "{name}");
+        }
+    }
+
+    #[test]
     fn times_have_units() {
         for (text, millis) in [
             ("250", Some(250)),
