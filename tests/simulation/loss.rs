@@ -49,7 +49,7 @@ impl History {
     fn new(seed: u64) -> History {
         History {
             world: World::lasting(seed, 100_000 * HOUR),
-            is_long: seed % 2 == 0,
+            is_long: seed.is_multiple_of(2),
             consumer: None,
             committed: Default::default(),
             uncommitted: Told::default(),
