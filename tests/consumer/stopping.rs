@@ -19,7 +19,7 @@ fn a_stop_under_way_leaves_an_exact_beginning_and_the_rest_for_the_next() {
     let handle = first.stop_handle();
     let mut names = Vec::new();
     let mut stopper = None;
-    while let Some(record) = first.next() {
+    for record in first.by_ref() {
         names.push(data(&record.expect("a record")));
         // Somewhere among those that follow it takes effect.
         if names.len() == 100 {
