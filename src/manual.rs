@@ -2,3 +2,6 @@
 
 #[doc = include_str!("manual/architecture.md")]
 pub mod architecture {}
+
+#[doc = include_str!("manual/performance.md")]
+pub mod performance {}
