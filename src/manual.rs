@@ -26,3 +26,6 @@ pub mod testing {}
 
 #[doc = include_str!("manual/scenarios.md")]
 pub mod scenarios {}
+
+#[doc = include_str!("manual/performance.md")]
+pub mod performance {}
