@@ -21,7 +21,7 @@ CLIENT = CODEC | {
 }
 # STS answers in XML only.
 STS = CLIENT | {"roxmltree"}
-ALL = STS | {"httparse"}
+ALL = STS | {"httparse", "socket2"}
 
 # Whatever runs futures or waits for sockets, and what is built on it.
 RUNTIMES = {
@@ -41,7 +41,6 @@ RUNTIMES = {
     "polling",
     "reqwest",
     "smol",
-    "socket2",
     "tokio-rustls",
     "tokio-util",
     "tower",

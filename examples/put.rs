@@ -4,16 +4,21 @@
 //! seq 1 20000 | cargo run --release --example put -- --stream orders
 //! ```
 //!
-//! Credentials and region come from the environment, as everywhere in AWS.
+//! Credentials and region come from the environment, as everywhere in AWS, or with all other settings
+//! from a file of Flink's properties.
 
 use std::io::{self, BufRead, IsTerminal};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{self, AtomicU64};
 
 use clap::Parser;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use kinesis_blocking::{Client, Error, Producer, ProducerConfig, RecordResult, UserRecord};
+use kinesis_blocking::{
+    Client, CloudWatch, Error, Ordering, Producer, ProducerConfig, Properties, RecordResult,
+    UserRecord,
+};
 
 /// Puts each line of standard input into a Kinesis stream, as bytes without the newline
 #[derive(Parser)]
@@ -28,15 +33,25 @@ struct Arguments {
     /// URL to call in place of the region's endpoint
     #[arg(long, value_name = "URL")]
     endpoint: Option<String>,
+    /// File of Flink's properties and the KPL's; what is given here counts above it
+    #[arg(long, value_name = "FILE")]
+    properties: Option<PathBuf>,
     /// Partition key of every record [default: a random one each]
     #[arg(long, value_name = "K")]
     partition_key: Option<String>,
     /// Put each line as a Kinesis record of its own
     #[arg(long)]
     no_aggregation: bool,
+    /// Keep the order of records with the same partition key
+    #[arg(long)]
+    ordered: bool,
+    /// Upload metrics to CloudWatch at this URL
+    #[arg(long, value_name = "URL")]
+    cloudwatch: Option<String>,
 }
 
 fn main() -> ExitCode {
+    env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("warn")).init();
     match run(&Arguments::parse()) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
@@ -67,11 +82,11 @@ fn run(arguments: &Arguments) -> Result<bool, Failure> {
     }
     producer.flush()?;
     progress.finish_and_clear();
-    let metrics = producer.metrics();
+    let metrics = producer.metrics().total;
     producer.close()?;
     let (delivered, failed) = (
-        fates.delivered.load(Ordering::Relaxed),
-        fates.failed.load(Ordering::Relaxed) + refused,
+        fates.delivered.load(atomic::Ordering::Relaxed),
+        fates.failed.load(atomic::Ordering::Relaxed) + refused,
     );
     eprintln!(
         "put: {delivered} records delivered, {failed} failed, {} Kinesis records, {} calls",
@@ -81,21 +96,32 @@ fn run(arguments: &Arguments) -> Result<bool, Failure> {
 }
 
 fn producer(arguments: &Arguments, fates: Arc<Fates>) -> Result<Producer, Error> {
-    let mut client = Client::builder();
+    let properties = match &arguments.properties {
+        Some(file) => Properties::load(file)?,
+        None => Properties::new(),
+    };
+    let mut client = Client::builder().properties(&properties)?;
     if let Some(region) = &arguments.region {
         client = client.region(region);
     }
     if let Some(endpoint) = &arguments.endpoint {
         client = client.endpoint(endpoint);
     }
-    let config = ProducerConfig::builder()
-        .aggregation(!arguments.no_aggregation)
-        .build()?;
-    Producer::builder(client.build()?)
+    let mut config = ProducerConfig::builder().properties(&properties)?;
+    if arguments.no_aggregation {
+        config = config.aggregation(false);
+    }
+    if arguments.ordered {
+        config = config.ordering(Ordering::PerPartitionKey);
+    }
+    let producer = Producer::builder(client.build()?)
         .stream(&arguments.stream)
-        .config(config)
-        .on_delivery(move |result| fates.count(result))
-        .start()
+        .config(config.build()?)
+        .on_delivery(move |result| fates.count(result));
+    match &arguments.cloudwatch {
+        Some(url) => producer.cloudwatch(CloudWatch::new().endpoint(url)).start(),
+        None => producer.start(),
+    }
 }
 
 /// What became of the records.
@@ -110,10 +136,10 @@ impl Fates {
     fn count(&self, result: &RecordResult) {
         match result {
             Ok(_) => {
-                self.delivered.fetch_add(1, Ordering::Relaxed);
+                self.delivered.fetch_add(1, atomic::Ordering::Relaxed);
             }
             Err(undelivered) => {
-                self.failed.fetch_add(1, Ordering::Relaxed);
+                self.failed.fetch_add(1, atomic::Ordering::Relaxed);
                 self.tell(undelivered);
             }
         }
@@ -121,7 +147,7 @@ impl Fates {
 
     /// Tells the first failures; the rest are most likely the same.
     fn tell(&self, error: &dyn std::fmt::Display) {
-        if self.told.fetch_add(1, Ordering::Relaxed) < FAILURES_TOLD_MAX {
+        if self.told.fetch_add(1, atomic::Ordering::Relaxed) < FAILURES_TOLD_MAX {
             eprintln!("put: {error}");
         }
     }

@@ -4,7 +4,8 @@
 //! cargo run --release --example tail -- --stream orders --from trim_horizon --until-caught-up
 //! ```
 //!
-//! Credentials and region come from the environment, as everywhere in AWS. With `--checkpoint` a
+//! Credentials and region come from the environment, as everywhere in AWS, or with all other settings
+//! from a file of Flink's properties. With `--checkpoint` a
 //! later run goes on where this one ended, also if it was killed: what was printed since the last
 //! checkpoint then comes once more.
 
@@ -17,8 +18,8 @@ use base64::prelude::{BASE64_STANDARD, Engine};
 use clap::{Parser, ValueEnum};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use kinesis_blocking::{
-    Client, Consumer, ConsumerConfig, Error, Event, FileCheckpointStore, Misplaced, Record,
-    StartPosition,
+    Client, Consumer, ConsumerConfig, Error, Event, FileCheckpointStore, Misplaced, Properties,
+    Record, StartPosition, Timestamp,
 };
 use serde::Serialize;
 
@@ -35,15 +36,22 @@ struct Arguments {
     /// URL to call in place of the region's endpoint
     #[arg(long, value_name = "URL")]
     endpoint: Option<String>,
-    /// Where to start without a checkpoint
-    #[arg(long, value_enum, default_value = "latest")]
-    from: From,
+    /// File of Flink's properties; what is given here counts above it
+    #[arg(long, value_name = "FILE")]
+    properties: Option<PathBuf>,
+    /// Where to start without a checkpoint: latest, trim_horizon, or a time such as
+    /// 2026-01-31T12:00:00.000Z or in seconds since 1970 [default: latest]
+    #[arg(long, value_name = "WHERE")]
+    from: Option<String>,
     /// File that keeps the place between runs
     #[arg(long, value_name = "FILE")]
     checkpoint: Option<PathBuf>,
     /// End once all that arrived before the start is printed, children of shards included
     #[arg(long)]
     until_caught_up: bool,
+    /// End when all is printed that arrived before a time, in the forms of --from
+    #[arg(long, value_name = "TIME", conflicts_with = "until_caught_up")]
+    until: Option<String>,
     /// End after this many records
     #[arg(long, value_name = "N")]
     max_records: Option<u64>,
@@ -53,14 +61,6 @@ struct Arguments {
     /// What to do with aggregates that a reshard put into the wrong shard
     #[arg(long, value_enum, default_value = "kcl")]
     misplaced: MisplacedArgument,
-}
-
-#[derive(Clone, Copy, ValueEnum)]
-enum From {
-    #[value(name = "latest")]
-    Latest,
-    #[value(name = "trim_horizon")]
-    TrimHorizon,
 }
 
 #[derive(Clone, Copy, PartialEq, ValueEnum)]
@@ -80,6 +80,7 @@ enum MisplacedArgument {
 }
 
 fn main() -> ExitCode {
+    env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("warn")).init();
     match run(&Arguments::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         // Whoever read our output has seen enough.
@@ -106,25 +107,31 @@ fn run(arguments: &Arguments) -> Result<(), Failure> {
 }
 
 fn consumer(arguments: &Arguments) -> Result<Consumer, Error> {
-    let mut client = Client::builder();
+    let mut properties = match &arguments.properties {
+        Some(file) => Properties::load(file)?,
+        None => Properties::new(),
+    };
+    if let Some(from) = &arguments.from {
+        start_at(&mut properties, from);
+    }
+    let mut client = Client::builder().properties(&properties)?;
     if let Some(region) = &arguments.region {
         client = client.region(region);
     }
     if let Some(endpoint) = &arguments.endpoint {
         client = client.endpoint(endpoint);
     }
-    let config = ConsumerConfig::builder()
-        .start_position(match arguments.from {
-            From::Latest => StartPosition::Latest,
-            From::TrimHorizon => StartPosition::TrimHorizon,
-        })
+    let mut config = ConsumerConfig::builder()
+        .properties(&properties)?
         .misplaced(match arguments.misplaced {
             MisplacedArgument::Deliver => Misplaced::Deliver,
             MisplacedArgument::Kcl => Misplaced::CompatKcl,
         })
-        .until_caught_up(arguments.until_caught_up)
-        .build()?;
-    let mut consumer = Consumer::builder(client.build()?).config(config);
+        .until_caught_up(arguments.until_caught_up);
+    if let Some(until) = &arguments.until {
+        config = config.until_timestamp(time(until)?);
+    }
+    let mut consumer = Consumer::builder(client.build()?).config(config.build()?);
     for stream in &arguments.streams {
         consumer = consumer.stream(stream);
     }
@@ -132,6 +139,31 @@ fn consumer(arguments: &Arguments) -> Result<Consumer, Error> {
         consumer = consumer.checkpoint_store(FileCheckpointStore::new(path));
     }
     consumer.start()
+}
+
+/// Sets where to start, as the key of the same meaning has it.
+fn start_at(properties: &mut Properties, from: &str) {
+    let position = match from {
+        "latest" => "LATEST",
+        "trim_horizon" => "TRIM_HORIZON",
+        _ => "AT_TIMESTAMP",
+    };
+    properties.set("flink.stream.initpos", position);
+    if position == "AT_TIMESTAMP" {
+        properties.set("flink.stream.initpos.timestamp", from);
+    }
+}
+
+/// Reads a time as a start is read.
+fn time(text: &str) -> Result<Timestamp, Error> {
+    let mut properties = Properties::new();
+    start_at(&mut properties, text);
+    match ConsumerConfig::from_properties(&properties)?.start_position() {
+        StartPosition::AtTimestamp(time) => Ok(time),
+        // The words that mean no time of their own: everything there is, or nothing.
+        StartPosition::TrimHorizon => Ok(Timestamp::MIN),
+        _ => Ok(Timestamp::from_millis(i64::MAX)),
+    }
 }
 
 /// Prints until the consumer ends or `max` records are out; commits now and then.
@@ -256,7 +288,7 @@ enum Failure {
     Signal(ctrlc::Error),
 }
 
-impl std::convert::From<Error> for Failure {
+impl From<Error> for Failure {
     fn from(error: Error) -> Failure {
         Failure::Kinesis(error)
     }

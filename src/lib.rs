@@ -42,8 +42,8 @@ pub use client::{
 };
 #[cfg(feature = "client")]
 pub use config::{
-    ConsumerConfig, ConsumerConfigBuilder, DataLoss, ProducerConfig, ProducerConfigBuilder,
-    ThreadingModel,
+    ConsumerConfig, ConsumerConfigBuilder, DataLoss, KnownKey, Ordering, ProducerConfig,
+    ProducerConfigBuilder, Properties, ThreadingModel,
 };
 #[cfg(feature = "client")]
 pub use consumer::{
@@ -61,9 +61,12 @@ pub use http::HttpTransport;
 pub use model::*;
 #[cfg(feature = "client")]
 pub use producer::{
-    Attempt, Delivered, Delivery, Producer, ProducerBuilder, ProducerMetrics, PutError,
-    RecordResult, Stored, Summary, Undelivered, UserRecord,
+    Attempt, Delivered, Delivery, FixedPartitioner, Measures, Partitioner, Percentiles, Producer,
+    ProducerBuilder, ProducerMetrics, PutError, RandomPartitioner, RecordResult, Serializer,
+    Stored, StreamMetrics, Summary, TimePercentiles, TypedProducer, Undelivered, UserRecord,
 };
+#[cfg(feature = "cloudwatch")]
+pub use producer::{CloudWatch, MetricsGranularity, MetricsLevel};
 #[cfg(feature = "client")]
 pub use retry::RetryPolicy;
 #[cfg(feature = "client")]

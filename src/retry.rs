@@ -10,7 +10,7 @@ use crate::sys::rng::Rng;
 /// Flink's `maxretries`, `backoff.base`, `backoff.max` and `backoff.expconst` keys.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RetryPolicy {
-    /// Attempts beyond the first; `None` retries for ever.
+    /// Attempts beyond the first; `None` retries for as long as a call may take.
     pub max_retries: Option<u32>,
     /// The first wait is at most this long.
     pub backoff_base: Duration,

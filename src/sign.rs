@@ -177,4 +177,37 @@ mod tests {
         );
         assert_eq!(credentials.expires_at(), Some(expiry));
     }
+
+    /// Of AWS's published cases those that HTTP of this crate can say.
+    #[test]
+    fn published_cases_get_their_signatures() {
+        let text = include_str!(concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/tests/data/sigv4.json"
+        ));
+        let suite: serde_json::Value = serde_json::from_str(text).expect("JSON");
+        let cases = suite["cases"].as_array().expect("cases");
+        for case in cases {
+            let field = |name: &str| case[name].as_str().expect("text");
+            let target = format!("https://example.amazonaws.com{}", field("target"));
+            let mut request = Request::builder().method(field("method")).uri(target);
+            for header in case["headers"].as_array().expect("headers") {
+                let part = |n: usize| header[n].as_str().expect("text");
+                request = request.header(part(0), part(1));
+            }
+            let body = Bytes::copy_from_slice(field("body").as_bytes());
+            let mut request = request.body(body).expect("a request");
+            let secret = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY";
+            let mut credentials = Credentials::new("AKIDEXAMPLE", secret);
+            if let Some(token) = case["token"].as_str() {
+                credentials = credentials.with_session_token(token);
+            }
+            let time = Timestamp::from_millis(1_440_938_160_000);
+            sign(&mut request, &credentials, "us-east-1", "service", time).expect("signed");
+            let authorization = request.headers()["authorization"].to_str().expect("text");
+            let (_, signature) = authorization.split_once("Signature=").expect("a signature");
+            assert_eq!(signature, field("signature"), "{}", field("name"));
+        }
+        assert!(cases.len() >= 20, "{}", cases.len());
+    }
 }

@@ -2,8 +2,8 @@
 //!
 //! Each step of MD5 waits for the one before it, so one message leaves most of a processor idle. Four
 //! messages in the lanes of `[u32; 4]` rows fill it: three times as fast, without `unsafe`. Whether
-//! the compiler makes vectors of the rows hangs on how [`step`] is written, and the bench
-//! `aggregation` shows when it no longer does.
+//! the compiler makes vectors of the rows hangs on how [`compress`] is written;
+//! `cargo bench --bench aggregation -- --check` fails when it no longer does.
 //!
 //! Source of the algorithm and its constants: <https://www.rfc-editor.org/rfc/rfc1321>.
 
@@ -170,59 +170,70 @@ fn sum_of_lane(state: &[Row; 4], lane: usize) -> Sum {
 }
 
 /// Takes one block of each lane into the state.
+///
+/// The loop over the lanes is around the 64 steps: a body too long to be repeated four times stays a
+/// loop, and loops are what compilers make vectors of. A call in it that is not always inlined would
+/// end that, so nothing generic of the standard library is used.
 #[inline(never)]
 fn compress(state: &mut [Row; 4], blocks: [&Block; LANES]) {
-    let words: [Row; 16] = array::from_fn(|word| {
-        array::from_fn(|lane| u32::from_le_bytes(blocks[lane].as_chunks().0[word]))
-    });
-    let mixed = round::<7, 12, 17, 22>(*state, &words, 0, |i| i, |x, y, z| z ^ (x & (y ^ z)));
-    let mixed = round::<5, 9, 14, 20>(mixed, &words, 1, |i| 5 * i + 1, |x, y, z| y ^ (z & (x ^ y)));
-    let mixed = round::<4, 11, 16, 23>(mixed, &words, 2, |i| 3 * i + 5, |x, y, z| x ^ (y ^ z));
-    let mixed = round::<6, 10, 15, 21>(mixed, &words, 3, |i| 7 * i, |x, y, z| y ^ (x | !z));
-    for (row, mixed) in state.iter_mut().zip(mixed) {
-        for lane in 0..LANES {
-            row[lane] = row[lane].wrapping_add(mixed[lane]);
+    let words = words_of(blocks);
+    for lane in 0..LANES {
+        let start = [
+            state[0][lane],
+            state[1][lane],
+            state[2][lane],
+            state[3][lane],
+        ];
+        let word = |index: usize| words[index % 16][lane];
+        let mixed = round::<7, 12, 17, 22>(start, 0, &word, |x, y, z| z ^ (x & (y ^ z)));
+        let mixed =
+            round::<5, 9, 14, 20>(mixed, 1, |i| word(5 * i + 1), |x, y, z| y ^ (z & (x ^ y)));
+        let mixed = round::<4, 11, 16, 23>(mixed, 2, |i| word(3 * i + 5), |x, y, z| x ^ (y ^ z));
+        let mixed = round::<6, 10, 15, 21>(mixed, 3, |i| word(7 * i), |x, y, z| y ^ (x | !z));
+        for row in 0..4 {
+            state[row][lane] = start[row].wrapping_add(mixed[row]);
         }
     }
+}
+
+/// Lays the words of the blocks beside each other.
+#[inline(always)]
+fn words_of(blocks: [&Block; LANES]) -> [Row; 16] {
+    let mut words = [[0; LANES]; 16];
+    for (lane, block) in blocks.into_iter().enumerate() {
+        for (row, bytes) in words.iter_mut().zip(block.as_chunks().0) {
+            row[lane] = u32::from_le_bytes(*bytes);
+        }
+    }
+    words
 }
 
 /// Sixteen steps, which differ in the word, the constant and the shift.
 #[inline(always)]
 fn round<const S0: u32, const S1: u32, const S2: u32, const S3: u32>(
-    [mut a, mut b, mut c, mut d]: [Row; 4],
-    words: &[Row; 16],
+    [mut a, mut b, mut c, mut d]: [u32; 4],
     number: usize,
-    word: impl Fn(usize) -> usize,
+    word: impl Fn(usize) -> u32,
     mix: impl Fn(u32, u32, u32) -> u32,
-) -> [Row; 4] {
-    let constants = &CONSTANTS[number];
-    for i in (0..16).step_by(4) {
-        let word = |step| &words[word(i + step) % 16];
-        a = step::<S0>([a, b, c, d], word(0), constants[i], &mix);
-        d = step::<S1>([d, a, b, c], word(1), constants[i + 1], &mix);
-        c = step::<S2>([c, d, a, b], word(2), constants[i + 2], &mix);
-        b = step::<S3>([b, c, d, a], word(3), constants[i + 3], &mix);
+) -> [u32; 4] {
+    let add = |i: usize| word(i).wrapping_add(CONSTANTS[number][i]);
+    for i in [0, 4, 8, 12] {
+        a = step::<S0>([a, b, c, d], add(i), &mix);
+        d = step::<S1>([d, a, b, c], add(i + 1), &mix);
+        c = step::<S2>([c, d, a, b], add(i + 2), &mix);
+        b = step::<S3>([b, c, d, a], add(i + 3), &mix);
     }
     [a, b, c, d]
 }
 
-/// One step of every lane.
-///
-/// The rotation is written as two sums. As `rotate_left` it is one instruction for a scalar and none
-/// for a vector of SSE2, and the compiler would keep to scalars.
 #[inline(always)]
 fn step<const SHIFT: u32>(
-    [a, b, c, d]: [Row; 4],
-    word: &Row,
-    constant: u32,
+    [a, b, c, d]: [u32; 4],
+    added: u32,
     mix: impl Fn(u32, u32, u32) -> u32,
-) -> Row {
-    array::from_fn(|lane| {
-        let added = a[lane].wrapping_add(word[lane].wrapping_add(constant));
-        let mixed = added.wrapping_add(mix(b[lane], c[lane], d[lane]));
-        let low = b[lane].wrapping_add(mixed << SHIFT);
-        low.wrapping_add(mixed >> (u32::BITS - SHIFT))
-    })
+) -> u32 {
+    let mixed = a.wrapping_add(added).wrapping_add(mix(b, c, d));
+    b.wrapping_add(mixed.rotate_left(SHIFT))
 }
 
 /// An MD5.

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use crate::aggregation::{
     FRAME_LEN, MAGIC, SubRecord,
     digest::{Sum, digest, digest_all},
+    gap_buffer::GapBuffer,
     key_table::KeyTable,
     wire::{
         TAG_DATA, TAG_EXPLICIT_HASH_KEY, TAG_EXPLICIT_HASH_KEY_INDEX, TAG_PARTITION_KEY,
@@ -44,7 +45,7 @@ pub fn encode(records: &[SubRecord]) -> Bytes {
 
 /// An aggregate under construction, for who must stay under a size.
 ///
-/// Its buffers are kept from one aggregate to the next.
+/// Its tables are kept from one aggregate to the next, and the records written where they stay.
 ///
 /// ```
 /// use kinesis_blocking::aggregation::Aggregate;
@@ -64,7 +65,7 @@ pub struct Aggregate {
     count: u64,
     partition_keys: KeyTable,
     explicit_hash_keys: KeyTable,
-    records: Vec<u8>,
+    records: GapBuffer,
 }
 
 impl Aggregate {
@@ -82,13 +83,13 @@ impl Aggregate {
             count: 0,
             partition_keys: KeyTable::new(TAG_PARTITION_KEY),
             explicit_hash_keys: KeyTable::new(TAG_EXPLICIT_HASH_KEY),
-            records: Vec::new(),
+            records: GapBuffer::new(),
         }
     }
 
     /// Takes a user record in, or changes nothing and returns false when it does not fit.
     ///
-    /// Nothing is allocated once the buffers have grown to their size.
+    /// Once the tables have grown to their size only the first record allocates.
     pub fn try_push(
         &mut self,
         partition_key: &str,
@@ -171,15 +172,18 @@ impl Aggregate {
 
     /// Finishes the aggregate but for its checksum and leaves an empty one in its place.
     pub fn finish_unsealed(&mut self) -> Unsealed {
-        let mut bytes = Vec::with_capacity(self.encoded_len());
-        if !self.is_empty() {
-            bytes.extend_from_slice(&MAGIC);
-            bytes.extend_from_slice(self.partition_keys.encoded());
-            bytes.extend_from_slice(self.explicit_hash_keys.encoded());
-            bytes.extend_from_slice(&self.records);
+        if self.is_empty() {
+            return Unsealed::default();
         }
+        let tables = [&self.partition_keys, &self.explicit_hash_keys].map(KeyTable::encoded);
+        let joined = self
+            .records
+            .join([&MAGIC, tables[0], tables[1]], FRAME_LEN - MAGIC.len());
         self.clear();
-        Unsealed { bytes }
+        Unsealed {
+            bytes: joined.bytes,
+            start: joined.start,
+        }
     }
 
     /// Throws the user records away and keeps the memory.
@@ -187,9 +191,8 @@ impl Aggregate {
         self.count = 0;
         self.partition_keys.clear();
         self.explicit_hash_keys.clear();
-        self.records.clear();
         // One huge record must not hold its memory for the rest of the program.
-        self.records.shrink_to(self.max_bytes);
+        self.records.clear(self.max_bytes);
     }
 
     #[inline]
@@ -208,10 +211,11 @@ impl Aggregate {
 
     #[inline]
     fn put_record(&mut self, inner_len: usize, key: u64, hash_key: Option<u64>, data: &[u8]) {
+        let records = self.records.end();
         // Room of fixed length takes no call; what is too much of it is cut off again.
-        let start = self.records.len();
-        self.records.extend_from_slice(&[0; MAX_HEAD_LEN]);
-        let room = self.records.last_chunk_mut().expect("it was just added");
+        let start = records.len();
+        records.extend_from_slice(&[0; MAX_HEAD_LEN]);
+        let room = records.last_chunk_mut().expect("it was just added");
         let mut head = Head { room, len: 0 };
         head.put(TAG_RECORD, inner_len as u64);
         head.put(TAG_PARTITION_KEY_INDEX, key);
@@ -220,15 +224,22 @@ impl Aggregate {
         }
         head.put(TAG_DATA, data.len() as u64);
         let end = start + head.len;
-        self.records.truncate(end);
-        self.records.extend_from_slice(data);
+        records.truncate(end);
+        records.extend_from_slice(data);
         self.count += 1;
     }
 
+    /// Makes room for records whose keys are all different, as far as that is not much too much.
     fn reserve(&mut self, records: &[SubRecord]) {
-        let data_len: usize = records.iter().map(|record| record.data.len()).sum();
-        self.records
-            .reserve(data_len + records.len() * USUAL_RECORD_HEAD_LEN);
+        let keys = records.iter().map(|record| record.partition_key.len());
+        let key_len = keys.map(|len| USUAL_KEY_HEAD_LEN + len).sum::<usize>();
+        let data_len = records
+            .iter()
+            .map(|record| record.data.len())
+            .sum::<usize>();
+        let room = data_len + records.len() * USUAL_RECORD_HEAD_LEN;
+        self.partition_keys.reserve(records.len());
+        self.records.expect(MAGIC.len() + key_len, room);
     }
 }
 
@@ -246,8 +257,11 @@ impl fmt::Debug for Aggregate {
 /// A finished aggregate whose checksum is still to be written.
 ///
 /// Nothing of it can be sent before [`Unsealed::seal`] or [`seal_all`].
+#[derive(Default)]
 pub struct Unsealed {
+    /// The aggregate from `start` on, without the checksum, or nothing.
     bytes: Vec<u8>,
+    start: usize,
 }
 
 impl Unsealed {
@@ -259,21 +273,23 @@ impl Unsealed {
 
     /// Returns the exact length in bytes after sealing.
     pub fn encoded_len(&self) -> usize {
-        match self.bytes.len() {
+        match self.bytes.len() - self.start {
             0 => 0,
             len => len + FRAME_LEN - MAGIC.len(),
         }
     }
 
     fn body(&self) -> &[u8] {
-        self.bytes.get(MAGIC.len()..).unwrap_or_default()
+        self.bytes
+            .get(self.start + MAGIC.len()..)
+            .unwrap_or_default()
     }
 
     fn seal_with(mut self, sum: Sum) -> Bytes {
         if !self.bytes.is_empty() {
             self.bytes.extend_from_slice(&sum);
         }
-        Bytes::from(self.bytes)
+        Bytes::from(self.bytes).slice(self.start..)
     }
 }
 
@@ -370,6 +386,9 @@ const MAX_COUNT: u64 = u32::MAX as u64 - 1;
 
 /// Bytes before a record's data at most: four tags, two lengths and two indices of ten bytes.
 const MAX_HEAD_LEN: usize = 44;
+
+/// Bytes that usually go before a key in its table: a tag and a length.
+const USUAL_KEY_HEAD_LEN: usize = 2;
 
 /// Bytes that usually go before a record's data: three tags, two lengths, an index.
 const USUAL_RECORD_HEAD_LEN: usize = 10;

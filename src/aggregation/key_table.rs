@@ -98,6 +98,14 @@ impl KeyTable {
         };
     }
 
+    /// Makes room for keys, up to a bound.
+    pub(super) fn reserve(&mut self, keys: usize) {
+        let slots = (keys.min(MAX_RESERVED_KEYS) * 2 + 1).next_power_of_two();
+        if self.keys.is_empty() && slots > self.slots.len() {
+            self.slots = vec![Slot::default(); slots];
+        }
+    }
+
     /// Forgets every key and keeps the memory.
     pub(super) fn clear(&mut self) {
         self.encoded.clear();
@@ -174,6 +182,9 @@ fn last_bytes(key: &[u8]) -> u128 {
 
 /// Slots of the smallest index, a power of two as all their numbers are.
 const MIN_SLOTS: usize = 16;
+
+/// Keys that room is made for before they are seen: 32 KiB of slots.
+const MAX_RESERVED_KEYS: usize = 2048;
 
 /// 2^64 divided by the golden ratio, odd: its multiples spread evenly.
 const MULTIPLIER: u64 = 0x9e37_79b9_7f4a_7c15;

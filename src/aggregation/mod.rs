@@ -76,6 +76,7 @@ mod decode;
 mod digest;
 mod encode;
 mod error;
+mod gap_buffer;
 mod key_table;
 pub mod message;
 mod misplaced;

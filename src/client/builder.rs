@@ -4,8 +4,11 @@ use std::sync::atomic::AtomicI64;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use crate::client::maps::Maps;
 use crate::client::{Client, Shared, endpoint};
-use crate::credentials::{Cached, Chain, CredentialsProvider, Outside, profile};
+use crate::config::Properties;
+use crate::config::aws::{CredentialsConfig, Patience};
+use crate::credentials::{Cached, CredentialsProvider, Outside, configured, profile};
 use crate::error::{Error, Result};
 use crate::http::{HttpTransport, Network, Proxying, Trust, UreqTransport};
 use crate::model::{self, Operation, Variant};
@@ -39,10 +42,13 @@ pub struct ClientBuilder {
     roots_file: Option<PathBuf>,
     trusts_anyone: bool,
     credentials: Option<Box<dyn CredentialsProvider>>,
+    /// Where they come from if no provider is given.
+    credentials_config: CredentialsConfig,
     transport: Option<Arc<dyn HttpTransport>>,
     policies: [RetryPolicy; Operation::ALL.len()],
     connect_timeout: Duration,
     request_timeout: Duration,
+    call_timeout: Duration,
     sys: Sys,
 }
 
@@ -58,12 +64,42 @@ impl ClientBuilder {
             roots_file: None,
             trusts_anyone: false,
             credentials: None,
+            credentials_config: CredentialsConfig::Default,
             transport: None,
             policies: Operation::ALL.map(RetryPolicy::default_for),
             connect_timeout: CONNECT_TIMEOUT,
             request_timeout: REQUEST_TIMEOUT,
+            call_timeout: CALL_TIMEOUT,
             sys,
         }
+    }
+
+    /// Takes over every key that concerns calls and is set; what is set afterwards counts above it.
+    ///
+    /// The page [`configuration`](crate::manual::configuration) has the keys. A key of Flink's or
+    /// the KPL's that is not known is told to the log.
+    ///
+    /// # Errors
+    /// `Config`, or `Several` of it: the keys with values that cannot be.
+    pub fn properties(mut self, properties: &Properties) -> Result<ClientBuilder> {
+        let aws = properties.aws()?;
+        self.region = aws.region.or(self.region);
+        self.endpoint = aws.endpoint.or(self.endpoint);
+        self.credentials_config = aws.credentials;
+        self.connect_timeout = aws.connect_timeout.unwrap_or(self.connect_timeout);
+        self.request_timeout = aws.request_timeout.unwrap_or(self.request_timeout);
+        self.proxying = aws.proxy.map_or(self.proxying, Proxying::Url);
+        self.roots_file = aws.tls_roots.or(self.roots_file);
+        self.trusts_anyone |= aws.trusts_anyone;
+        let Patience {
+            get_records,
+            get_shard_iterator,
+            list_shards,
+        } = aws.patience;
+        Ok(self
+            .retry(Operation::GetRecords, get_records)
+            .retry(Operation::GetShardIterator, get_shard_iterator)
+            .retry(Operation::ListShards, list_shards))
     }
 
     /// Sets the region, which is signed with and decides the endpoint. Flink's `aws.region`.
@@ -139,7 +175,7 @@ impl ClientBuilder {
         self
     }
 
-    /// Sets where credentials come from. Default: [`Chain::standard`].
+    /// Sets where credentials come from. Default: [`Chain::standard`](crate::credentials::Chain::standard).
     ///
     /// What the provider gives is kept, as [`Cached`] describes. The default chain asks through
     /// the client's own transport, and STS in the client's region.
@@ -174,6 +210,16 @@ impl ClientBuilder {
         self
     }
 
+    /// Sets how long a call may take, all attempts and the waits between them together.
+    ///
+    /// When the time is up, or the next wait would outlast it, the last attempt's error is returned
+    /// and says so. Default: 2 minutes, which the default retries do not need unless each attempt
+    /// hangs. A listing of several pages is as many calls.
+    pub fn call_timeout(mut self, timeout: Duration) -> ClientBuilder {
+        self.call_timeout = timeout;
+        self
+    }
+
     /// Makes the client. Calls nothing yet.
     ///
     /// # Errors
@@ -188,19 +234,25 @@ impl ClientBuilder {
             None => Arc::new(self.over_ureq()?),
         };
         let clock = self.sys.clock.clone();
-        let provider = self.credentials.unwrap_or_else(|| {
-            let transport = transport.clone();
-            let outside = Outside::of_client(&self.sys, &region, transport, is_own_transport);
-            Box::new(Chain::within(&outside, None))
-        });
+        let provider = match self.credentials {
+            Some(provider) => provider,
+            None => {
+                let transport = transport.clone();
+                let outside = Outside::of_client(&self.sys, &region, transport, is_own_transport);
+                configured(&self.credentials_config, &outside)?
+            }
+        };
         let shared = Shared {
             transport,
             credentials: Cached::on_clock(provider, clock),
             endpoint,
             region,
             request_timeout: self.request_timeout,
+            call_timeout: self.call_timeout,
             clock_offset: AtomicI64::new(0),
+            signing_offset: AtomicI64::new(0),
             jitter: Mutex::new(self.sys.rng("client")),
+            maps: Maps::default(),
             sys: self.sys,
         };
         Ok(Client {
@@ -216,10 +268,26 @@ impl ClientBuilder {
         let set = set.or_else(|| self.var(&["AWS_REGION", "AWS_DEFAULT_REGION"]));
         let region = match set {
             Some(region) => region,
-            None => profile::setting(&*self.sys.env, "region")?.ok_or_else(no_region)?,
+            None => match profile::setting(&*self.sys.env, "region")? {
+                Some(region) => region,
+                None => self.region_of_endpoint().ok_or_else(no_region)?,
+            },
         };
         endpoint::check_region(&region)?;
         Ok(region)
+    }
+
+    /// The region that stands in a given endpoint's name. An emulator has none, and takes any.
+    fn region_of_endpoint(&self) -> Option<String> {
+        let url = self.endpoint.as_deref()?;
+        let host = url.split("://").last()?.split(['/', ':']).next()?;
+        let mut labels = host
+            .split('.')
+            .skip_while(|label| !label.starts_with("kinesis"));
+        let region = labels
+            .nth(1)
+            .filter(|_| host.contains(".amazonaws.") || host.contains(".aws"));
+        Some(region.unwrap_or("us-east-1").to_owned())
     }
 
     fn url(&self, region: &str) -> String {
@@ -297,6 +365,9 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(6);
 
 /// The KPL's `RequestTimeout`, from the same place.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(6);
+
+/// Eleven attempts at the default time-out, and the waits between them.
+const CALL_TIMEOUT: Duration = Duration::from_secs(120);
 
 #[cfg(test)]
 mod tests {

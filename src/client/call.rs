@@ -6,70 +6,132 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, Request, Response, Uri};
-use time::OffsetDateTime;
-use time::format_description::well_known::Rfc2822;
 
-use crate::client::Client;
 use crate::client::wire::{self, Exchange};
+use crate::client::{Client, skew};
 use crate::credentials::CredentialsProvider;
 use crate::error::{Error, ErrorKind, Result, Verdict};
+use crate::model::Timestamp;
+use crate::retry::RetryPolicy;
 use crate::sign::{Credentials, sign};
 
+/// An attempt that failed, and whether the clock that signed it has been corrected since.
+struct Failure {
+    error: Error,
+    was_clock_wrong: bool,
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Failure {
+        Failure {
+            error,
+            was_clock_wrong: false,
+        }
+    }
+}
+
+/// What helps once in a call: if it did not, it will not.
+#[derive(Default)]
+struct Remedies {
+    credentials: bool,
+    clock: bool,
+}
+
+impl Remedies {
+    /// Says whether something was put right, so that another attempt is due at once.
+    fn apply(&mut self, failure: &Failure) -> bool {
+        let Remedies { credentials, clock } = self;
+        let used = match failure.error.verdict() {
+            // The provider is asked anew for the next attempt.
+            Verdict::RefreshCredentials => credentials,
+            _ if failure.was_clock_wrong => clock,
+            _ => return false,
+        };
+        !std::mem::replace(used, true)
+    }
+}
+
 impl Client {
-    /// Makes a call, again and again as far as its policy and the verdicts on its errors allow.
+    /// Makes a call, again and again as far as its policy, the verdicts on its errors and its time
+    /// allow.
     pub(super) fn call<E: Exchange>(&self, exchange: &E) -> Result<E::Answer> {
         let (clock, policy) = (&self.shared.sys.clock, self.policy(E::OPERATION));
         let (body, started) = (exchange.body(), clock.now());
-        let mut refreshed_credentials = false;
+        let deadline = started + self.shared.call_timeout;
+        let mut remedies = Remedies::default();
         for retry in 0.. {
-            let error = match self.watched(exchange, &body) {
+            let timeout = deadline.saturating_duration_since(clock.now());
+            let failure = match self.watched(exchange, &body, timeout) {
                 Ok(answer) => return Ok(answer),
-                Err(error) => {
-                    let elapsed = clock.now() - started;
-                    told(error, exchange, &self.shared.endpoint, retry + 1, elapsed)
+                Err(failure) => failure,
+            };
+            let is_remedied = remedies.apply(&failure);
+            let elapsed = clock.now() - started;
+            let error = told(
+                failure.error,
+                exchange,
+                &self.shared.endpoint,
+                retry + 1,
+                elapsed,
+            );
+            let backoff = match is_remedied {
+                true => Duration::ZERO,
+                false if error.is_retryable() && policy.allows(retry) => {
+                    self.backoff(policy, retry)
                 }
+                false => return Err(error),
             };
-            let backoff = match error.verdict() {
-                // The provider is asked anew for the next attempt.
-                Verdict::RefreshCredentials if !refreshed_credentials => Duration::ZERO,
-                Verdict::Retry | Verdict::Throttled if policy.allows(retry) => policy.backoff(
-                    retry,
-                    &mut self
-                        .shared
-                        .jitter
-                        .lock()
-                        .unwrap_or_else(PoisonError::into_inner),
-                ),
-                _ => return Err(error),
-            };
-            refreshed_credentials |= error.verdict() == Verdict::RefreshCredentials;
+            let next = clock.now() + backoff;
+            if next >= deadline {
+                return Err(error.within(|context| context.is_out_of_time = true));
+            }
             log::debug!("{error}; again in {} ms", backoff.as_millis());
-            if !clock.wait_until(clock.now() + backoff, &self.stop) {
+            if !clock.wait_until(next, &self.stop) {
                 return Err(error);
             }
         }
         Err(Error::new(ErrorKind::Closed))
     }
 
-    fn watched<E: Exchange>(&self, exchange: &E, body: &Bytes) -> Result<E::Answer> {
+    fn watched<E: Exchange>(
+        &self,
+        exchange: &E,
+        body: &Bytes,
+        timeout: Duration,
+    ) -> Result<E::Answer, Failure> {
         let Some(watch) = &self.watch else {
-            return self.attempt(exchange, body);
+            return self.attempt(exchange, body, timeout);
         };
         let clock = &self.shared.sys.clock;
         let begun = clock.now();
-        let outcome = self.attempt(exchange, body);
-        watch.attempted(E::OPERATION, clock.now() - begun, outcome.as_ref().err());
+        let outcome = self.attempt(exchange, body, timeout);
+        let error = outcome.as_ref().err().map(|failure| &failure.error);
+        watch.attempted(E::OPERATION, clock.now() - begun, error);
         outcome
     }
 
-    fn attempt<E: Exchange>(&self, exchange: &E, body: &Bytes) -> Result<E::Answer> {
-        let credentials = self.shared.credentials.credentials()?;
-        let request = self.signed(exchange, body.clone(), &credentials)?;
-        let response = self
-            .shared
+    fn backoff(&self, policy: &RetryPolicy, retry: u32) -> Duration {
+        let jitter = self.shared.jitter.lock();
+        policy.backoff(retry, &mut jitter.unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn attempt<E: Exchange>(
+        &self,
+        exchange: &E,
+        body: &Bytes,
+        timeout: Duration,
+    ) -> Result<E::Answer, Failure> {
+        let shared = &*self.shared;
+        let credentials = shared.credentials.credentials()?;
+        let signed_at = self.signing_time();
+        let request = self.signed(exchange, body.clone(), &credentials, signed_at)?;
+        let timeout = timeout.min(shared.request_timeout);
+        let response = shared
             .transport
-            .round_trip(request, self.shared.request_timeout)?;
-        self.read_clock(response.headers());
+            .round_trip(request, timeout)
+            .map_err(Error::from)?;
+        let server_time = skew::server_time(response.headers());
+        self.note(server_time);
         log::trace!(
             "{}: {} in {} bytes",
             E::OPERATION,
@@ -79,10 +141,47 @@ impl Client {
         let request_id = request_id(response.headers());
         judged(exchange, response).map_err(|error| {
             if error.verdict() == Verdict::RefreshCredentials {
-                self.shared.credentials.refused(&credentials);
+                shared.credentials.refused(&credentials);
             }
-            error.within(|context| context.request_id = request_id)
+            let server_time = server_time
+                .filter(|server_time| skew::is_about_time(error.kind(), signed_at, *server_time));
+            Failure {
+                was_clock_wrong: server_time
+                    .inspect(|time| self.correct_clock(*time))
+                    .is_some(),
+                error: error.within(|context| context.request_id = request_id),
+            }
         })
+    }
+
+    /// This machine's time of day, as far as the service did not object to it.
+    fn signing_time(&self) -> Timestamp {
+        let millis = self.shared.sys.clock.wall().as_millis();
+        let offset = self.shared.signing_offset.load(Ordering::Relaxed);
+        Timestamp::from_millis(millis.saturating_add(offset))
+    }
+
+    /// Signs by the service's clock from now on.
+    fn correct_clock(&self, server_time: Timestamp) {
+        let offset = self.offset_to(server_time);
+        self.shared.signing_offset.store(offset, Ordering::Relaxed);
+        log::warn!(
+            "this machine's clock is off by {} s; calls are signed by the service's",
+            offset / 1_000
+        );
+    }
+
+    /// Notes how far this machine's clock is from the service's.
+    fn note(&self, server_time: Option<Timestamp>) {
+        if let Some(server_time) = server_time {
+            let offset = self.offset_to(server_time);
+            self.shared.clock_offset.store(offset, Ordering::Relaxed);
+        }
+    }
+
+    fn offset_to(&self, time: Timestamp) -> i64 {
+        let ours = self.shared.sys.clock.wall().as_millis();
+        time.as_millis().saturating_sub(ours)
     }
 
     fn signed<E: Exchange>(
@@ -90,6 +189,7 @@ impl Client {
         _: &E,
         body: Bytes,
         credentials: &Credentials,
+        at: Timestamp,
     ) -> Result<Request<Bytes>> {
         let shared = &*self.shared;
         let host = shared
@@ -102,24 +202,8 @@ impl Client {
             .header("x-amz-target", format!("Kinesis_20131202.{}", E::OPERATION))
             .body(body)
             .map_err(|error| Error::malformed("request", error))?;
-        sign(
-            &mut request,
-            credentials,
-            &shared.region,
-            "kinesis",
-            shared.sys.clock.wall(),
-        )?;
+        sign(&mut request, credentials, &shared.region, "kinesis", at)?;
         Ok(request)
-    }
-
-    /// Notes how far this machine's clock is from the service's. To the second, and never ahead of it.
-    fn read_clock(&self, headers: &HeaderMap) {
-        let date = headers.get("date").and_then(|date| date.to_str().ok());
-        if let Some(date) = date.and_then(|date| OffsetDateTime::parse(date, &Rfc2822).ok()) {
-            let server = date.unix_timestamp().saturating_mul(1_000);
-            let offset = server.saturating_sub(self.shared.sys.clock.wall().as_millis());
-            self.shared.clock_offset.store(offset, Ordering::Relaxed);
-        }
     }
 }
 
@@ -168,8 +252,7 @@ mod tests {
     use super::*;
     use crate::error::TransportError;
     use crate::http::HttpTransport;
-    use crate::model::{Operation, Timestamp};
-    use crate::retry::RetryPolicy;
+    use crate::model::Operation;
 
     type Answer = Result<Response<Bytes>, TransportError>;
 
@@ -307,6 +390,30 @@ mod tests {
             .server_time()
             .saturating_since(Timestamp::from_millis(784_111_777_000));
         assert!(apart < Duration::from_secs(60), "{apart:?}");
+    }
+
+    #[test]
+    fn a_call_has_so_much_time_and_no_more() {
+        let canned = Canned::default();
+        canned
+            .0
+            .lock()
+            .expect("not poisoned")
+            .0
+            .extend([reset(), reset()]);
+        let impatient = Client::builder()
+            .region("us-east-1")
+            .credentials(Credentials::new("AKID", "secret"))
+            .transport(canned.clone())
+            .call_timeout(Duration::ZERO);
+        let error = impatient.build().expect("a client").list_shards("orders");
+        let error = error.expect_err("no time");
+        assert_eq!(
+            error.to_string(),
+            "ListShards on stream orders at https://kinesis.us-east-1.amazonaws.com/: the connection failed: \
+             connection reset (1 attempt in 0.0 s, no time left for another)"
+        );
+        assert!(error.is_retryable());
     }
 
     #[test]

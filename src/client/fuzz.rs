@@ -3,18 +3,28 @@
 use bytes::Bytes;
 use http::Response;
 
-use crate::client::answers::{GetRecordsOutput, ShardIterator};
+use crate::client::answers::{EntryError, GetRecordsOutput, PutRecordOutput, ShardIterator};
 use crate::client::wire::{self, Exchange};
 use crate::error::{Error, Result};
 use crate::model::{Shard, ShardRef};
 
-pub(crate) fn get_records(body: Bytes) -> Result<GetRecordsOutput> {
+/// Reads GetRecords' answer by the scanner, if it can, and by serde.
+pub(crate) fn get_records(body: &[u8]) -> (Option<GetRecordsOutput>, Result<GetRecordsOutput>) {
     let iterator = ShardIterator {
         shard: ShardRef::new("orders", "shardId-000000000000"),
         token: String::new(),
     };
     let iterator = &iterator;
-    wire::GetRecords { iterator, limit: 1 }.answer(body)
+    let call = wire::GetRecords { iterator, limit: 1 };
+    (call.scanned(body), call.read_by_serde(body))
+}
+
+type Outcomes = Vec<Result<PutRecordOutput, EntryError>>;
+
+/// Reads PutRecords' answer by the scanner, if it can, and by serde.
+pub(crate) fn put_records(body: &[u8]) -> (Option<Outcomes>, Result<Outcomes>) {
+    let scanned = wire::put_records::scanned(body, 0);
+    (scanned, wire::put_records::read_by_serde(body))
 }
 
 pub(crate) fn list_shards(body: Bytes) -> Result<(Vec<Shard>, Option<String>)> {

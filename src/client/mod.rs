@@ -6,6 +6,10 @@ mod call;
 mod endpoint;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzz;
+mod maps;
+#[cfg(feature = "cloudwatch")]
+mod neighbour;
+mod skew;
 mod watch;
 mod wire;
 
@@ -16,6 +20,7 @@ use std::time::Duration;
 
 use http::Uri;
 
+use crate::config::Properties;
 use crate::credentials::{Cached, CredentialsProvider};
 use crate::error::{Error, ErrorKind, Result};
 use crate::http::HttpTransport;
@@ -30,6 +35,7 @@ pub use answers::{
     ShardIterator, StreamSummary,
 };
 pub use builder::ClientBuilder;
+pub(crate) use maps::Listed;
 pub(crate) use watch::Watch;
 
 /// A Kinesis endpoint and the right to use it.
@@ -38,7 +44,8 @@ pub(crate) use watch::Watch;
 /// ARN of another one: see [`ClientBuilder::region_of`].
 ///
 /// Clones share connections. Every call blocks until it is answered, or until its
-/// [retries](RetryPolicy) and time-outs are used up.
+/// [retries](RetryPolicy) or its [time](ClientBuilder::call_timeout) are used up. A clock of this
+/// machine that is wrong is corrected by the service's, once it refuses a call because of it.
 ///
 /// ```
 /// # fn main() -> kinesis_blocking::Result<()> {
@@ -65,9 +72,14 @@ struct Shared {
     endpoint: Uri,
     region: String,
     request_timeout: Duration,
+    call_timeout: Duration,
     /// The service's time of day less this machine's, in milliseconds.
     clock_offset: AtomicI64,
+    /// What is added to this machine's time of day where a call is signed: 0 until the service
+    /// refuses a call because of its time.
+    signing_offset: AtomicI64,
     jitter: Mutex<Rng>,
+    maps: maps::Maps,
     sys: Sys,
 }
 
@@ -75,6 +87,15 @@ impl Client {
     /// Starts the description of a client.
     pub fn builder() -> ClientBuilder {
         ClientBuilder::new(Sys::real())
+    }
+
+    /// Makes a client of what properties say: region, endpoint, credentials, patience.
+    ///
+    /// # Errors
+    /// `Config`, or `Several` of it: the keys with values that cannot be, and what
+    /// [`ClientBuilder::build`] finds.
+    pub fn from_properties(properties: &Properties) -> Result<Client> {
+        Client::builder().properties(properties)?.build()
     }
 
     /// The same client, with another patience for one operation.
@@ -95,16 +116,16 @@ impl Client {
         }
     }
 
-    pub(crate) fn stop(&self) -> &Stop {
-        &self.stop
-    }
-
     /// The same client, whose attempts are told to `watch`.
     pub(crate) fn with_watch(&self, watch: Arc<dyn Watch>) -> Client {
         Client {
             watch: Some(watch),
             ..self.clone()
         }
+    }
+
+    pub(crate) fn stop(&self) -> &Stop {
+        &self.stop
     }
 
     pub(crate) fn sys(&self) -> &Sys {

@@ -2,6 +2,7 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use crate::aggregation::Misplaced;
+use crate::config::{Properties, keys};
 use crate::error::{Error, Result};
 use crate::model::{StartPosition, Timestamp};
 
@@ -46,6 +47,16 @@ pub enum DataLoss {
 }
 
 impl ConsumerConfig {
+    /// Makes a configuration of the keys that are set, and defaults for the others.
+    ///
+    /// The page [`configuration`](crate::manual::configuration) has all keys.
+    ///
+    /// # Errors
+    /// `Config`, or `Several` of it: the keys with values that cannot be.
+    pub fn from_properties(properties: &Properties) -> Result<ConsumerConfig> {
+        ConsumerConfig::builder().properties(properties)?.build()
+    }
+
     /// Starts from the defaults.
     pub fn builder() -> ConsumerConfigBuilder {
         ConsumerConfigBuilder {
@@ -87,6 +98,15 @@ pub struct ConsumerConfigBuilder {
 }
 
 impl ConsumerConfigBuilder {
+    /// Takes over every key of a consumer that is set; what is set afterwards counts above it.
+    ///
+    /// # Errors
+    /// `Config`, or `Several` of it: the keys with values that cannot be.
+    pub fn properties(mut self, properties: &Properties) -> Result<ConsumerConfigBuilder> {
+        self.config = keys::consumer(properties, self.config)?;
+        Ok(self)
+    }
+
     /// Sets where reading starts when no checkpoint says otherwise. Default: `Latest`.
     ///
     /// Flink's `flink.stream.initpos`.

@@ -140,7 +140,7 @@ impl ConsumerBuilder {
 
     /// Decodes records on the threads that read them, many at a time, in place of the caller's loop.
     ///
-    /// The value is had by [`Record::decoded`] and [`Record::into_decoded`]. A decoder that returns an
+    /// The value is had by [`Record::decoded`] and [`Record::take_decoded`]. A decoder that returns an
     /// error, or panics, refuses the record: see [`on_poison`](ConsumerBuilder::on_poison). What it
     /// says stands in that error, so it should not quote the record. Order is kept within each shard.
     ///
@@ -163,7 +163,7 @@ impl ConsumerBuilder {
     ///     .start()?;
     /// let mut sum = 0;
     /// for record in consumer {
-    ///     sum += record?.into_decoded::<u32>().unwrap_or_default();
+    ///     sum += record?.take_decoded::<u32>().unwrap_or_default();
     /// }
     /// assert_eq!(sum, 21);
     /// # Ok(())

@@ -56,8 +56,12 @@ impl Checkpoint {
     pub fn merge(mut self, other: Checkpoint) -> Checkpoint {
         let Checkpoint { shards, mut times } = other;
         for (shard, position) in shards {
-            let counts = self.shards.get(&shard);
-            if counts.is_none_or(|counts| counts_more(&position, counts)) {
+            let mine = self.shards.get(&shard);
+            if mine == Some(&position) {
+                // Both times hold.
+                let time = times.remove(&shard).max(self.times.remove(&shard));
+                self.times.extend(time.map(|time| (shard, time)));
+            } else if mine.is_none_or(|mine| counts_more(&position, mine)) {
                 match times.remove(&shard) {
                     Some(time) => self.times.insert(shard.clone(), time),
                     None => self.times.remove(&shard),
@@ -444,5 +448,34 @@ mod tests {
         }
         let all = checkpoint().merge(at(&ShardPosition::ShardEnd));
         assert_eq!(all.iter().count(), checkpoint().iter().count() + 1);
+    }
+
+    #[test]
+    fn a_time_goes_with_the_position_it_belongs_to() {
+        let shard = || ShardRef::new("orders", "a");
+        let at = |number: u32, time: Option<i64>| Checkpoint {
+            shards: [(
+                shard(),
+                ShardPosition::After {
+                    sequence_number: number.to_string().parse().expect("a number"),
+                    sub_sequence_number: None,
+                },
+            )]
+            .into(),
+            times: time
+                .map(|time| (shard(), Timestamp::from_millis(time)))
+                .into_iter()
+                .collect(),
+        };
+        for (one, other, both) in [
+            (at(1, Some(9)), at(2, None), at(2, None)),
+            (at(1, None), at(2, Some(5)), at(2, Some(5))),
+            (at(1, Some(9)), at(2, Some(5)), at(2, Some(5))),
+            (at(1, Some(9)), at(1, Some(5)), at(1, Some(9))),
+            (at(1, None), at(1, Some(5)), at(1, Some(5))),
+        ] {
+            assert_eq!(one.clone().merge(other.clone()), both);
+            assert_eq!(other.merge(one), both);
+        }
     }
 }

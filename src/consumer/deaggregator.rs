@@ -19,7 +19,6 @@ pub(super) struct Deaggregator {
     covered: Option<(SequenceNumber, u64)>,
     /// What was not handed out as it was meant, since this was last asked for.
     gaps: Vec<Gap>,
-    left_out: u64,
 }
 
 impl Deaggregator {
@@ -37,17 +36,11 @@ impl Deaggregator {
             misplaced,
             covered,
             gaps: Vec::new(),
-            left_out: 0,
         }
     }
 
     pub fn take_gaps(&mut self) -> Vec<Gap> {
         std::mem::take(&mut self.gaps)
-    }
-
-    /// Counts the user records left out so far because they belong to another shard.
-    pub fn left_out(&self) -> u64 {
-        self.left_out
     }
 
     /// Gives the user records of one answer; their checksums are computed side by side.
@@ -119,7 +112,6 @@ impl Deaggregator {
             };
             self.gaps.push(Gap::new(self.shard.clone(), cause));
         }
-        self.left_out += placement.left_out() as u64;
         let covered = self.covered_in(origin);
         let new = |sub: &u64| covered.is_none_or(|covered| *sub > covered);
         let parts = placement.select(subs).filter(|(sub, _)| new(sub));

@@ -13,7 +13,7 @@ use crate::consumer::metrics::{
 };
 use crate::consumer::record::Record;
 use crate::error::{Error, Verdict};
-use crate::model::{Operation, ShardRef};
+use crate::model::{Gap, GapCause, Operation, ShardRef};
 
 /// All meters of a consumer.
 #[derive(Default)]
@@ -30,7 +30,7 @@ impl Meters {
     pub fn begin(&self, shard: &ShardRef) -> Arc<ShardMeter> {
         let mut shards = locked(&self.shards);
         if let Some(meter) = shards.get(shard) {
-            meter.restart();
+            meter.begin_again();
             return meter.clone();
         }
         let meter = Arc::new(ShardMeter::default());
@@ -143,8 +143,12 @@ impl Fetch {
 }
 
 impl ShardMeter {
-    /// An answer was taken apart; `left_out` user records so far belong to another shard.
-    pub fn fetched(&self, fetch: Fetch, records: &[Record], left_out: u64, now: Instant) {
+    /// An answer was taken apart; an adaptive limit aimed at so many bytes.
+    pub fn fetched(&self, fetch: Fetch, aim: f64, records: &[Record], gaps: &[Gap], now: Instant) {
+        let left_out = gaps.iter().map(|gap| match gap.cause {
+            GapCause::Misplaced { records, .. } => records as u64,
+            _ => 0,
+        });
         let data: usize = records.iter().map(|record| record.data.len()).sum();
         let users = records.len() as u64;
         let mut reading = locked(&self.0);
@@ -158,6 +162,7 @@ impl ShardMeter {
         metrics.number_of_deaggregated_records_per_fetch = users;
         metrics.average_record_size_bytes = (data as u64).checked_div(users).unwrap_or(0);
         metrics.max_number_of_records_per_fetch = fetch.limit.into();
+        metrics.bytes_requested_per_fetch = aim;
         if let Some(time) = loop_time {
             metrics.run_loop_time_nanos = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
             metrics.loop_frequency_hz = hertz(time);
@@ -165,7 +170,7 @@ impl ShardMeter {
         metrics.counts.kinesis_records_read += fetch.kinesis_records;
         metrics.counts.bytes_read += fetch.bytes;
         metrics.counts.user_records_read += users;
-        metrics.counts.misplaced_records_left_out = left_out;
+        metrics.counts.misplaced_records_left_out += left_out.sum::<u64>();
     }
 
     pub fn slept(&self, time: Duration) {
@@ -200,7 +205,14 @@ impl ShardMeter {
         locked(&self.0).is_over = true;
     }
 
-    fn restart(&self) {
+    /// Something panicked, and reading begins again on the same thread.
+    pub fn restarted(&self, panic: &Error) {
+        let metrics = &mut locked(&self.0).metrics;
+        metrics.counts.thread_restarts += 1;
+        metrics.last_error = Some(panic.to_string());
+    }
+
+    fn begin_again(&self) {
         let mut reading = locked(&self.0);
         reading.is_over = false;
         reading.metrics.counts.thread_restarts += 1;
@@ -296,7 +308,7 @@ mod tests {
     fn gauges_are_of_the_last_answer_and_sums_of_all() {
         let (meter, now) = (ShardMeter::default(), Instant::now());
         let records = [record("four"), record("sixsix"), record("")];
-        meter.fetched(fetch(2, Some(7)), &records, 0, now);
+        meter.fetched(fetch(2, Some(7)), 0.0, &records, &[], now);
         let first = meter.read().0;
         assert_eq!(first.millis_behind_latest, Some(7));
         assert_eq!(first.number_of_aggregated_records_per_fetch, 2);
@@ -307,7 +319,21 @@ mod tests {
             (first.run_loop_time_nanos, first.loop_frequency_hz),
             (0, 0.0)
         );
-        meter.fetched(fetch(0, None), &[], 4, now + Duration::from_millis(200));
+        let cause = GapCause::Misplaced {
+            sequence_number: "1".parse().expect("a number"),
+            records: 4,
+        };
+        let gaps = [
+            Gap::new(shard(), cause),
+            Gap::new(shard(), GapCause::Trimmed),
+        ];
+        meter.fetched(
+            fetch(0, None),
+            7.5,
+            &[],
+            &gaps,
+            now + Duration::from_millis(200),
+        );
         let second = meter.read().0;
         assert_eq!(
             second.millis_behind_latest,
@@ -316,6 +342,7 @@ mod tests {
         );
         assert_eq!(second.number_of_aggregated_records_per_fetch, 0);
         assert_eq!(second.average_record_size_bytes, 0);
+        assert_eq!(second.bytes_requested_per_fetch, 7.5);
         assert_eq!(second.run_loop_time_nanos, 200_000_000);
         assert_eq!(second.loop_frequency_hz, 5.0);
         assert_eq!(second.counts.kinesis_records_read, 2);
@@ -342,8 +369,10 @@ mod tests {
     fn a_shard_that_begins_again_is_a_restart_and_one_that_ends_stays_in_the_total() {
         let (meters, now) = (Meters::default(), Instant::now());
         let meter = meters.begin(&shard());
-        meter.fetched(fetch(2, None), &[], 0, now);
-        meters.begin(&shard()).fetched(fetch(3, None), &[], 0, now);
+        meter.fetched(fetch(2, None), 0.0, &[], &[], now);
+        meters
+            .begin(&shard())
+            .fetched(fetch(3, None), 0.0, &[], &[], now);
         let reading = meters.snapshot(now);
         let counts = &reading.shards[&shard()].counts;
         assert_eq!(

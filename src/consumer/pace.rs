@@ -10,6 +10,7 @@ pub(super) struct Pace {
     bytes_per_second: Option<u32>,
     adaptive: bool,
     limit: u32,
+    bytes_requested: f64,
     last_call: Instant,
     next_read: Instant,
 }
@@ -31,6 +32,7 @@ impl Pace {
             bytes_per_second: config.read_bytes_per_second,
             adaptive: config.adaptive_reads,
             limit: config.get_records_max,
+            bytes_requested: 0.0,
             last_call: now,
             next_read: now,
         }
@@ -43,6 +45,11 @@ impl Pace {
     /// How many records the next call asks for.
     pub fn limit(&self) -> u32 {
         self.limit
+    }
+
+    /// The bytes that the limit aims at, if it is adaptive.
+    pub fn bytes_requested(&self) -> f64 {
+        self.bytes_requested
     }
 
     /// Lets the next call wait for an interval from now.
@@ -84,6 +91,7 @@ impl Pace {
         };
         if seconds > 0.0 {
             let bytes = f64::from(SHARD_BYTES_PER_SECOND) * seconds;
+            self.bytes_requested = bytes;
             // A float that is too large becomes the largest number.
             let records = (bytes / average.max(1) as f64) as u32;
             self.limit = records.clamp(1, RECORDS_MAX);

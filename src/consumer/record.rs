@@ -77,23 +77,19 @@ impl Record {
         self.value.as_ref()?.downcast_ref()
     }
 
-    /// Takes what the [decoder](crate::ConsumerBuilder::decoder) made of it.
-    ///
-    /// # Errors
-    /// The record itself: there is no value of this type, or a clone of the record shares it.
-    pub fn into_decoded<T: Any + Send + Sync>(mut self) -> Result<T, Record> {
-        let Some(value) = self.value.take() else {
-            return Err(self);
-        };
+    /// Takes what the [decoder](crate::ConsumerBuilder::decoder) made of it; `None`, and nothing is
+    /// taken, if there is no value of this type or a clone of the record has it as well.
+    pub fn take_decoded<T: Any + Send + Sync>(&mut self) -> Option<T> {
+        let value = self.value.take()?;
         let shared = match value.downcast::<T>() {
             Ok(value) => match Arc::try_unwrap(value) {
-                Ok(value) => return Ok(value),
+                Ok(value) => return Some(value),
                 Err(shared) => shared as Value,
             },
             Err(other) => other,
         };
         self.value = Some(shared);
-        Err(self)
+        None
     }
 
     pub(super) fn leave_out(&mut self) {

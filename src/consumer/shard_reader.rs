@@ -160,6 +160,11 @@ impl ShardReader {
         self.bytes_taken().max(BYTES_MIN)
     }
 
+    /// The bytes that an adaptive limit aims at.
+    pub fn bytes_requested(&self) -> f64 {
+        self.pace.bytes_requested()
+    }
+
     pub fn bytes_taken(&self) -> u64 {
         self.bytes as u64
     }
@@ -266,11 +271,6 @@ impl ShardReader {
         }
         gaps.append(&mut self.deaggregator.take_gaps());
         Ok(Taken { gaps, records })
-    }
-
-    /// Counts the user records left out so far because they belong to another shard.
-    pub fn left_out(&self) -> u64 {
-        self.deaggregator.left_out()
     }
 
     fn gap(&self, cause: GapCause) -> Gap {

@@ -51,6 +51,7 @@ impl ShardWorker {
             };
             if let Err(error) = outcome {
                 log::error!("{error}");
+                self.meter.end();
                 self.queue.send(Message::Failed(error));
                 return;
             }
@@ -66,6 +67,7 @@ impl ShardWorker {
         self.workers.meters.begin(&self.start.shard);
         let pause = PANIC_PAUSE * 2_u32.pow(self.trouble.panics - 1);
         log::error!("{panic}; it begins again in {} ms", pause.as_millis());
+        self.meter.restarted(&panic);
         let clock = &self.workers.client.sys().clock;
         clock.wait_until(clock.now() + pause, &self.workers.stop);
         Ok(())
@@ -152,9 +154,9 @@ impl ShardWorker {
         let fetch = Fetch::of(&output, limit);
         let taken = reader.on_records(called, Asked { at, answered }, output)?;
         room.resize(reader.bytes_taken());
-        let now = client.sys().clock.now();
+        let (aim, now) = (reader.bytes_requested(), client.sys().clock.now());
         self.meter
-            .fetched(fetch, &taken.records, reader.left_out(), now);
+            .fetched(fetch, aim, &taken.records, &taken.gaps, now);
         self.hand_over(taken, room, reader);
         Ok(())
     }

@@ -8,6 +8,7 @@ mod cached;
 #[cfg(test)]
 mod canned;
 mod chain;
+mod configured;
 mod container;
 mod document;
 mod environment;
@@ -29,6 +30,7 @@ use crate::sign::Credentials;
 pub use assume_role::AssumeRole;
 pub use cached::Cached;
 pub use chain::Chain;
+pub(crate) use configured::configured;
 pub use container::Container;
 pub use environment::Environment;
 pub use imds::Imds;

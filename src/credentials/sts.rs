@@ -105,7 +105,7 @@ fn form(fields: &[(&str, &str)]) -> Bytes {
 }
 
 /// Everything but RFC 3986's unreserved characters becomes `%XX`.
-fn push_encoded(body: &mut String, value: &str) {
+pub(crate) fn push_encoded(body: &mut String, value: &str) {
     for byte in value.bytes() {
         match byte {
             b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {

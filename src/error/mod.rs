@@ -41,6 +41,8 @@ pub(crate) struct Context {
     pub request_id: Option<String>,
     pub attempts: u32,
     pub elapsed: Duration,
+    /// Whether another attempt was due, but not the time for it.
+    pub is_out_of_time: bool,
 }
 
 /// What went wrong.
@@ -143,6 +145,8 @@ pub enum ErrorKind {
         /// The HTTP status, or 200 for an entry of PutRecords.
         status: u16,
     },
+    /// Several things are wrong, each an error of its own.
+    Several(Vec<Error>),
     /// A thread of this crate ended without a result. A bug; the text helps to find it.
     Thread {
         /// The thread's name.
@@ -173,6 +177,14 @@ impl Error {
             value,
             expected,
         })
+    }
+
+    /// Makes one error of many, or none of none.
+    pub(crate) fn several(mut errors: Vec<Error>) -> Option<Error> {
+        match errors.len() {
+            0 | 1 => errors.pop(),
+            _ => Some(Error::new(ErrorKind::Several(errors))),
+        }
     }
 
     /// An error that a service answered with. Its words become lines of bounded length.
@@ -360,10 +372,14 @@ impl Context {
             self.elapsed.as_secs_f64()
         );
         match (self.attempts, &self.request_id) {
-            (0, _) => Ok(()),
-            (_, None) => write!(f, " ({tried})"),
-            (_, Some(request_id)) => write!(f, " ({tried}, request {request_id})"),
+            (0, _) => return Ok(()),
+            (_, None) => write!(f, " ({tried}")?,
+            (_, Some(request_id)) => write!(f, " ({tried}, request {request_id}")?,
         }
+        f.write_str(match self.is_out_of_time {
+            true => ", no time left for another)",
+            false => ")",
+        })
     }
 }
 
@@ -447,6 +463,11 @@ impl fmt::Display for ErrorKind {
             }
             ErrorKind::Service { code, message, .. } if message.is_empty() => f.write_str(code),
             ErrorKind::Service { code, message, .. } => write!(f, "{code}: {message}"),
+            ErrorKind::Several(errors) => {
+                let each: Vec<_> = errors.iter().map(Error::to_string).collect();
+                let each = each.join("; ");
+                write!(f, "{} settings are wrong: {each}", errors.len())
+            }
             ErrorKind::Thread { name, message } => write!(f, "thread {name} died: {message}"),
             ErrorKind::Transport(error) => error.fmt(f),
         }

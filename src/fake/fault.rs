@@ -9,11 +9,11 @@ use crate::fake::refusal::Refusal;
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Fault {
-    /// The call is carried out, and the connection breaks before a byte of the answer.
+    /// The call is carried out, and the connection is reset before a byte of the answer.
     AnswerLost,
     /// ListShards shows neither the newest children nor that their parents are closed.
     ChildrenLate,
-    /// The connection breaks before the call is carried out.
+    /// The connection is reset before the call is carried out.
     Disconnect,
     /// GetRecords gives no records and moves nowhere, although there may be records ahead.
     EmptyBatch,
@@ -32,6 +32,9 @@ pub enum Fault {
     Garbage,
     /// Nothing is carried out and nothing is answered until the caller gives up.
     Hang,
+    /// The call is carried out and answered, and then the connection ends unannounced: whoever has kept
+    /// it for the next call finds it dead. In memory there is no connection, and it is like no fault.
+    HangUp,
     /// The service fails with status 500.
     InternalFailure,
     /// ListShards shows the newest children beside parents that look open.
@@ -45,13 +48,15 @@ pub enum Fault {
         /// The error's text.
         message: String,
     },
+    /// The call is carried out, and the connection is reset in the middle of the answer's body.
+    Reset,
     /// The service is not there for the moment: status 503.
     ServiceUnavailable,
     /// The call is carried out, and the answer's body takes this long to come.
     Slow(Duration),
     /// The service asks for fewer calls, by the error that this operation has for it.
     Throttle,
-    /// The call is carried out, and the connection breaks in the middle of the answer's body.
+    /// The call is carried out, and the answer ends in the middle of its body, as if that were all.
     Truncated,
     /// PutRecords stores entries in another shard than their hash keys belong to.
     WrongShard,
@@ -64,8 +69,12 @@ pub(super) enum Delivery {
     Whole,
     /// Half of the body, and then the end.
     Cut,
-    /// Not at all: the connection breaks.
+    /// Half of the body, and then a reset.
+    Torn,
+    /// Not at all: the connection is reset.
     Broken,
+    /// The whole, and then the end.
+    Last,
     /// Not at all: silence.
     Never,
     Slow(Duration),
@@ -131,6 +140,8 @@ impl Fault {
         match self {
             Fault::AnswerLost | Fault::Disconnect => Delivery::Broken,
             Fault::Hang => Delivery::Never,
+            Fault::HangUp => Delivery::Last,
+            Fault::Reset => Delivery::Torn,
             Fault::Slow(time) => Delivery::Slow(*time),
             Fault::Truncated => Delivery::Cut,
             _ => Delivery::Whole,

@@ -236,6 +236,17 @@ impl FakeKinesis {
         Script::new(&self.service.rules, operation.as_str())
     }
 
+    /// Scripts an operation that only other programs call, such as `DescribeStream`, by its name.
+    ///
+    /// # Panics
+    ///
+    /// If this fake has no operation of that name.
+    pub fn on_operation(&self, name: &str) -> Script<'_> {
+        let name = Service::operation(name);
+        let name = name.expect("the name of an operation that the fake answers");
+        Script::new(&self.service.rules, name)
+    }
+
     /// Forgets everything that was scripted.
     pub fn calm_down(&self) {
         self.service.rules.clear();

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::Response;
+use socket2::SockRef;
 
 use crate::client::{Client, ClientBuilder};
 use crate::error::Error;
@@ -135,7 +136,7 @@ impl std::fmt::Debug for Shared {
     }
 }
 
-fn accept(listener: &TcpListener, shared: &Shared) {
+fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
     let stop = shared.stop.stop();
     for n in 0.. {
         let accepted = listener.accept();
@@ -151,27 +152,42 @@ fn accept(listener: &TcpListener, shared: &Shared) {
 }
 
 /// Starts to serve a connection; one too many is closed again.
-fn admit(n: u64, socket: TcpStream, shared: &Shared) {
+fn admit(n: u64, socket: TcpStream, shared: &Arc<Shared>) {
     let mut connections = shared.lock();
     connections.retain(|_, served| !served.thread.is_finished());
     if connections.len() >= CONNECTIONS_MAX {
         return;
     }
     let socket = Arc::new(socket);
-    let (served, service, stop) = (socket.clone(), shared.service.clone(), shared.stop.stop());
+    let (served, shared) = (socket.clone(), shared.clone());
     let name = format!("kin-fake-{:06}", n % 1_000_000);
     let thread = thread::spawn(name, STACK_BYTES, move || {
-        let _ = serve(&served, &service, &stop);
-        // The server holds the socket too, so letting go of it would not close it.
-        let _ = served.shutdown(Shutdown::Both);
+        match serve(&served, &shared.service, &shared.stop.stop()) {
+            Ok(End::Reset) => reset(n, served, &shared),
+            // The server holds the socket too, so letting go of it would not close it.
+            _ => drop(served.shutdown(Shutdown::Both)),
+        }
     });
     if let Ok(thread) = thread {
         connections.insert(n, Served { socket, thread });
     }
 }
 
+/// How a connection ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    Closed,
+    Reset,
+}
+
+/// Closes a socket so that the other side is told of a reset and not of an end.
+fn reset(n: u64, socket: Arc<TcpStream>, shared: &Shared) {
+    let _ = SockRef::from(&*socket).set_linger(Some(Duration::ZERO));
+    shared.lock().remove(&n);
+}
+
 /// Answers request after request until either side has enough.
-fn serve(socket: &TcpStream, service: &Service, stop: &Stop) -> io::Result<()> {
+fn serve(socket: &TcpStream, service: &Service, stop: &Stop) -> io::Result<End> {
     // Answers go out whole; waiting for more to send would only delay them.
     socket.set_nodelay(true)?;
     let mut connection = Connection::new(socket);
@@ -181,61 +197,73 @@ fn serve(socket: &TcpStream, service: &Service, stop: &Stop) -> io::Result<()> {
             Err(Unread::TooLarge) => return refuse_rest(socket, &mut connection),
             Err(Unread::Closed | Unread::Broken) => break,
         };
-        let goes_on = deliver(&mut connection, service.answer(&request), service, stop)?;
-        if !goes_on || http1::is_last(&request) {
+        if let Some(end) = deliver(&mut connection, service.answer(&request), service, stop)? {
+            return Ok(end);
+        }
+        if http1::is_last(&request) {
             break;
         }
     }
-    Ok(())
+    Ok(End::Closed)
 }
 
-/// Lets an answer reach the caller as scripted; `false` if the connection ends with it.
+/// Lets an answer reach the caller as scripted; says how the connection ends, if it does.
 fn deliver(
     connection: &mut Connection<&TcpStream>,
     reply: Reply,
     service: &Service,
     stop: &Stop,
-) -> io::Result<bool> {
+) -> io::Result<Option<End>> {
     let pause = |time: Duration| {
         let clock = &service.clock;
         time.is_zero() || clock.wait_until(clock.now() + time, stop)
     };
     if !pause(reply.delay) {
-        return Ok(false);
+        return Ok(Some(End::Closed));
     }
     let body = reply.response.body();
+    let half = &body[..body.len() / 2];
     match reply.delivery {
         Delivery::Whole => connection.write_response(&reply.response)?,
-        Delivery::Broken => return Ok(false),
+        Delivery::Last => {
+            connection.write_response(&reply.response)?;
+            return Ok(Some(End::Closed));
+        }
+        Delivery::Broken => return Ok(Some(End::Reset)),
         Delivery::Cut => {
-            connection.write_part(&reply.response, &body[..body.len() / 2])?;
-            return Ok(false);
+            connection.write_part(&reply.response, half)?;
+            return Ok(Some(End::Closed));
+        }
+        Delivery::Torn => {
+            connection.write_part(&reply.response, half)?;
+            return Ok(Some(End::Reset));
         }
         Delivery::Never => {
             connection.await_end()?;
-            return Ok(false);
+            return Ok(Some(End::Closed));
         }
         Delivery::Slow(time) => {
             connection.write_part(&reply.response, &[])?;
             for part in body.chunks(body.len().div_ceil(SLOW_PARTS).max(1)) {
                 if !pause(time / SLOW_PARTS as u32) {
-                    return Ok(false);
+                    return Ok(Some(End::Closed));
                 }
                 connection.write_more(part)?;
             }
         }
     }
-    Ok(true)
+    Ok(None)
 }
 
 /// Says that a request is too large, and reads on: hung up on while it sends, the caller would see
 /// a broken connection and no answer.
-fn refuse_rest(socket: &TcpStream, connection: &mut Connection<&TcpStream>) -> io::Result<()> {
+fn refuse_rest(socket: &TcpStream, connection: &mut Connection<&TcpStream>) -> io::Result<End> {
     let mut response = Response::new(Bytes::new());
     *response.status_mut() = http::StatusCode::PAYLOAD_TOO_LARGE;
     connection.write_response(&response)?;
     socket.shutdown(Shutdown::Write)?;
-    connection.await_end()
+    connection.await_end()?;
+    Ok(End::Closed)
 }
 
 fn io_error(error: Error) -> io::Error {

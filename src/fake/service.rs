@@ -91,6 +91,12 @@ impl Service {
         }
     }
 
+    /// Finds the name of an operation among those that are answered.
+    pub fn operation(name: &str) -> Option<&'static str> {
+        let mut names = HANDLERS.iter().map(|handler| handler.name);
+        names.find(|known| *known == name)
+    }
+
     /// Answers one request; whatever is wrong with it is an answer too.
     pub fn answer(&self, request: &Request<Bytes>) -> Reply {
         let now = self.now();

@@ -31,9 +31,11 @@ impl HttpTransport for InMemory {
             return Err(TransportError::Timeout(timeout));
         }
         match reply.delivery {
-            Delivery::Broken => Err(broken(io::ErrorKind::ConnectionReset)),
+            Delivery::Broken | Delivery::Torn => Err(broken(io::ErrorKind::ConnectionReset)),
             Delivery::Cut => Err(broken(io::ErrorKind::UnexpectedEof)),
-            Delivery::Never | Delivery::Slow(_) | Delivery::Whole => Ok(reply.response),
+            Delivery::Last | Delivery::Never | Delivery::Slow(_) | Delivery::Whole => {
+                Ok(reply.response)
+            }
         }
     }
 }

@@ -52,12 +52,21 @@ pub fn error_body(input: &[u8]) {
     ));
 }
 
-/// Reads the input as GetRecords' answer, and by way of a tree, where both can.
+/// Reads the input as GetRecords' answer, in all ways there are: what the scanner reads, serde reads
+/// the same, and a tree of all of it as well. Then as PutRecords' answer.
 pub fn get_records_json(input: &[u8]) {
-    let output = match fuzz::get_records(Bytes::copy_from_slice(input)) {
+    put_records_json(input);
+    let (scanned, by_serde) = fuzz::get_records(input);
+    let output = match by_serde {
         Ok(output) => output,
-        Err(error) => return assert_told(&error),
+        Err(error) => {
+            assert!(scanned.is_none(), "scanned, but {error}");
+            return assert_told(&error);
+        }
     };
+    if let Some(scanned) = scanned {
+        assert_eq!(format!("{scanned:?}"), format!("{output:?}"));
+    }
     let Ok(tree) = serde_json::from_slice::<Value>(input) else {
         // Where a value is passed over, the tree is the stricter of the two.
         return;
@@ -77,6 +86,14 @@ pub fn get_records_json(input: &[u8]) {
         output.millis_behind_latest,
         tree["MillisBehindLatest"].as_u64()
     );
+}
+
+fn put_records_json(input: &[u8]) {
+    match fuzz::put_records(input) {
+        (None, Err(error)) => assert_told(&error),
+        (Some(_), Err(error)) => panic!("scanned, but {error}"),
+        (scanned, Ok(outcomes)) => assert_eq!(scanned.unwrap_or(outcomes.clone()), outcomes),
+    }
 }
 
 /// Reads the input as ListShards' answer, and by way of a tree, where both can.

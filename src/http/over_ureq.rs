@@ -163,18 +163,23 @@ fn read_body(
     timeout: Duration,
 ) -> Result<Bytes, TransportError> {
     let expected_bytes = usize::try_from(expected_bytes.unwrap_or(0)).unwrap_or(usize::MAX);
-    let mut body = Vec::with_capacity(expected_bytes.min(RESPONSE_BYTES_MAX) + 1);
-    // Parts, so that a peer who sends a byte now and then cannot hold the thread for ever.
+    let mut body = Vec::with_capacity(expected_bytes.min(RESPONSE_BYTES_MAX));
+    // By way of a part that stays in the cache: memory to read into has to be cleared, which for
+    // all of a long answer costs more than the copy. And so that a peer who sends a byte now and
+    // then cannot hold the thread for ever.
+    let mut part = [0; READ_BYTES_MAX];
     while in_time() {
-        let read = reader.by_ref().take(READ_BYTES_MAX).read_to_end(&mut body);
-        match read.map_err(|error| io_error(error, timeout))? {
-            _ if body.len() > RESPONSE_BYTES_MAX => {
+        match reader
+            .read(&mut part)
+            .map_err(|error| io_error(error, timeout))?
+        {
+            0 => return Ok(body.into()),
+            read if body.len() + read > RESPONSE_BYTES_MAX => {
                 return Err(TransportError::TooLarge {
                     limit_bytes: RESPONSE_BYTES_MAX,
                 });
             }
-            0 => return Ok(body.into()),
-            _ => {}
+            read => body.extend_from_slice(&part[..read]),
         }
     }
     Err(TransportError::Timeout(timeout))
@@ -216,6 +221,10 @@ fn io_error(error: io::Error, timeout: Duration) -> TransportError {
         // The standard library has no stable kind for a failed look-up, only this text.
         _ if error.to_string().starts_with("failed to lookup address") => {
             TransportError::Dns(error.to_string())
+        }
+        // Of what TLS finds wrong this alone is found before anything was sent, and stays wrong.
+        io::ErrorKind::InvalidData if error.to_string().starts_with("invalid peer certificate") => {
+            TransportError::Tls(error.to_string())
         }
         _ => match error.downcast::<ureq::Error>() {
             Ok(inner) => transport_error(inner, timeout),
@@ -267,10 +276,10 @@ impl Resolver for CachingResolver {
 const RESPONSE_BYTES_MAX: usize = 32 << 20;
 
 /// How much is read between two looks at the clock.
-const READ_BYTES_MAX: u64 = 1 << 20;
+const READ_BYTES_MAX: usize = 8 << 10;
 
-/// A poll's answer mostly fits; a full one is read past the buffer.
-const INPUT_BUFFER_BYTES: usize = 16 << 10;
+/// A poll's answer mostly fits; a full one takes fewer system calls than with less.
+const INPUT_BUFFER_BYTES: usize = 32 << 10;
 
 /// Big enough for the headers and a poll's whole request.
 const OUTPUT_BUFFER_BYTES: usize = 16 << 10;
@@ -336,7 +345,7 @@ mod tests {
 
     #[test]
     fn a_body_is_read_whole_up_to_the_cap() {
-        for bytes in [0, 1, READ_BYTES_MAX as usize + 1, RESPONSE_BYTES_MAX] {
+        for bytes in [0, 1, READ_BYTES_MAX + 1, RESPONSE_BYTES_MAX] {
             let body = read_body(&mut Dripping(bytes), Some(bytes as u64), || true, TIMEOUT);
             assert_eq!(body.expect("a body").len(), bytes);
         }

@@ -51,6 +51,11 @@ impl ShardMap {
         self.open.get(place).map(|(_, id)| id)
     }
 
+    /// Says whether the same shards take the same keys.
+    pub(crate) fn has_same_open_shards(&self, other: &ShardMap) -> bool {
+        self.open == other.open
+    }
+
     /// Says whether a shard is known to take records.
     pub(crate) fn is_open(&self, shard: &ShardId) -> bool {
         let range = self.range_of(shard);

@@ -4,12 +4,14 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 use crate::aggregation::Aggregate;
-use crate::config::ProducerConfig;
+use crate::config::{Ordering, ProducerConfig};
 use crate::model::{HashKey, ShardId, ShardMap};
 use crate::producer::delivery::{Delivery, Stored};
 use crate::producer::group::Group;
 use crate::producer::kinesis_record::{Content, KinesisRecord, Run, later};
+use crate::producer::placement::earlier;
 use crate::producer::record::UserRecord;
+use crate::producer::turnstile::{Lane, Way};
 
 /// One stream's open aggregates, one for each predicted shard.
 ///
@@ -18,6 +20,8 @@ pub(super) struct Aggregator {
     stream: Arc<str>,
     rules: Rules,
     map: Option<Arc<ShardMap>>,
+    /// Counts the maps that had other open shards than the one before.
+    generation: u64,
     /// By the place of their shard in the map; none unless records are aggregated.
     slots: Vec<Slot>,
     /// Whether somebody will come for the next deadline.
@@ -28,6 +32,7 @@ pub(super) struct Aggregator {
 #[derive(Clone, Debug)]
 pub(super) struct Rules {
     aggregation: bool,
+    ordered: bool,
     pub max_bytes: usize,
     pub max_count: u64,
     buffered_time: Duration,
@@ -36,6 +41,8 @@ pub(super) struct Rules {
 
 struct Slot {
     shard: ShardId,
+    /// `None` unless records are ordered.
+    lane: Option<Lane>,
     /// Keeps its buffers from one aggregate to the next. Empty while the first record is alone.
     aggregate: Aggregate,
     open: Option<Open>,
@@ -56,6 +63,7 @@ impl Aggregator {
             stream,
             rules,
             map: None,
+            generation: 0,
             slots: Vec::new(),
             watched: false,
         }
@@ -64,6 +72,10 @@ impl Aggregator {
     /// Goes by another map; gives what was gathered by the old one.
     pub fn follow(&mut self, map: Arc<ShardMap>, finished: &mut Vec<KinesisRecord>) {
         self.finish_all(finished);
+        let before = self.map.as_ref();
+        if before.is_none_or(|before| !before.has_same_open_shards(&map)) {
+            self.generation += 1;
+        }
         let places = if self.rules.aggregation {
             map.open_shards()
         } else {
@@ -71,7 +83,7 @@ impl Aggregator {
         };
         self.slots = (0..places)
             .filter_map(|place| map.open_at(place))
-            .map(|shard| Slot::new(shard.clone(), &self.rules))
+            .map(|shard| Slot::new(shard.clone(), self.generation, &self.rules))
             .collect();
         self.map = Some(map);
     }
@@ -81,7 +93,7 @@ impl Aggregator {
     /// The hash key may be left out where the stream has one open shard.
     pub fn join(&mut self, hash_key: Option<HashKey>, record: &UserRecord) -> Option<Delivery> {
         let place = self.place_of(hash_key, record)?;
-        self.slots.get_mut(place)?.join(record, &self.rules)
+        self.slots.get_mut(place)?.join(record)
     }
 
     /// Starts a new aggregate with a record, in place of the one that it did not fit into.
@@ -95,11 +107,16 @@ impl Aggregator {
         let (group, hash_key) = (Arc::new(group), record.hash_key());
         let delivery = Delivery::new(&group, 0);
         let place = self.map.as_ref().and_then(|map| map.place_of(hash_key));
+        // Nothing fits beside it, so it waits for nothing.
+        let is_giant = record.bytes() > self.rules.max_bytes;
         let open = Open::new(now, record, hash_key, group);
         match place.and_then(|place| self.slots.get_mut(place)) {
             Some(slot) => {
                 finished.extend(slot.finish(&self.stream, &self.rules));
                 slot.open = Some(open);
+                if is_giant {
+                    finished.extend(slot.finish(&self.stream, &self.rules));
+                }
             }
             None => finished.push(self.alone(place, open)),
         }
@@ -135,6 +152,18 @@ impl Aggregator {
         finished.extend(slots.filter_map(|slot| slot.finish(&self.stream, &self.rules)));
     }
 
+    /// Counts the records in open aggregates; gives when the first of them was put.
+    pub fn open(&self) -> (u64, Option<Instant>) {
+        let open = self
+            .slots
+            .iter()
+            .filter_map(|slot| Some((slot, slot.open.as_ref()?)));
+        open.fold((0, None), |(count, oldest), (slot, open)| {
+            let records = slot.aggregate.len().max(1);
+            (count + records, earlier(oldest, Some(open.since)))
+        })
+    }
+
     fn next_deadline(&self) -> Option<Instant> {
         let open = self.slots.iter().filter_map(|slot| slot.open.as_ref());
         open.map(|open| self.rules.deadline(open.since)).min()
@@ -152,7 +181,14 @@ impl Aggregator {
     fn alone(&self, place: Option<usize>, open: Open) -> KinesisRecord {
         let map = self.map.as_ref();
         let shard = map.and_then(|map| map.open_at(place?)).cloned();
-        open.finish(&self.stream, shard, None, &self.rules)
+        let lane = self.rules.ordered.then_some(Lane {
+            generation: self.generation,
+            way: Way::Key(open.hash_key),
+        });
+        KinesisRecord {
+            lane,
+            ..open.finish(&self.stream, shard, None, &self.rules)
+        }
     }
 }
 
@@ -161,6 +197,7 @@ impl Rules {
         Rules {
             // An aggregate that never grows would only wait.
             aggregation: config.aggregation && config.aggregation_max_count > 1,
+            ordered: config.ordering == Ordering::PerPartitionKey,
             max_bytes: config.aggregation_max_bytes,
             max_count: config.aggregation_max_count,
             buffered_time: config.buffered_time(),
@@ -174,9 +211,11 @@ impl Rules {
 }
 
 impl Slot {
-    fn new(shard: ShardId, rules: &Rules) -> Slot {
+    fn new(shard: ShardId, generation: u64, rules: &Rules) -> Slot {
+        let way = Way::Shard(shard.clone());
         Slot {
             shard,
+            lane: rules.ordered.then_some(Lane { generation, way }),
             aggregate: Aggregate::new(rules.max_bytes, rules.max_count),
             open: None,
         }
@@ -187,11 +226,9 @@ impl Slot {
         open.is_some_and(|open| rules.deadline(open.since) <= now)
     }
 
-    fn join(&mut self, record: &UserRecord, rules: &Rules) -> Option<Delivery> {
+    fn join(&mut self, record: &UserRecord) -> Option<Delivery> {
         let open = self.open.as_mut()?;
         let fits = match &open.alone {
-            // An aggregate takes its first record whatever the size, and would copy it for nothing.
-            Some(first) if first.bytes() > rules.max_bytes => false,
             Some(first) => first_two(&mut self.aggregate, first, record),
             None => push(&mut self.aggregate, record),
         };
@@ -208,7 +245,10 @@ impl Slot {
         let open = self.open.take()?;
         let shard = Some(self.shard.clone());
         let aggregate = (!self.aggregate.is_empty()).then_some(&mut self.aggregate);
-        Some(open.finish(stream, shard, aggregate, rules))
+        Some(KinesisRecord {
+            lane: self.lane.clone(),
+            ..open.finish(stream, shard, aggregate, rules)
+        })
     }
 }
 
@@ -235,7 +275,7 @@ impl Open {
             group: self.group,
             range: 0..count as u32,
             bytes: self.bytes,
-            epoch: 0,
+            ticket: None,
             history: Arc::new([]),
         };
         let (partition_key, data, content) = match self.alone {
@@ -250,6 +290,7 @@ impl Open {
             hash_key: self.hash_key,
             content,
             predicted: shard,
+            lane: None,
             runs: vec![run],
             deadline: rules.deadline(self.since),
             expires: self.since.checked_add(rules.ttl),
@@ -399,6 +440,79 @@ mod tests {
         assert_eq!(bench.taken(), finished);
         bench.aggregator.finish_all(&mut bench.finished);
         assert_eq!(bench.taken(), [of("lower", &["c", "d"])]);
+    }
+
+    #[test]
+    fn a_giant_leaves_at_once_and_lets_those_before_it_leave_first() {
+        let config = ProducerConfig::builder().aggregation_max_bytes(64);
+        let mut bench = Bench::new(&config.build().expect("valid"));
+        let huge = "x".repeat(100);
+        bench.put(0, "a");
+        assert_eq!(bench.taken(), []);
+        bench.put(0, &huge);
+        assert_eq!(bench.taken(), [of("lower", &["a"]), of("lower", &[&huge])]);
+        bench.aggregator.finish_all(&mut bench.finished);
+        assert_eq!(bench.taken(), [], "what is empty is never finished");
+    }
+
+    #[test]
+    fn so_many_records_make_an_aggregate_in_the_order_they_were_put() {
+        let config = ProducerConfig::builder().aggregation_max_count(100);
+        let mut bench = Bench::new(&config.build().expect("valid"));
+        let texts: Vec<_> = (0..301).map(|n| n.to_string()).collect();
+        texts.iter().for_each(|text| bench.put(0, text));
+        bench.aggregator.finish_all(&mut bench.finished);
+        let rounds = texts.chunks(100).map(|round| {
+            let round: Vec<_> = round.iter().map(String::as_str).collect();
+            of("lower", &round)
+        });
+        assert_eq!(bench.taken(), rounds.collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn whatever_the_sizes_nothing_is_lost_and_no_aggregate_is_too_large() {
+        const MAX: usize = 10_000;
+        let config = ProducerConfig::builder().aggregation_max_bytes(MAX);
+        let mut bench = Bench::new(&config.build().expect("valid"));
+        let mut rng = crate::sys::rng::Rng::from_seed(1);
+        let mut put = Vec::new();
+        while bench.finished.len() < 250 {
+            let text = format!(
+                "{}{}",
+                put.len(),
+                "x".repeat(rng.next_u64() as usize % 2_000)
+            );
+            bench.put(0, &text);
+            put.push(text);
+        }
+        bench.aggregator.finish_all(&mut bench.finished);
+        let sizes = bench
+            .finished
+            .iter()
+            .map(|one| one.bytes() - one.partition_key.len());
+        assert!(sizes.max() <= Some(MAX));
+        let left: Vec<_> = bench
+            .taken()
+            .into_iter()
+            .flat_map(|(_, texts)| texts)
+            .collect();
+        assert_eq!(left, put);
+    }
+
+    #[test]
+    fn what_fills_an_aggregate_moves_the_deadline_to_the_next_one() {
+        let config = ProducerConfig::builder().aggregation_max_bytes(64);
+        let mut bench = Bench::new(&config.build().expect("valid"));
+        bench.put(0, "a");
+        let first = bench.aggregator.unwatched_deadline().expect("open");
+        bench.now += Duration::from_millis(30);
+        for _ in 0..5 {
+            bench.put(0, "0123456789");
+        }
+        assert!(!bench.taken().is_empty());
+        let next = bench.aggregator.finish_due(first, &mut bench.finished);
+        assert_eq!(next, Some(first + Duration::from_millis(30)));
+        assert_eq!(bench.taken(), []);
     }
 
     #[test]

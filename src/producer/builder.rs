@@ -1,21 +1,26 @@
 use std::fmt;
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use crate::client::Client;
+use crate::client::{Client, Listed};
 use crate::config::ProducerConfig;
 use crate::error::{Error, Result};
-use crate::model::{Operation, ShardMap};
+use crate::model::Operation;
 use crate::producer::Producer;
 use crate::producer::aggregator::Rules;
+#[cfg(feature = "cloudwatch")]
+use crate::producer::cloudwatch::CloudWatch;
 use crate::producer::delivery::RecordResult;
 use crate::producer::front::Front;
 use crate::producer::intake::Intake;
-use crate::producer::ledger::Ledger;
-use crate::producer::pipeline::Pipeline;
+use crate::producer::metrics::ProducerMetrics;
+use crate::producer::monitor::{Monitor, OnMetrics};
+use crate::producer::pipeline::{MAP_AGE_MAX, Pipeline};
 use crate::producer::report::{Callback, Reports};
 use crate::producer::shared::{Failure, Shared};
-use crate::producer::threads::Threads;
+use crate::producer::threads::{Callbacks, Threads};
+#[cfg(feature = "cloudwatch")]
+use crate::producer::upload::Uploader;
 use crate::retry::RetryPolicy;
 use crate::sys::stop::StopSource;
 
@@ -27,6 +32,9 @@ pub struct ProducerBuilder {
     config: ProducerConfig,
     fail_on_error: bool,
     on_delivery: Option<Callback>,
+    on_metrics: Option<(Duration, OnMetrics)>,
+    #[cfg(feature = "cloudwatch")]
+    cloudwatch: Option<CloudWatch>,
 }
 
 impl ProducerBuilder {
@@ -37,6 +45,9 @@ impl ProducerBuilder {
             config: ProducerConfig::default(),
             fail_on_error: false,
             on_delivery: None,
+            on_metrics: None,
+            #[cfg(feature = "cloudwatch")]
+            cloudwatch: None,
         }
     }
 
@@ -69,29 +80,61 @@ impl ProducerBuilder {
         self
     }
 
+    /// Has the metrics told every so often, and once more at the end, on a thread of its own.
+    ///
+    /// What was missed is not made up for. A panic is logged, and the next ones told all the same.
+    pub fn on_metrics(
+        mut self,
+        every: Duration,
+        tell: impl FnMut(&ProducerMetrics) + Send + 'static,
+    ) -> ProducerBuilder {
+        // A rate of no time at all would be a busy loop.
+        let every = every.max(Duration::from_millis(1));
+        self.on_metrics = Some((every, Box::new(tell)));
+        self
+    }
+
+    /// Uploads the metrics to CloudWatch. Default: no. Needs the feature `cloudwatch`.
+    #[cfg(feature = "cloudwatch")]
+    pub fn cloudwatch(mut self, settings: CloudWatch) -> ProducerBuilder {
+        self.cloudwatch = Some(settings);
+        self
+    }
+
     /// Lists the default stream's shards and starts the producer's threads.
     ///
     /// Without the right to list shards it works all the same, but does not aggregate.
     ///
     /// # Errors
     /// The stream does not exist, the service cannot be reached, there are no credentials: whatever
-    /// ListShards says. `Thread`: the operating system has no thread left.
-    pub fn start(self) -> Result<Producer> {
+    /// ListShards says. `Thread`: the operating system has no thread left. `Config`: a setting of the
+    /// upload to CloudWatch is out of its range.
+    pub fn start(mut self) -> Result<Producer> {
+        #[cfg(feature = "cloudwatch")]
+        let uploads = self.cloudwatch.is_some();
+        let monitor = self.monitor()?;
         let sys = self.client.sys().clone();
-        let began = sys.clock.now();
         let map = match &self.stream {
             Some(stream) => first_map(&self.client, stream)?,
             None => None,
         };
         let mut pipeline = Pipeline::new(&self.config, sys.rng("producer"));
         let (shared, stop) = (Arc::new(self.shared()), StopSource::new());
-        shared.know(&mut pipeline, map, began);
+        // From here on what is measured is kept for it.
+        #[cfg(feature = "cloudwatch")]
+        if uploads {
+            drop(shared.take_window());
+        }
+        shared.know(&mut pipeline, map);
         let threads = Threads::start(
             shared.clone(),
             &self.client,
             pipeline,
             stop.stop(),
-            self.on_delivery,
+            Callbacks {
+                on_delivery: self.on_delivery,
+                monitor,
+            },
         )?;
         Ok(Producer {
             shared,
@@ -100,30 +143,48 @@ impl ProducerBuilder {
         })
     }
 
+    fn monitor(&mut self) -> Result<Monitor> {
+        let mut monitor = Monitor::default();
+        if let Some((every, mut tell)) = self.on_metrics.take() {
+            monitor.add(every, Box::new(move |shared, _| tell(&shared.metrics())));
+        }
+        #[cfg(feature = "cloudwatch")]
+        if let Some(settings) = self.cloudwatch.take() {
+            settings.check()?;
+            let delay = settings.delay();
+            let mut uploader = Uploader::new(self.client.clone(), settings);
+            monitor.add(
+                delay,
+                Box::new(move |shared, stop| uploader.upload(shared, stop)),
+            );
+        }
+        Ok(monitor)
+    }
+
     fn shared(&self) -> Shared {
         let (config, clock) = (self.config.clone(), self.client.sys().clock.clone());
-        let (rules, ledger) = (Rules::of(&config), Arc::new(Ledger::default()));
         Shared {
-            front: Front::new(self.stream.clone(), rules, clock.clone(), ledger.clone()),
+            front: Front::new(self.stream.clone(), Rules::of(&config), clock.clone()),
             intake: Intake::new(config.queue_limit, config.queue_limit_bytes),
             failure: Failure::new(self.fail_on_error),
-            metrics: Mutex::default(),
+            tallies: Mutex::default(),
             reports: self.on_delivery.as_ref().map(|_| Reports::new()),
             config,
             clock,
-            ledger,
         }
     }
 }
 
 impl Shared {
     /// Starts with a map of the default stream.
-    fn know(&self, pipeline: &mut Pipeline, map: Option<Arc<ShardMap>>, began: Instant) {
-        let Some(stream) = self.front.stream(None) else {
+    fn know(&self, pipeline: &mut Pipeline, listed: Option<Listed>) {
+        let Ok(stream) = self.front.stream(None) else {
             return;
         };
-        pipeline.learn(&stream.name, map.clone(), began);
-        map.into_iter().for_each(|map| stream.follow(map));
+        pipeline.learn(&stream.name, listed.as_ref());
+        listed
+            .into_iter()
+            .for_each(|listed| stream.follow(listed.map));
     }
 }
 
@@ -139,13 +200,13 @@ impl fmt::Debug for ProducerBuilder {
 }
 
 /// Lists a stream's shards; `None` without the right to.
-fn first_map(client: &Client, stream: &str) -> Result<Option<Arc<ShardMap>>> {
+fn first_map(client: &Client, stream: &Arc<str>) -> Result<Option<Listed>> {
     let policy = impatient(client.policy(Operation::ListShards));
-    match client
-        .with_retry(Operation::ListShards, policy)
-        .list_shards(stream)
-    {
-        Ok(shards) => Ok(Some(Arc::new(ShardMap::new(&shards)))),
+    let now = client.sys().clock.now();
+    let since = now.checked_sub(MAP_AGE_MAX).unwrap_or(now);
+    let patient = client.with_retry(Operation::ListShards, policy);
+    match patient.shard_map(stream, since) {
+        Ok(listed) => Ok(Some(listed)),
         Err(error) if is_denied(&error) => {
             log::warn!("{error}; records for {stream} are not aggregated");
             Ok(None)

@@ -5,20 +5,21 @@
 //! in the order they were put. No lock is held while blocking or while calling the user's code.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Instant;
 
 use crossbeam::channel::{self, Receiver, Sender};
 
-use crate::error::{Error, ErrorKind};
+use crate::error::{Error, ErrorKind, Result};
 use crate::model::ShardMap;
 use crate::producer::aggregator::{Aggregator, Rules};
 use crate::producer::delivery::Delivery;
 use crate::producer::group::Group;
 use crate::producer::kinesis_record::KinesisRecord;
-use crate::producer::ledger::Ledger;
+use crate::producer::ledger::{Ledger, Standing};
+use crate::producer::placement::earlier;
 use crate::producer::record::UserRecord;
 use crate::sys::clock::Clock;
 
@@ -34,6 +35,7 @@ pub(super) struct Front {
 pub(super) struct Stream {
     pub name: Arc<str>,
     aggregator: Mutex<Aggregator>,
+    pub ledger: Arc<Ledger>,
     /// Whether the hash key decides nothing, so that it need not be known.
     has_one_shard: AtomicBool,
     bench: Arc<Bench>,
@@ -42,7 +44,6 @@ pub(super) struct Stream {
 /// What the streams share.
 struct Bench {
     clock: Arc<dyn Clock>,
-    ledger: Arc<Ledger>,
     shelf: Mutex<Shelf>,
     ring: Sender<()>,
     /// Set before the last look at the open aggregates: nothing is opened after it.
@@ -55,21 +56,15 @@ pub(super) struct Shelf {
     pub finished: Vec<KinesisRecord>,
     /// Streams whose first open aggregate nobody watches yet.
     pub opened: Vec<(Instant, Arc<Stream>)>,
-    /// Somebody waits for everything on its way.
-    pub flush: bool,
+    /// Streams for whose records on their way somebody waits.
+    pub flush: BTreeSet<Arc<str>>,
 }
 
 impl Front {
-    pub fn new(
-        default: Option<Arc<str>>,
-        rules: Rules,
-        clock: Arc<dyn Clock>,
-        ledger: Arc<Ledger>,
-    ) -> Front {
+    pub fn new(default: Option<Arc<str>>, rules: Rules, clock: Arc<dyn Clock>) -> Front {
         let (ring, bell) = channel::bounded(1);
         let bench = Arc::new(Bench {
             clock,
-            ledger,
             shelf: Mutex::default(),
             ring,
             closed: AtomicBool::new(false),
@@ -93,24 +88,49 @@ impl Front {
         self.default.as_ref().map(|stream| &stream.name)
     }
 
-    /// The stream of a name, or the default stream; `None` if there is no name and no default.
-    pub fn stream(&self, name: Option<&Arc<str>>) -> Option<Cow<'_, Arc<Stream>>> {
-        let Some(name) = name else {
-            return self.default.as_ref().map(Cow::Borrowed);
-        };
-        if self.default_stream() == Some(name) {
-            return self.default.as_ref().map(Cow::Borrowed);
+    /// The stream of a name, or the default stream.
+    ///
+    /// # Errors
+    /// There is no name and no default, or there are too many streams.
+    pub fn stream(&self, name: Option<&Arc<str>>) -> Result<Cow<'_, Arc<Stream>>> {
+        let default = self.default.as_ref();
+        let default = default.filter(|default| name.is_none_or(|name| *name == default.name));
+        match (default, name) {
+            (Some(default), _) => Ok(Cow::Borrowed(default)),
+            (None, None) => Err(invalid(
+                "the record names no stream and the producer has no default",
+            )),
+            (None, Some(name)) => match self.known(name) {
+                Some(known) => Ok(Cow::Owned(known)),
+                None => self.add(name).map(Cow::Owned),
+            },
         }
-        let named = self.named.read().unwrap_or_else(PoisonError::into_inner);
-        let known = named.get(name).cloned();
-        drop(named);
-        Some(Cow::Owned(known.unwrap_or_else(|| self.add(name))))
     }
 
-    fn add(&self, name: &Arc<str>) -> Arc<Stream> {
+    /// The stream of a name, if a record was put to it.
+    pub fn known(&self, name: &str) -> Option<Arc<Stream>> {
+        let default = self
+            .default
+            .as_ref()
+            .filter(|default| *default.name == *name);
+        default.cloned().or_else(|| {
+            let named = self.named.read().unwrap_or_else(PoisonError::into_inner);
+            named.get(name).cloned()
+        })
+    }
+
+    fn add(&self, name: &Arc<str>) -> Result<Arc<Stream>> {
+        if name.trim().is_empty() {
+            return Err(invalid("the record names a stream without a name"));
+        }
         let mut named = self.named.write().unwrap_or_else(PoisonError::into_inner);
+        if named.len() >= STREAMS_MAX && !named.contains_key(name) {
+            return Err(invalid(&format!(
+                "a producer puts to {STREAMS_MAX} streams at most"
+            )));
+        }
         let stream = || Arc::new(Stream::new(name.clone(), &self.rules, &self.bench));
-        named.entry(name.clone()).or_insert_with(stream).clone()
+        Ok(named.entry(name.clone()).or_insert_with(stream).clone())
     }
 
     /// Everything that was laid down since the last time.
@@ -118,10 +138,11 @@ impl Front {
         std::mem::take(&mut *self.bench.shelf())
     }
 
-    /// Finishes every open aggregate, and asks for everything on its way to be sent.
-    pub fn flush(&self) {
-        self.finish_all();
-        self.bench.shelf().flush = true;
+    /// Finishes every open aggregate of these streams, and asks for all of theirs on its way to be sent.
+    pub fn flush(&self, streams: &[Arc<Stream>]) {
+        streams.iter().for_each(|stream| stream.finish_all());
+        let names = streams.iter().map(|stream| stream.name.clone());
+        self.bench.shelf().flush.extend(names);
         self.bench.ring_if(true);
     }
 
@@ -147,7 +168,7 @@ impl Front {
         self.bench.closed.load(Ordering::SeqCst)
     }
 
-    fn streams(&self) -> Vec<Arc<Stream>> {
+    pub fn streams(&self) -> Vec<Arc<Stream>> {
         let named = self.named.read().unwrap_or_else(PoisonError::into_inner);
         self.default.iter().chain(named.values()).cloned().collect()
     }
@@ -158,6 +179,7 @@ impl Stream {
         Stream {
             aggregator: Mutex::new(Aggregator::new(name.clone(), rules.clone())),
             name,
+            ledger: Arc::default(),
             has_one_shard: AtomicBool::new(false),
             bench: bench.clone(),
         }
@@ -182,34 +204,67 @@ impl Stream {
         let delivery = aggregator.start(now, record, group, &mut finished);
         let opened = aggregator.unwatched_deadline();
         let opened = opened.map(|deadline| (deadline, self.clone()));
-        let news = self.bench.lay_down(finished, opened);
+        let news = self.lay_down(finished, opened);
         drop(aggregator);
         self.bench.ring_if(news);
         Ok(delivery)
     }
 
-    pub fn follow(&self, map: Arc<ShardMap>) {
+    pub fn follow(self: &Arc<Stream>, map: Arc<ShardMap>) {
         let (mut aggregator, mut finished) = (self.aggregator(), Vec::new());
         self.has_one_shard
             .store(map.open_shards() == 1, Ordering::Relaxed);
         aggregator.follow(map, &mut finished);
-        let news = self.bench.lay_down(finished, None);
+        let news = self.lay_down(finished, None);
         self.bench.ring_if(news);
     }
 
     /// Lays down what is due; gives the next deadline to come back for.
-    pub fn finish_due(&self, now: Instant) -> Option<Instant> {
+    pub fn finish_due(self: &Arc<Stream>, now: Instant) -> Option<Instant> {
         let (mut aggregator, mut finished) = (self.aggregator(), Vec::new());
         let next = aggregator.finish_due(now, &mut finished);
         // Who asks is who clears the shelf.
-        self.bench.lay_down(finished, None);
+        self.lay_down(finished, None);
         next
     }
 
-    fn finish_all(&self) {
+    fn finish_all(self: &Arc<Stream>) {
         let (mut aggregator, mut finished) = (self.aggregator(), Vec::new());
         aggregator.finish_all(&mut finished);
-        self.bench.lay_down(finished, None);
+        self.lay_down(finished, None);
+    }
+
+    /// What it has taken in, open aggregates included.
+    pub fn standing(&self) -> Standing {
+        // Under its lock nothing goes from one account to the other.
+        let aggregator = self.aggregator();
+        let (open, oldest) = aggregator.open();
+        let finished = self.ledger.standing();
+        Standing {
+            pending: finished.pending + open,
+            received: finished.received + open,
+            oldest: earlier(finished.oldest, oldest),
+        }
+    }
+
+    /// Says whether there is news for the pipeline. To be called under the aggregator's lock.
+    fn lay_down(
+        self: &Arc<Stream>,
+        mut finished: Vec<KinesisRecord>,
+        opened: Option<(Instant, Arc<Stream>)>,
+    ) -> bool {
+        if finished.is_empty() && opened.is_none() {
+            return false;
+        }
+        for record in &mut finished {
+            for run in &mut record.runs {
+                run.ticket = Some(self.ledger.enter(run.len() as usize, record.since));
+            }
+        }
+        let mut shelf = self.bench.shelf();
+        shelf.finished.append(&mut finished);
+        shelf.opened.extend(opened);
+        true
     }
 
     fn aggregator(&self) -> MutexGuard<'_, Aggregator> {
@@ -220,24 +275,6 @@ impl Stream {
 }
 
 impl Bench {
-    /// Says whether there is news for the pipeline. To be called under the stream's lock.
-    fn lay_down(
-        &self,
-        mut finished: Vec<KinesisRecord>,
-        opened: Option<(Instant, Arc<Stream>)>,
-    ) -> bool {
-        if finished.is_empty() && opened.is_none() {
-            return false;
-        }
-        for run in finished.iter_mut().flat_map(|record| &mut record.runs) {
-            run.epoch = self.ledger.enter(run.len() as usize);
-        }
-        let mut shelf = self.shelf();
-        shelf.finished.append(&mut finished);
-        shelf.opened.extend(opened);
-        true
-    }
-
     fn ring_if(&self, news: bool) {
         if news {
             // A bell that already rings needs no second pull.
@@ -249,3 +286,11 @@ impl Bench {
         self.shelf.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+fn invalid(reason: &str) -> Error {
+    let reason = reason.to_owned();
+    Error::new(ErrorKind::InvalidRecord { reason })
+}
+
+/// Streams that a producer remembers; each costs a few KiB, more with many shards.
+const STREAMS_MAX: usize = 10_000;

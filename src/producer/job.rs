@@ -1,15 +1,16 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::client::{PutRecordsEntry, PutRecordsOutput};
+use crate::client::{Listed, PutRecordsEntry, PutRecordsOutput};
 use crate::error::{Error, Result};
-use crate::model::Shard;
 use crate::producer::delivery::Attempt;
 
 /// Something for a sender to do.
 pub(super) enum Job {
     List {
         stream: Arc<str>,
+        /// A map by a call that began then or later will do.
+        since: Instant,
     },
     Put {
         id: u64,
@@ -27,7 +28,7 @@ pub(super) struct Outcome {
 pub(super) enum Answer {
     Listed {
         stream: Arc<str>,
-        shards: Result<Vec<Shard>>,
+        listed: Result<Listed>,
     },
     Put {
         id: u64,

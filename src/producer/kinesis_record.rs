@@ -10,7 +10,9 @@ use crate::error::Error;
 use crate::model::{HashKey, ShardId};
 use crate::producer::delivery::{Attempt, Stored};
 use crate::producer::group::Group;
+use crate::producer::ledger::Ticket;
 use crate::producer::record::UserRecord;
+use crate::producer::turnstile::Lane;
 
 /// A Kinesis record on its way: one user record as it is, or an aggregate of several.
 ///
@@ -25,6 +27,8 @@ pub(super) struct KinesisRecord {
     pub hash_key: HashKey,
     pub content: Content,
     pub predicted: Option<ShardId>,
+    /// Which others it has to keep its order with; `None` unless records are ordered.
+    pub lane: Option<Lane>,
     /// Whose results these are, in the order of the user records.
     pub runs: Vec<Run>,
     /// When it should be sent, in good company or not.
@@ -54,8 +58,8 @@ pub(super) struct Run {
     pub range: Range<u32>,
     /// Of keys and data, as the intake counts them.
     pub bytes: usize,
-    /// The ledger's epoch.
-    pub epoch: u64,
+    /// `None` until it starts on its way.
+    pub ticket: Option<Ticket>,
     /// Attempts before the records came into this Kinesis record.
     pub history: Arc<[Attempt]>,
 }
@@ -85,6 +89,11 @@ impl KinesisRecord {
         for (record, data) in open.into_iter().zip(sealed) {
             record.data = data;
         }
+    }
+
+    /// How many user records it carries.
+    pub fn users(&self) -> u32 {
+        self.runs.iter().map(Run::len).sum()
     }
 
     pub fn is_aggregate(&self) -> bool {
@@ -179,6 +188,7 @@ pub(super) mod tests {
     use super::*;
     use crate::aggregation::encode;
     use crate::model::{HashKeyRange, Shard, ShardMap};
+    use crate::producer::job::Span;
     use crate::sys::Sys;
 
     /// A map of shards that are all open, by name, start and end.
@@ -203,7 +213,7 @@ pub(super) mod tests {
             group: Arc::new(Group::new(Sys::real().clock)),
             range: 0..1,
             bytes: partition_key.len() + data.len(),
-            epoch: 0,
+            ticket: None,
             history: Arc::new([]),
         };
         KinesisRecord {
@@ -216,6 +226,7 @@ pub(super) mod tests {
                 explicit_hash_key: None,
             },
             predicted: None,
+            lane: None,
             runs: vec![run],
             deadline: now,
             expires: Some(now + Duration::from_secs(60)),
@@ -249,6 +260,21 @@ pub(super) mod tests {
         records
             .map(|record| String::from_utf8_lossy(&record.data).into_owned())
             .collect()
+    }
+
+    #[test]
+    fn attempts_tell_how_long_they_waited_and_took() {
+        let start = Sys::real().clock.now();
+        let at = |millis| start + Duration::from_millis(millis);
+        let mut record = bare(start, "k", b"");
+        for (began, ended) in [(0, 5), (11, 18)] {
+            let (began, ended) = (at(began), at(ended));
+            let attempt = Span { began, ended }.attempt(record.since, None);
+            record.note(attempt, ended);
+        }
+        let seen = record.attempts.iter().map(|one| (one.delay, one.duration));
+        let millis = |delay, took| (Duration::from_millis(delay), Duration::from_millis(took));
+        assert_eq!(seen.collect::<Vec<_>>(), [millis(0, 5), millis(6, 7)]);
     }
 
     #[test]

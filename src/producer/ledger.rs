@@ -1,5 +1,7 @@
 use std::collections::BTreeMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::collections::btree_map::Entry;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use crossbeam::channel::select;
 
@@ -7,7 +9,8 @@ use crate::producer::wake::Wake;
 use crate::sys::clock::Timer;
 use crate::sys::stop::Stop;
 
-/// Counts the records on their way by epoch, so that a flush waits for what came before it only.
+/// Counts one stream's records on their way by epoch, so that a flush waits for what came before it
+/// only, and by age.
 #[derive(Default)]
 pub(super) struct Ledger(Mutex<State>);
 
@@ -16,28 +19,76 @@ struct State {
     epoch: u64,
     /// Records on their way, by the epoch in which they started.
     on_their_way: BTreeMap<u64, usize>,
+    /// The same, by the step of time in which the first of their aggregate was put.
+    since: BTreeMap<u32, usize>,
+    /// Where the steps begin.
+    base: Option<Instant>,
+    /// How many started ever.
+    entered: u64,
     wake: Wake,
 }
 
+/// What says which records leave.
+#[derive(Clone)]
+pub(super) struct Ticket {
+    ledger: Arc<Ledger>,
+    epoch: u64,
+    step: u32,
+}
+
+/// What a stream has taken in.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Standing {
+    /// Records on their way.
+    pub pending: u64,
+    pub received: u64,
+    /// When the oldest of those on their way was put.
+    pub oldest: Option<Instant>,
+}
+
+impl Ticket {
+    /// Notes that some of its records are settled.
+    pub fn leave(&self, records: usize) {
+        self.ledger.leave(self, records);
+    }
+}
+
 impl Ledger {
-    /// Notes that records start on their way; gives the epoch to name when they settle.
-    pub fn enter(&self, records: usize) -> u64 {
+    /// Notes that records start on their way; gives what to show when they settle.
+    pub fn enter(self: &Arc<Ledger>, records: usize, since: Instant) -> Ticket {
         let mut state = self.state();
         let epoch = state.epoch;
         *state.on_their_way.entry(epoch).or_default() += records;
-        epoch
+        let step = state.step_of(since);
+        *state.since.entry(step).or_default() += records;
+        state.entered += records as u64;
+        Ticket {
+            ledger: self.clone(),
+            epoch,
+            step,
+        }
     }
 
-    pub fn leave(&self, epoch: u64, records: usize) {
+    fn leave(&self, ticket: &Ticket, records: usize) {
         let mut state = self.state();
-        let Some(left) = state.on_their_way.get_mut(&epoch) else {
-            return;
-        };
-        *left = left.saturating_sub(records);
-        if *left == 0 {
-            state.on_their_way.remove(&epoch);
+        take(&mut state.since, ticket.step, records);
+        if take(&mut state.on_their_way, ticket.epoch, records) {
             state.wake.all();
         }
+    }
+
+    pub fn standing(&self) -> Standing {
+        let state = self.state();
+        Standing {
+            pending: state.left(u64::MAX) as u64,
+            received: state.entered,
+            oldest: state.oldest(),
+        }
+    }
+
+    /// Says how many up to an epoch have not settled.
+    pub fn left(&self, epoch: u64) -> usize {
+        self.state().left(epoch)
     }
 
     /// Begins a new epoch and gives the one that ends.
@@ -71,6 +122,17 @@ impl Ledger {
 }
 
 impl State {
+    fn step_of(&mut self, since: Instant) -> u32 {
+        let base = *self.base.get_or_insert(since);
+        let steps = since.saturating_duration_since(base).as_millis() / STEP.as_millis();
+        u32::try_from(steps).unwrap_or(u32::MAX)
+    }
+
+    fn oldest(&self) -> Option<Instant> {
+        let (step, _) = self.since.first_key_value()?;
+        self.base?.checked_add(STEP * *step)
+    }
+
     fn left(&self, epoch: u64) -> usize {
         self.on_their_way
             .range(..=epoch)
@@ -79,26 +141,47 @@ impl State {
     }
 }
 
+/// Takes some of what is counted under a key; says whether nothing is left of it.
+fn take<K: Ord>(counts: &mut BTreeMap<K, usize>, key: K, records: usize) -> bool {
+    let Entry::Occupied(mut count) = counts.entry(key) else {
+        return false;
+    };
+    *count.get_mut() = count.get().saturating_sub(records);
+    let is_over = *count.get() == 0;
+    if is_over {
+        count.remove();
+    }
+    is_over
+}
+
+/// How finely ages are told apart: few steps at a time are on their way, so that counting is cheap.
+const STEP: Duration = Duration::from_millis(10);
+
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
     use crate::sys::Sys;
 
     #[test]
     fn a_barrier_waits_for_what_came_before_it_only() {
-        let (ledger, clock) = (Ledger::default(), Sys::real().clock);
+        let (ledger, clock) = (Arc::new(Ledger::default()), Sys::real().clock);
+        let now = clock.now();
         let left = |epoch| ledger.wait(epoch, &clock.after(Some(Duration::ZERO)), &Stop::never());
-        let before = ledger.enter(5);
+        let before = ledger.enter(5, now);
         let barrier = ledger.end_epoch();
-        let after = ledger.enter(7);
+        let later = now + 3 * STEP;
+        let after = ledger.enter(7, later);
         assert_eq!(left(barrier), 5);
-        ledger.leave(before, 2);
+        before.leave(2);
         assert_eq!(left(barrier), 3);
-        ledger.leave(before, 3);
+        assert_eq!(ledger.standing().oldest, Some(now));
+        before.leave(3);
         assert_eq!(left(barrier), 0);
+        assert_eq!(ledger.standing().oldest, Some(later));
         assert_eq!(left(ledger.end_epoch()), 7);
-        ledger.leave(after, 7);
+        after.leave(7);
+        let standing = ledger.standing();
+        assert_eq!((standing.pending, standing.received), (0, 12));
+        assert_eq!(standing.oldest, None);
     }
 }

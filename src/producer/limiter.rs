@@ -21,6 +21,8 @@ struct Shard {
     bytes: Bucket,
     /// By deadline.
     queue: VecDeque<KinesisRecord>,
+    /// When the first of them is given up.
+    expires: Option<Instant>,
     /// What throttles left of the shard's rate.
     factor: f64,
     cut_at: Option<Instant>,
@@ -121,6 +123,7 @@ impl Shard {
             records: Bucket::new(SHARD_RECORDS * share),
             bytes: Bucket::new(SHARD_BYTES * share),
             queue: VecDeque::new(),
+            expires: None,
             factor: 1.0,
             cut_at: None,
             filled_at: now,
@@ -149,20 +152,33 @@ impl Shard {
         let place = self
             .queue
             .partition_point(|other| other.deadline <= record.deadline);
+        self.expires = earlier(self.expires, record.expires);
         self.queue.insert(place, record);
     }
 
     fn release(&mut self, now: Instant, released: &mut Released) {
         self.fill(now);
+        self.give_up(now, released);
         while let Some(record) = self.queue.pop_front() {
-            if record.is_expired(now) {
-                released.expired.push(record);
-            } else if self.take(&record) {
+            if self.take(&record) {
                 released.ready.push(record);
             } else {
                 return self.queue.push_front(record);
             }
         }
+    }
+
+    /// Lets those go whose time is over, wherever they stand: one that was put again may expire before
+    /// those ahead of it.
+    fn give_up(&mut self, now: Instant, released: &mut Released) {
+        if self.expires.is_none_or(|expires| expires > now) {
+            return;
+        }
+        let queue = std::mem::take(&mut self.queue).into_iter();
+        let (expired, left): (Vec<_>, Vec<_>) = queue.partition(|one| one.is_expired(now));
+        self.queue = left.into();
+        self.expires = self.queue.iter().filter_map(|one| one.expires).min();
+        released.expired.extend(expired);
     }
 
     /// Sends nothing for a moment, and then less; less once a second at most, because one call may
@@ -184,7 +200,7 @@ impl Shard {
         let time = Duration::try_from_secs_f64(time).unwrap_or(Duration::MAX);
         // A little later, so that a rounded-down wait does not come in vain.
         let at = self.filled_at.checked_add(time.saturating_add(ROUNDING));
-        earlier(at, first.expires)
+        earlier(at, self.expires)
     }
 }
 
@@ -324,6 +340,60 @@ mod tests {
         assert_eq!(bench.limiter.take_closed(|_| true).len(), 0);
         assert_eq!(bench.limiter.take_closed(|_| false).len(), 1);
         assert!(bench.limiter.is_empty());
+    }
+
+    #[test]
+    fn what_waits_leaves_by_deadline() {
+        let mut bench = Bench::new(100);
+        bench.pass(1_000, 10);
+        let mut rng = crate::sys::rng::Rng::from_seed(7);
+        let mut deadlines: Vec<_> = (0..2_000).map(|n| n % 1_000).collect();
+        deadlines.extend((0..2_000).map(|_| 1_000 + rng.next_u64() % 100_000));
+        for millis in &deadlines {
+            let mut record = bare(bench.now, "k", b"");
+            record.predicted = Some("shard".into());
+            record.deadline = bench.now + Duration::from_millis(*millis);
+            assert!(bench.limiter.admit(bench.now, record).is_none());
+        }
+        deadlines.sort();
+        let (start, mut left) = (bench.now, Vec::new());
+        for _ in 0..5 {
+            bench.now += Duration::from_millis(1_000);
+            let ready = bench.limiter.release(bench.now).ready.into_iter();
+            left.extend(ready.map(|one| (one.deadline - start).as_millis() as u64));
+        }
+        assert_eq!(left, deadlines);
+    }
+
+    #[test]
+    fn what_expires_is_given_up_wherever_it_stands_and_the_rest_is_sent() {
+        let mut bench = Bench::new(100);
+        let mut sent = 0;
+        for (count, dies_after) in [(3_000, None), (1_000, Some(0)), (1_000, Some(1_050))] {
+            for _ in 0..count {
+                let mut record = bare(bench.now, "k", b"");
+                record.predicted = Some("shard".into());
+                record.expires = dies_after.map(|millis| bench.now + Duration::from_millis(millis));
+                sent += usize::from(bench.limiter.admit(bench.now, record).is_some());
+            }
+        }
+        let mut expired = 0;
+        while !bench.limiter.is_empty() {
+            bench.now = bench.limiter.next_deadline().expect("some wait");
+            let released = bench.limiter.release(bench.now);
+            sent += released.ready.len();
+            expired += released.expired.len();
+        }
+        assert_eq!((sent, expired), (3_000, 2_000));
+    }
+
+    #[test]
+    fn what_one_bucket_lacks_is_not_taken_from_the_other() {
+        let mut bench = Bench::new(100);
+        assert!(bench.passes(1024 * 1024));
+        assert_eq!(bench.pass(500, 1_000), 0);
+        let shard = &bench.limiter.shards[&ShardId::from("shard")];
+        assert_eq!((shard.records.tokens, shard.bytes.tokens), (999.0, 0.0));
     }
 
     #[test]

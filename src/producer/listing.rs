@@ -7,8 +7,12 @@ pub(super) struct Listing {
     state: State,
     /// When the call began whose answer is the current map.
     listed_at: Option<Instant>,
+    /// How new the next list has to be.
+    since: Option<Instant>,
     not_before: Option<Instant>,
     backoff: Duration,
+    /// How many lists in a row showed the same shards as the one before.
+    fruitless: u32,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,13 +28,23 @@ impl Listing {
         Listing {
             state: State::Idle,
             listed_at,
+            since: None,
             not_before: None,
             backoff: BACKOFF_MIN,
+            fruitless: 0,
         }
     }
 
-    /// Asks for a new list, as soon as the last failure allows.
-    pub fn want(&mut self, now: Instant) {
+    /// Asks for a list that was begun at `since` or later, as soon as the last failure allows.
+    pub fn want(&mut self, since: Instant, now: Instant) {
+        // The one that is there did not help.
+        let newer = self.listed_at.map(|at| at + Duration::from_nanos(1));
+        self.since = self.since.max(Some(since)).max(newer);
+        self.want_again(now);
+    }
+
+    /// Asks for what was asked for before.
+    pub fn want_again(&mut self, now: Instant) {
         if self.state == State::Idle {
             let at = self.not_before.map_or(now, |at| at.max(now));
             self.state = State::Wanted(at);
@@ -40,7 +54,7 @@ impl Listing {
     /// Asks for a new list if what happened at this time is news to the current one.
     pub fn want_if_older(&mut self, than: Instant, now: Instant) {
         if !self.knows_of(than) {
-            self.want(now);
+            self.want(than, now);
         }
     }
 
@@ -49,13 +63,13 @@ impl Listing {
         self.listed_at.is_some_and(|listed_at| listed_at >= time)
     }
 
-    /// Says whether to list now; from then on it is under way.
-    pub fn begin(&mut self, now: Instant) -> bool {
+    /// Says whether to list now, and how new the list has to be; from then on it is under way.
+    pub fn begin(&mut self, now: Instant) -> Option<Instant> {
         let due = matches!(self.state, State::Wanted(at) if at <= now);
-        if due {
+        due.then(|| {
             self.state = State::UnderWay;
-        }
-        due
+            self.since.unwrap_or(now)
+        })
     }
 
     pub fn is_under_way(&self) -> bool {
@@ -69,10 +83,18 @@ impl Listing {
         }
     }
 
-    pub fn succeeded(&mut self, began: Instant, ended: Instant) {
+    /// Notes a new list, and whether its shards are others than before.
+    ///
+    /// One that still lacks a new shard must not be asked for over and over, and for a stream that
+    /// ignores keys all lists are the same: each that brings no news puts the next one off further.
+    pub fn succeeded(&mut self, began: Instant, ended: Instant, is_news: bool) {
+        let before = self.listed_at.map(|at| began.saturating_duration_since(at));
+        let is_in_a_row = !is_news && before.is_some_and(|before| before < BACKOFF_MAX * 2);
+        let fruitless = if is_in_a_row { self.fruitless + 1 } else { 0 };
         *self = Listing::new(Some(began));
-        // A list that still lacks a new shard must not be asked for over and over.
-        self.not_before = ended.checked_add(PAUSE);
+        self.fruitless = fruitless.min(FRUITLESS_MAX);
+        let pause = (PAUSE * (1 << self.fruitless)).min(BACKOFF_MAX);
+        self.not_before = ended.checked_add(pause);
     }
 
     /// Gives how long the next one will be put off.
@@ -88,6 +110,9 @@ impl Listing {
 /// The KPL's, for its shard map: grows by half each time.
 const BACKOFF_MIN: Duration = Duration::from_millis(1_000);
 const BACKOFF_MAX: Duration = Duration::from_millis(30_000);
+
+/// Lists without news after which the pause does not grow any more.
+const FRUITLESS_MAX: u32 = 9;
 
 /// Between two lists of one stream that succeed.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -111,11 +136,12 @@ mod tests {
                 1000, 1500, 2250, 3375, 5062, 7593, 11390, 17085, 25628, 30000, 30000
             ]
         );
-        listing.want(now);
+        listing.want(now, now);
         let at = now + Duration::from_secs(30);
         assert_eq!(listing.next_deadline(), Some(at));
-        assert!(!listing.begin(at - Duration::from_nanos(1)) && listing.begin(at));
-        assert!(!listing.begin(at) && listing.next_deadline().is_none());
+        assert_eq!(listing.begin(at - Duration::from_nanos(1)), None);
+        assert_eq!(listing.begin(at), Some(now));
+        assert!(listing.begin(at).is_none() && listing.next_deadline().is_none());
     }
 
     #[test]
@@ -127,8 +153,29 @@ mod tests {
         assert_eq!(listing.next_deadline(), None);
         listing.want_if_older(later, later);
         assert_eq!(listing.next_deadline(), Some(later));
-        assert!(listing.begin(later));
-        listing.succeeded(later, later);
+        assert_eq!(listing.begin(later), Some(later));
+        listing.succeeded(later, later, true);
         assert!(listing.knows_of(later) && !listing.knows_of(later + PAUSE));
+    }
+
+    #[test]
+    fn lists_without_news_are_followed_by_longer_and_longer_pauses() {
+        let mut now = Sys::real().clock.now();
+        let mut listing = Listing::new(None);
+        let mut pause_after = |is_news| {
+            listing.succeeded(now, now, is_news);
+            listing.want(now, now);
+            let at = listing.next_deadline().expect("wanted");
+            let pause = at - now;
+            now = at;
+            assert!(listing.begin(now).is_some());
+            pause.as_millis()
+        };
+        let pauses = [(); 11].map(|()| pause_after(false));
+        let expected = [
+            100, 200, 400, 800, 1_600, 3_200, 6_400, 12_800, 25_600, 30_000, 30_000,
+        ];
+        assert_eq!(pauses, expected);
+        assert_eq!((pause_after(true), pause_after(false)), (100, 200));
     }
 }

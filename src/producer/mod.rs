@@ -11,11 +11,15 @@
 //! Kinesis records cross threads. All records of an aggregate share one result, a group.
 
 mod aggregator;
+mod batch;
 mod builder;
+#[cfg(feature = "cloudwatch")]
+mod cloudwatch;
 mod collector;
 mod delivery;
 mod front;
 mod group;
+mod histogram;
 mod intake;
 mod job;
 mod kinesis_record;
@@ -23,6 +27,7 @@ mod ledger;
 mod limiter;
 mod listing;
 mod metrics;
+mod monitor;
 mod pipeline;
 mod placement;
 mod record;
@@ -30,9 +35,16 @@ mod report;
 mod retrier;
 mod shared;
 mod stream_state;
+mod tally;
 #[cfg(test)]
 mod tests;
 mod threads;
+#[cfg(test)]
+mod throttled;
+mod turnstile;
+mod typed;
+#[cfg(feature = "cloudwatch")]
+mod upload;
 mod wake;
 
 use std::fmt;
@@ -41,15 +53,21 @@ use std::time::Duration;
 
 use crate::client::Client;
 use crate::error::{Error, ErrorKind, Result};
+use front::Stream;
 use shared::Shared;
 use threads::Threads;
 
 use crate::sys::stop::StopSource;
 
 pub use builder::ProducerBuilder;
+#[cfg(feature = "cloudwatch")]
+pub use cloudwatch::{CloudWatch, MetricsGranularity, MetricsLevel};
 pub use delivery::{Attempt, Delivered, Delivery, RecordResult, Stored, Undelivered};
-pub use metrics::{ProducerMetrics, Summary};
+pub use metrics::{
+    Measures, Percentiles, ProducerMetrics, StreamMetrics, Summary, TimePercentiles,
+};
 pub use record::{PutError, UserRecord};
+pub use typed::{FixedPartitioner, Partitioner, RandomPartitioner, Serializer, TypedProducer};
 
 /// Aggregates, batches and retries user records. Share it by reference between threads.
 ///
@@ -140,6 +158,41 @@ impl Producer {
         self.shared.failure.check().map(|()| left)
     }
 
+    /// As [`Producer::flush`], for the records of one stream, named as they name it.
+    ///
+    /// # Errors
+    /// As [`Producer::flush`].
+    pub fn flush_stream(&self, stream: &str) -> Result<()> {
+        self.flush_streams(&self.known(stream), None);
+        self.shared.failure.check()
+    }
+
+    /// As [`Producer::flush_stream`], but no longer than `timeout`; gives how many of the stream's
+    /// records are not settled.
+    ///
+    /// # Errors
+    /// As [`Producer::flush`].
+    pub fn flush_stream_timeout(&self, stream: &str, timeout: Duration) -> Result<usize> {
+        let left = self.flush_streams(&self.known(stream), Some(timeout));
+        self.shared.failure.check().map(|()| left)
+    }
+
+    /// Says how long ago the oldest record was put that is not yet settled; `None` if all are.
+    ///
+    /// Of an aggregate, its first record counts; to ten milliseconds. The KPL's `getOldestRecordTimeInMillis`.
+    pub fn oldest_outstanding(&self) -> Option<Duration> {
+        let streams = self.shared.front.streams().into_iter();
+        let oldest = streams
+            .filter_map(|stream| stream.standing().oldest)
+            .min()?;
+        Some(self.shared.clock.now().saturating_duration_since(oldest))
+    }
+
+    /// The same producer, for elements that a serializer and a partitioner make records of.
+    pub fn typed<S, P>(self, serializer: S, partitioner: P) -> TypedProducer<S, P> {
+        TypedProducer::new(self, serializer, partitioner)
+    }
+
     /// Counts the records that are taken in and not yet settled.
     pub fn outstanding(&self) -> usize {
         self.shared.intake.records()
@@ -172,8 +225,9 @@ impl Producer {
     }
 
     fn put_with(&self, record: UserRecord, patience: Patience) -> Result<Delivery, PutError> {
-        let Some(stream) = self.shared.front.stream(record.stream_name()) else {
-            return Err(PutError::new(record, no_stream(), None));
+        let stream = match self.shared.front.stream(record.stream_name()) {
+            Ok(stream) => stream,
+            Err(error) => return Err(PutError::new(record, error, None)),
         };
         if let Err(error) = self.admit(&record, patience) {
             return Err(PutError::new(record, error, Some(&stream.name)));
@@ -210,10 +264,27 @@ impl Producer {
 
     /// Gives how many records are left when the time is up.
     fn flush_within(&self, timeout: Option<Duration>) -> usize {
+        self.flush_streams(&self.shared.front.streams(), timeout)
+    }
+
+    fn known(&self, stream: &str) -> Vec<Arc<Stream>> {
+        self.shared.front.known(stream).into_iter().collect()
+    }
+
+    fn flush_streams(&self, streams: &[Arc<Stream>], timeout: Option<Duration>) -> usize {
         let timer = self.shared.clock.after(timeout);
-        self.shared.front.flush();
-        let epoch = self.shared.ledger.end_epoch();
-        self.shared.ledger.wait(epoch, &timer, &self.stop.stop())
+        self.shared.front.flush(streams);
+        let ledgers = streams.iter().map(|stream| &stream.ledger);
+        let barriers: Vec<_> = ledgers.map(|one| (one, one.end_epoch())).collect();
+        let mut left = 0;
+        for (ledger, epoch) in barriers {
+            left += match left {
+                0 => ledger.wait(epoch, &timer, &self.stop.stop()),
+                // The time is up already.
+                _ => ledger.left(epoch),
+            };
+        }
+        left
     }
 
     fn close_within(&self, timeout: Option<Duration>) -> Result<usize> {
@@ -251,10 +322,4 @@ impl fmt::Debug for Producer {
             .field("outstanding", &self.outstanding())
             .finish_non_exhaustive()
     }
-}
-
-fn no_stream() -> Error {
-    Error::new(ErrorKind::InvalidRecord {
-        reason: "the record names no stream and the producer has no default".to_owned(),
-    })
 }

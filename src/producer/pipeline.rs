@@ -7,11 +7,12 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::client::{PutRecordOutput, PutRecordsOutput};
+use crate::client::{Listed, PutRecordOutput, PutRecordsOutput};
 use crate::config::ProducerConfig;
 use crate::error::{Error, Result};
-use crate::model::{Shard, ShardMap};
+use crate::model::ShardMap;
 use crate::producer::aggregator::Rules;
+use crate::producer::batch::Batch;
 use crate::producer::delivery::Stored;
 use crate::producer::job::{Answer, Job, Outcome, Span};
 use crate::producer::kinesis_record::{KinesisRecord, later};
@@ -21,6 +22,7 @@ use crate::producer::retrier::{
     Retrier, blames_one_record, entry_error, stored_despite, told, wrong_shard,
 };
 use crate::producer::stream_state::{StreamState, Unplaced};
+use crate::producer::tally::CallReport;
 use crate::sys::rng::Rng;
 
 pub(super) struct Pipeline {
@@ -28,25 +30,23 @@ pub(super) struct Pipeline {
     rules: Rules,
     streams: HashMap<Arc<str>, StreamState>,
     /// Streams whose shards are to be listed.
-    listings: VecDeque<Arc<str>>,
+    listings: VecDeque<(Arc<str>, Instant)>,
     /// Calls that wait for a sender.
     ready: VecDeque<Batch>,
     /// Calls that a sender makes.
     in_flight: HashMap<u64, Batch>,
     last_id: u64,
     retrier: Retrier,
+    /// Let through, as those before them are settled.
+    freed: VecDeque<KinesisRecord>,
     effects: Effects,
-}
-
-struct Batch {
-    stream: Arc<str>,
-    records: Vec<KinesisRecord>,
 }
 
 /// What is to be done outside.
 #[derive(Default)]
 pub(super) struct Effects {
     pub settled: Vec<Settlement>,
+    pub calls: Vec<CallReport>,
     pub maps: Vec<(Arc<str>, Arc<ShardMap>)>,
 }
 
@@ -67,16 +67,17 @@ impl Pipeline {
             in_flight: HashMap::new(),
             last_id: 0,
             retrier: Retrier::new(config, rng),
+            freed: VecDeque::new(),
             effects: Effects::default(),
         }
     }
 
     /// Knows a stream's shards from the start; `None` if it may not list them.
-    pub fn learn(&mut self, stream: &Arc<str>, map: Option<Arc<ShardMap>>, began: Instant) {
+    pub fn learn(&mut self, stream: &Arc<str>, listed: Option<&Listed>) {
         let known = self.stream(stream);
-        known.listing = Listing::new(map.is_some().then_some(began));
-        known.degraded = map.is_none();
-        known.map = map;
+        known.listing = Listing::new(listed.map(|listed| listed.began));
+        known.degraded = listed.is_none();
+        known.map = listed.map(|listed| listed.map.clone());
     }
 
     /// Takes in what the callers finished.
@@ -84,21 +85,30 @@ impl Pipeline {
         let company = later(now, self.company_time());
         for mut record in finished {
             record.deadline = record.deadline.max(company);
-            self.route(now, record);
+            self.enter(now, record);
         }
     }
 
     /// Sends what was gathered without waiting for more.
-    pub fn flush(&mut self) {
+    pub fn flush(&mut self, now: Instant) {
         for (name, stream) in &mut self.streams {
             let records = stream.collector.take();
             self.ready
-                .extend(records.map(|records| Batch::new(name, records)));
+                .extend(records.map(|records| Batch::new(now, name, records)));
         }
+    }
+
+    /// Sends what was gathered for one stream without waiting for more.
+    pub fn flush_stream(&mut self, now: Instant, name: &Arc<str>) {
+        let stream = self.streams.get_mut(name);
+        let records = stream.and_then(|stream| stream.collector.take());
+        self.ready
+            .extend(records.map(|records| Batch::new(now, name, records)));
     }
 
     /// Does what is due.
     pub fn tick(&mut self, now: Instant) {
+        self.go_on(now);
         for mut record in self.retrier.take_due(now) {
             record.deadline = now;
             self.route(now, record);
@@ -108,10 +118,10 @@ impl Pipeline {
             let (calls, late) = stream.take_due(now);
             let calls = calls.into_iter();
             self.ready
-                .extend(calls.map(|records| Batch::new(name, records)));
+                .extend(calls.map(|records| Batch::new(now, name, records)));
             expired.extend(late);
-            if stream.listing.begin(now) {
-                self.listings.push_back(name.clone());
+            if let Some(since) = stream.listing.begin(now) {
+                self.listings.push_back((name.clone(), since));
             }
         }
         self.expire(now, expired);
@@ -119,21 +129,23 @@ impl Pipeline {
 
     /// Gives the next job for a sender that has nothing to do.
     pub fn next_job(&mut self, now: Instant) -> Option<Job> {
-        if let Some(stream) = self.listings.pop_front() {
-            return Some(Job::List { stream });
+        if let Some((stream, since)) = self.listings.pop_front() {
+            return Some(Job::List { stream, since });
         }
-        loop {
-            let batch = self.ready.pop_front()?;
-            if let Some(job) = self.launch(now, batch) {
-                return Some(job);
+        while let Some(batch) = self.ready.pop_front() {
+            let job = self.launch(now, batch);
+            self.go_on(now);
+            if job.is_some() {
+                return job;
             }
         }
+        None
     }
 
     pub fn on_outcome(&mut self, now: Instant, outcome: Outcome) {
         let Outcome { span, answer } = outcome;
         match answer {
-            Answer::Listed { stream, shards } => self.on_listed(now, &stream, span, shards),
+            Answer::Listed { stream, listed } => self.on_listed(now, &stream, listed),
             Answer::Put { id, output } => {
                 let batch = self.in_flight.remove(&id);
                 batch.into_iter().for_each(|batch| match &output {
@@ -142,6 +154,7 @@ impl Pipeline {
                 });
             }
         }
+        self.go_on(now);
     }
 
     /// When to come back if nothing happens before.
@@ -165,13 +178,17 @@ impl Pipeline {
 
     /// Settles everything with an error, what is under way as possibly stored.
     pub fn abandon(&mut self, error: &Error) {
+        // First of all, so that what settles lets nobody through.
+        let waiting = self.streams.values_mut();
+        let waiting = waiting.flat_map(|stream| stream.turnstile.take_all());
+        let mut records: Vec<_> = waiting.chain(self.freed.drain(..)).collect();
         for batch in std::mem::take(&mut self.in_flight).into_values() {
             for mut record in batch.records {
                 record.stored = Stored::Possibly;
                 self.settle(record, Err(error.clone()));
             }
         }
-        let mut records = self.retrier.take_all();
+        records.extend(self.retrier.take_all());
         records.extend(self.ready.drain(..).flat_map(|batch| batch.records));
         for stream in self.streams.values_mut() {
             records.extend(stream.limiter.take_all());
@@ -197,23 +214,58 @@ impl Pipeline {
         self.streams.get(name)?.map.clone()
     }
 
+    /// Lets a new record in, once those that it has to keep its order with are settled.
+    fn enter(&mut self, now: Instant, record: KinesisRecord) {
+        let passes = match record.lane.clone() {
+            Some(lane) => {
+                let name = record.stream.clone();
+                self.stream(&name).turnstile.enter(&lane, record)
+            }
+            None => Some(record),
+        };
+        passes
+            .into_iter()
+            .for_each(|record| self.route(now, record));
+    }
+
+    /// Sends on what was let through. It has waited enough, and shares a call with what was let
+    /// through beside it.
+    fn go_on(&mut self, now: Instant) {
+        while let Some(mut record) = self.freed.pop_front() {
+            if record.is_expired(now) {
+                self.expire(now, vec![record]);
+            } else {
+                record.deadline = now;
+                self.route(now, record);
+            }
+        }
+    }
+
     fn route(&mut self, now: Instant, record: KinesisRecord) {
         let name = record.stream.clone();
         let (stream, mut full) = (self.stream(&name), Vec::new());
         if stream.map.is_none() {
-            stream.listing.want(now);
+            // Any map is better than none.
+            let since = now.checked_sub(MAP_AGE_MAX).unwrap_or(now);
+            stream.listing.want(since, now);
         }
         let admitted = stream.limiter.admit(now, record);
         admitted
             .into_iter()
             .for_each(|record| stream.collector.add(record, &mut full));
-        let full = full.into_iter().map(|records| Batch::new(&name, records));
+        let full = full
+            .into_iter()
+            .map(|records| Batch::new(now, &name, records));
         self.ready.extend(full);
     }
 
     /// Makes a call of a batch, without what has expired or was made for shards that have closed.
     fn launch(&mut self, now: Instant, batch: Batch) -> Option<Job> {
-        let Batch { stream, records } = batch;
+        let Batch {
+            stream,
+            records,
+            since,
+        } = batch;
         let map = self.map_of(&stream);
         let (expired, records): (Vec<_>, Vec<_>) = records
             .into_iter()
@@ -233,7 +285,8 @@ impl Pipeline {
             self.last_id,
             records.iter().map(KinesisRecord::entry).collect(),
         );
-        self.in_flight.insert(id, Batch::new(&stream, records));
+        self.in_flight
+            .insert(id, Batch::new(since, &stream, records));
         Some(Job::Put {
             id,
             stream,
@@ -242,6 +295,7 @@ impl Pipeline {
     }
 
     fn on_answered(&mut self, now: Instant, batch: Batch, span: Span, output: &PutRecordsOutput) {
+        self.effects.calls.push(batch.answered(span, output));
         let mut again = Vec::new();
         for (mut record, result) in batch.records.into_iter().zip(&output.records) {
             match result {
@@ -298,29 +352,35 @@ impl Pipeline {
             }
             Placement::Misplaced | Placement::Unknown => {
                 let stream = self.stream(&name);
-                stream.listing.want(now);
+                stream.listing.want(record.since, now);
                 stream.unplaced.push(Unplaced { record, output });
             }
         }
     }
 
     fn on_failed(&mut self, now: Instant, batch: Batch, span: Span, error: &Error) {
+        self.effects.calls.push(CallReport {
+            error: Some(error.code().to_owned()),
+            ..batch.called(span)
+        });
         let Batch {
             stream,
             mut records,
+            ..
         } = batch;
         for record in &mut records {
             record.note(span.attempt(record.since, Some(error.clone())), span.ended);
             if stored_despite(error) == Stored::Possibly {
                 record.stored = Stored::Possibly;
             }
+            self.heed(now, record, error);
         }
         if self.retrier.allows(error) {
             self.again(now, records);
         } else if records.len() > 1 && blames_one_record(error) {
             let half = records.split_off(records.len() / 2);
-            self.ready.push_front(Batch::new(&stream, half));
-            self.ready.push_front(Batch::new(&stream, records));
+            self.ready.push_front(Batch::new(now, &stream, half));
+            self.ready.push_front(Batch::new(now, &stream, records));
         } else {
             records
                 .into_iter()
@@ -328,16 +388,19 @@ impl Pipeline {
         }
     }
 
-    fn on_listed(&mut self, now: Instant, name: &Arc<str>, span: Span, shards: Result<Vec<Shard>>) {
-        match shards {
-            Ok(shards) => self.on_map(now, name, span, Arc::new(ShardMap::new(&shards))),
+    fn on_listed(&mut self, now: Instant, name: &Arc<str>, listed: Result<Listed>) {
+        match listed {
+            Ok(listed) => self.on_map(now, name, listed),
             Err(error) => self.stream(name).on_no_map(now, name, &error),
         }
     }
 
-    fn on_map(&mut self, now: Instant, name: &Arc<str>, span: Span, map: Arc<ShardMap>) {
+    fn on_map(&mut self, now: Instant, name: &Arc<str>, listed: Listed) {
+        let Listed { map, began, ended } = listed;
         let stream = self.stream(name);
-        stream.listing.succeeded(span.began, span.ended);
+        let before = stream.map.as_ref();
+        let is_news = before.is_none_or(|before| !before.has_same_open_shards(&map));
+        stream.listing.succeeded(began, ended, is_news);
         stream.degraded = false;
         stream.map = Some(map.clone());
         let unplaced = std::mem::take(&mut stream.unplaced);
@@ -345,16 +408,29 @@ impl Pipeline {
         self.effects.maps.push((name.clone(), map.clone()));
         self.regroup(now, homeless, Some(&map));
         for unplaced in unplaced {
-            let is_newest = span.began >= unplaced.record.since;
+            let is_newest = began >= unplaced.record.since;
             self.place(now, unplaced, is_newest);
         }
     }
 
     fn regroup(&mut self, now: Instant, mut records: Vec<KinesisRecord>, map: Option<&ShardMap>) {
         KinesisRecord::seal_all(&mut records);
-        for record in regroup(now, records, map, &self.rules) {
+        let (ordered, free): (Vec<_>, Vec<_>) =
+            records.into_iter().partition(|one| one.lane.is_some());
+        for record in regroup(now, free, map, &self.rules) {
             self.route(now, record);
         }
+        for record in ordered {
+            self.part(now, record, map);
+        }
+    }
+
+    /// Groups one record anew, by itself, so that it stays before those behind it.
+    fn part(&mut self, now: Instant, record: KinesisRecord, map: Option<&ShardMap>) {
+        let (lane, name) = (record.lane.clone(), record.stream.clone());
+        let parts = regroup(now, vec![record], map, &self.rules);
+        let first = lane.and_then(|lane| self.stream(&name).turnstile.part(&lane, parts));
+        first.into_iter().for_each(|first| self.route(now, first));
     }
 
     fn again(&mut self, now: Instant, records: Vec<KinesisRecord>) {
@@ -379,6 +455,11 @@ impl Pipeline {
     fn settle(&mut self, mut record: KinesisRecord, result: Result<PutRecordOutput>) {
         // One that was never sent has still to be taken apart.
         record.seal();
+        if let Some(lane) = &record.lane
+            && let Some(stream) = self.streams.get_mut(&record.stream)
+        {
+            stream.turnstile.settled(lane, &mut self.freed);
+        }
         self.effects.settled.push(Settlement { record, result });
     }
 
@@ -388,14 +469,8 @@ impl Pipeline {
     }
 }
 
-impl Batch {
-    fn new(stream: &Arc<str>, records: Vec<KinesisRecord>) -> Batch {
-        Batch {
-            stream: stream.clone(),
-            records,
-        }
-    }
-}
+/// How old a map may be for who has none: what it does not know shows soon.
+pub(super) const MAP_AGE_MAX: Duration = Duration::from_secs(10);
 
 /// 50 ms, or a fifth of the buffered time if that is less.
 const COMPANY_TIME_MAX: Duration = Duration::from_millis(50);

@@ -15,6 +15,7 @@ use crate::model::{HashKey, ShardId, ShardMap};
 use crate::producer::aggregator::{OUTER_KEY, Rules};
 use crate::producer::delivery::Stored;
 use crate::producer::kinesis_record::{Content, KinesisRecord, Run};
+use crate::producer::turnstile::Lane;
 
 /// What the shard that took a record says about it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,6 +89,7 @@ struct Open {
     runs: Vec<Run>,
     /// The first of the Kinesis records that the user records come from.
     stream: Arc<str>,
+    lane: Option<Lane>,
     expires: Option<Instant>,
     stored: Stored,
 }
@@ -149,6 +151,7 @@ impl Open {
             first: mover.record,
             runs: vec![mover.run],
             stream: mover.from.stream.clone(),
+            lane: mover.from.lane.clone(),
             expires: mover.from.expires,
             stored: mover.from.stored,
         }
@@ -190,6 +193,7 @@ impl Open {
             hash_key,
             content,
             predicted: self.shard,
+            lane: self.lane,
             runs: self.runs,
             deadline: now,
             expires: self.expires,

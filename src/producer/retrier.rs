@@ -36,7 +36,8 @@ impl Retrier {
     /// Says whether trying again may help.
     pub fn allows(&self, error: &Error) -> bool {
         match error.verdict() {
-            Verdict::Fatal | Verdict::NewIterator => false,
+            Verdict::Fatal => is_entrys(error) && !is_permanent(error.code()),
+            Verdict::NewIterator => false,
             Verdict::Throttled => !self.fail_if_throttled,
             // The client has asked for new credentials once; they may still come.
             Verdict::RefreshCredentials | Verdict::Retry => true,
@@ -95,6 +96,29 @@ impl Retrier {
             cause,
         })
     }
+}
+
+/// Says whether it is the error of a single entry, in a call that was answered.
+fn is_entrys(error: &Error) -> bool {
+    matches!(error.kind(), ErrorKind::Service { status: 200, .. })
+}
+
+/// Says whether an entry's error will be the same next time; what is not known may pass.
+fn is_permanent(code: &str) -> bool {
+    matches!(
+        code,
+        "AccessDeniedException"
+            | "InvalidArgumentException"
+            | "InvalidSignatureException"
+            | "KMSAccessDeniedException"
+            | "KMSDisabledException"
+            | "KMSInvalidStateException"
+            | "KMSNotFoundException"
+            | "KMSOptInRequired"
+            | "ResourceNotFoundException"
+            | "UnrecognizedClientException"
+            | "ValidationException"
+    )
 }
 
 /// Says whether a call that failed so may have stored its records all the same.
@@ -201,6 +225,14 @@ mod tests {
                 true,
                 Stored::No,
             ),
+            ("entry of a new kind", service("xx", 200), true, Stored::No),
+            (
+                "entry without a key",
+                service("KMSDisabledException", 200),
+                false,
+                Stored::No,
+            ),
+            ("call of a new kind", service("xx", 400), false, Stored::No),
             ("bad gateway", service("", 502), true, Stored::Possibly),
             (
                 "no stream",

@@ -1,5 +1,5 @@
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::client::PutRecordOutput;
 use crate::config::ProducerConfig;
@@ -8,10 +8,11 @@ use crate::producer::front::Front;
 use crate::producer::group::Outcome;
 use crate::producer::intake::Intake;
 use crate::producer::kinesis_record::{KinesisRecord, Run};
-use crate::producer::ledger::Ledger;
+use crate::producer::ledger::Standing;
 use crate::producer::metrics::ProducerMetrics;
 use crate::producer::pipeline::Settlement;
 use crate::producer::report::Reports;
+use crate::producer::tally::Tally;
 use crate::sys::clock::Clock;
 
 /// What the callers and the producer's threads have in common.
@@ -20,11 +21,19 @@ pub(super) struct Shared {
     pub clock: Arc<dyn Clock>,
     pub front: Front,
     pub intake: Intake,
-    pub ledger: Arc<Ledger>,
     pub failure: Failure,
-    pub metrics: Mutex<ProducerMetrics>,
+    pub tallies: Mutex<Tallies>,
     /// Set if somebody wants to be told of every result.
     pub reports: Option<Reports>,
+}
+
+/// What was measured.
+#[derive(Default)]
+pub(super) struct Tallies {
+    since_start: Tally,
+    /// Since it was taken the last time, if somebody takes it.
+    #[cfg(feature = "cloudwatch")]
+    window: Option<Tally>,
 }
 
 /// The first failure that the caller is to be told of, once and for all.
@@ -40,7 +49,7 @@ impl Shared {
     /// The result is there before the room is given back and the counters drop: who sees that nothing
     /// is outstanding sees every failure.
     pub fn settle(&self, settlement: Settlement) {
-        self.measure(|metrics| metrics.count(&settlement));
+        self.measure(|tally| tally.settlement(&settlement));
         let Settlement { record, result } = settlement;
         if let Err(error) = &result {
             self.failure.note(error);
@@ -55,24 +64,51 @@ impl Shared {
         }
     }
 
-    pub fn measure(&self, measure: impl FnOnce(&mut ProducerMetrics)) {
-        measure(&mut self.metrics.lock().unwrap_or_else(PoisonError::into_inner));
+    pub fn measure(&self, measure: impl Fn(&mut Tally)) {
+        let mut tallies = self.tallies();
+        measure(&mut tallies.since_start);
+        #[cfg(feature = "cloudwatch")]
+        tallies.window.as_mut().map(measure);
+    }
+
+    /// What was measured since the last time this was asked.
+    #[cfg(feature = "cloudwatch")]
+    pub fn take_window(&self) -> Tally {
+        let window = self.tallies().window.replace(Tally::default());
+        window.unwrap_or_default()
+    }
+
+    /// What each stream has taken in.
+    pub fn standings(&self) -> Vec<(String, Standing)> {
+        let streams = self.front.streams().into_iter();
+        streams
+            .map(|stream| (stream.name.to_string(), stream.standing()))
+            .collect()
     }
 
     pub fn metrics(&self) -> ProducerMetrics {
-        let mut metrics = ProducerMetrics::default();
-        self.measure(|counted| metrics = counted.clone());
-        metrics.user_records_pending = self.intake.records() as u64;
-        metrics.user_records_received =
-            metrics.user_records_pending + metrics.user_records_put + metrics.user_records_failed;
+        let mut metrics = self.tallies().since_start.metrics();
+        for (name, standing) in self.standings() {
+            let of_stream = metrics.streams.entry(name).or_default();
+            for measures in [&mut metrics.total, &mut of_stream.total] {
+                measures.user_records_pending += standing.pending;
+                measures.user_records_received += standing.received;
+            }
+        }
         metrics
+    }
+
+    fn tallies(&self) -> MutexGuard<'_, Tallies> {
+        self.tallies.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Gives the room of settled records back, and lets those go on who wait for them.
     pub fn release(&self, run: &Run) {
         let records = run.len() as usize;
         self.intake.give_back(records, run.bytes);
-        self.ledger.leave(run.epoch, records);
+        if let Some(ticket) = &run.ticket {
+            ticket.leave(records);
+        }
     }
 }
 

@@ -11,6 +11,7 @@ use crate::producer::limiter::{Limiter, Released};
 use crate::producer::listing::Listing;
 use crate::producer::placement::earlier;
 use crate::producer::retrier::wrong_shard;
+use crate::producer::turnstile::Turnstile;
 
 /// What the pipeline knows of one stream, and what it keeps for it.
 pub(super) struct StreamState {
@@ -18,6 +19,7 @@ pub(super) struct StreamState {
     pub listing: Listing,
     pub limiter: Limiter,
     pub collector: Collector,
+    pub turnstile: Turnstile,
     /// Stored, but in a shard that a newer map has to judge.
     pub unplaced: Vec<Unplaced>,
     /// Whether it was said that there is no newer map.
@@ -37,6 +39,7 @@ impl StreamState {
             listing: Listing::new(None),
             limiter: Limiter::new(config.rate_limit_percent),
             collector: Collector::new(config),
+            turnstile: Turnstile::default(),
             unplaced: Vec::new(),
             degraded: false,
         }
@@ -68,7 +71,7 @@ impl StreamState {
     pub fn on_no_map(&mut self, now: Instant, name: &str, error: &Error) {
         let pause = self.listing.failed(now);
         if self.map.is_some() || !self.unplaced.is_empty() {
-            self.listing.want(now);
+            self.listing.want_again(now);
         }
         if !std::mem::replace(&mut self.degraded, true) {
             log::warn!(

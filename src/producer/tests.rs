@@ -2,7 +2,7 @@
 //!
 //! Whatever happens, every record settles once, and what is said of it holds against the truth.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 use crate::aggregation::decode;
-use crate::client::{EntryError, PutRecordOutput, PutRecordsEntry, PutRecordsOutput};
-use crate::config::ProducerConfig;
+use crate::client::{EntryError, Listed, PutRecordOutput, PutRecordsEntry, PutRecordsOutput};
+use crate::config::{Ordering, ProducerConfig};
 use crate::error::{Error, ErrorKind, Result, TransportError};
 use crate::model::{HashKey, HashKeyRange, Shard, ShardMap};
 use crate::producer::aggregator::{Aggregator, Rules};
@@ -93,21 +93,31 @@ impl Service {
         }
     }
 
+    /// The names in each Kinesis record, in the order stored, and whether readers by the KCL's rule see it.
+    fn contents(&self) -> impl Iterator<Item = (Vec<String>, bool)> {
+        self.log.iter().map(|(at, data)| {
+            let range = self.shards[*at].hash_key_range;
+            match decode(data).expect("our own") {
+                Some(members) => {
+                    let read = members.iter().all(|one| range.contains(one.hash_key()));
+                    (members.iter().map(|one| text(&one.data)).collect(), read)
+                }
+                None => (vec![text(data)], true),
+            }
+        })
+    }
+
+    fn readable(&self) -> impl Iterator<Item = String> {
+        let read = self.contents().filter(|(_, read)| *read);
+        read.flat_map(|(names, _)| names)
+    }
+
     /// How often each name lies in the log, and how often readers by the KCL's rule see it.
     fn truth(&self) -> BTreeMap<String, (usize, usize)> {
         let mut truth: BTreeMap<String, (usize, usize)> = BTreeMap::new();
-        for (at, data) in &self.log {
-            let range = self.shards[*at].hash_key_range;
-            let members = decode(data).expect("our own");
-            let read = members
-                .as_ref()
-                .is_none_or(|members| members.iter().all(|one| range.contains(one.hash_key())));
-            let names: Vec<_> = match members {
-                Some(members) => members.into_iter().map(|one| one.data).collect(),
-                None => vec![data.clone()],
-            };
+        for (names, read) in self.contents() {
             for name in names {
-                let counts = truth.entry(text(&name)).or_default();
+                let counts = truth.entry(name).or_default();
                 counts.0 += 1;
                 counts.1 += usize::from(read);
             }
@@ -123,15 +133,21 @@ struct History {
     aggregator: Aggregator,
     pipeline: Pipeline,
     under_way: Vec<Job>,
-    puts: usize,
+    /// The hash key of each record put; its name is its place here.
+    puts: Vec<u128>,
+    ordering: Ordering,
     lost_answers: usize,
+    /// What another producer listed now and then.
+    others: Option<Listed>,
     /// What was said of each name.
     settled: HashMap<String, Result<PutRecordOutput, Stored>>,
 }
 
 impl History {
-    fn new(seed: u64) -> History {
+    fn new(seed: u64, ordering: Ordering) -> History {
         let config = ProducerConfig::builder()
+            .aggregation(!seed.is_multiple_of(3))
+            .ordering(ordering)
             .aggregation_max_bytes(200)
             .collection_max_count(4)
             .record_ttl(Duration::from_secs(10))
@@ -142,8 +158,17 @@ impl History {
         let map = Arc::new(ShardMap::new(&service.shards));
         let mut pipeline = Pipeline::new(&config, Rng::from_seed(seed));
         let mut aggregator = Aggregator::new(name.clone(), Rules::of(&config));
-        pipeline.learn(&name, Some(map.clone()), now);
-        aggregator.follow(map, &mut Vec::new());
+        // Now and then it may not list at first.
+        let known = (!seed.is_multiple_of(5)).then_some(map);
+        let known = known.map(|map| Listed {
+            map,
+            began: now,
+            ended: now,
+        });
+        pipeline.learn(&name, known.as_ref());
+        if let Some(known) = known {
+            aggregator.follow(known.map, &mut Vec::new());
+        }
         History {
             rng: Rng::from_seed(seed),
             now: now + Duration::from_millis(1),
@@ -151,8 +176,10 @@ impl History {
             aggregator,
             pipeline,
             under_way: Vec::new(),
-            puts: 0,
+            puts: Vec::new(),
+            ordering,
             lost_answers: 0,
+            others: None,
             settled: HashMap::new(),
         }
     }
@@ -165,15 +192,21 @@ impl History {
             7..40 => self.answer(calm),
             40..50 => self.pass(300),
             50 => self.flush(),
+            51 => self.others = Some(self.listed(self.now, self.now)),
             _ => self.put(),
         }
         self.work();
     }
 
     fn put(&mut self) {
-        let key = u128::from(self.rng.next_u64()) << 64;
-        let record = UserRecord::new("k", self.puts.to_string()).explicit_hash_key(key.into());
-        self.puts += 1;
+        let key = match self.ordering {
+            // Few, so that each has many records.
+            Ordering::PerPartitionKey => (pick(&mut self.rng, 8) as u128) << 125,
+            Ordering::None => u128::from(self.rng.next_u64()) << 64,
+        };
+        let name = self.puts.len().to_string();
+        let record = UserRecord::new("k", name).explicit_hash_key(key.into());
+        self.puts.push(key);
         if self.aggregator.join(Some(key.into()), &record).is_none() {
             let (group, mut finished) = (Group::new(Sys::real().clock), Vec::new());
             self.aggregator
@@ -194,7 +227,7 @@ impl History {
         let mut finished = Vec::new();
         self.aggregator.finish_all(&mut finished);
         self.pipeline.accept(self.now, finished);
-        self.pipeline.flush();
+        self.pipeline.flush(self.now);
     }
 
     fn work(&mut self) {
@@ -232,13 +265,13 @@ impl History {
         let (job, began) = (self.under_way.swap_remove(at), self.now);
         self.now += Duration::from_millis(pick(&mut self.rng, 50) as u64);
         let answer = match job {
-            Job::List { stream } => {
+            Job::List { stream, since } => {
                 let fails = !calm && pick(&mut self.rng, 4) == 0;
-                let shards = match fails {
+                let listed = match fails {
                     true => Err(io().into()),
-                    false => Ok(self.service.shards.clone()),
+                    false => Ok(self.listed(since, began)),
                 };
-                Answer::Listed { stream, shards }
+                Answer::Listed { stream, listed }
             }
             Job::Put { id, entries, .. } => {
                 let output = self.carry_out(&entries, calm);
@@ -250,6 +283,19 @@ impl History {
             ended: self.now,
         };
         self.pipeline.on_outcome(self.now, Outcome { span, answer });
+    }
+
+    /// A list made now, or another's that is new enough.
+    fn listed(&mut self, since: Instant, began: Instant) -> Listed {
+        let other = self.others.clone();
+        if let Some(other) = other.filter(|other| other.began >= since) {
+            return other;
+        }
+        Listed {
+            map: Arc::new(ShardMap::new(&self.service.shards)),
+            began,
+            ended: self.now,
+        }
     }
 
     fn carry_out(&mut self, entries: &[PutRecordsEntry], calm: bool) -> Result<PutRecordsOutput> {
@@ -285,7 +331,10 @@ impl History {
 
     fn check(&self) {
         let truth = self.service.truth();
-        assert_eq!(self.settled.len(), self.puts);
+        assert_eq!(self.settled.len(), self.puts.len());
+        if self.ordering == Ordering::PerPartitionKey {
+            self.check_order();
+        }
         for (name, said) in &self.settled {
             let (stored, read) = truth.get(name).copied().unwrap_or_default();
             match said {
@@ -293,6 +342,20 @@ impl History {
                 Ok(_) => assert!(read >= 1, "{name}"),
                 Err(Stored::No) => assert_eq!(stored, 0, "{name}"),
                 Err(Stored::Possibly) => {}
+            }
+        }
+    }
+}
+
+impl History {
+    /// The first copy that readers see of each record is behind those of its key that were put before.
+    fn check_order(&self) {
+        let (mut last, mut seen) = (HashMap::new(), HashSet::new());
+        for name in self.service.readable() {
+            let place: usize = name.parse().expect("a number");
+            if seen.insert(place) {
+                let before = last.insert(self.puts[place], place);
+                assert!(before < Some(place), "{place} came behind {before:?}");
             }
         }
     }
@@ -321,13 +384,22 @@ fn text(data: &[u8]) -> String {
 
 #[test]
 fn every_record_settles_once_and_what_is_said_of_it_is_true() {
+    settles_once_and_truly(Ordering::None);
+}
+
+#[test]
+fn ordered_records_settle_once_and_are_stored_in_order() {
+    settles_once_and_truly(Ordering::PerPartitionKey);
+}
+
+fn settles_once_and_truly(ordering: Ordering) {
     for seed in 0..HISTORIES {
         let told = std::panic::catch_unwind(|| {
-            let mut history = History::new(seed);
+            let mut history = History::new(seed, ordering);
             (0..400).for_each(|_| history.step(false));
             history.flush();
             for _ in 0..10_000 {
-                if history.settled.len() == history.puts {
+                if history.settled.len() == history.puts.len() {
                     break;
                 }
                 history.step(true);
@@ -342,7 +414,11 @@ fn every_record_settles_once_and_what_is_said_of_it_is_true() {
 fn what_is_abandoned_is_settled_and_possibly_stored_if_it_was_under_way() {
     for seed in 0..HISTORIES {
         let told = std::panic::catch_unwind(|| {
-            let mut history = History::new(seed);
+            let ordering = match seed % 2 {
+                0 => Ordering::None,
+                _ => Ordering::PerPartitionKey,
+            };
+            let mut history = History::new(seed, ordering);
             (0..200).for_each(|_| history.step(false));
             history.flush();
             history.pipeline.abandon(&Error::new(ErrorKind::Closed));

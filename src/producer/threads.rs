@@ -14,6 +14,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::model::Operation;
 use crate::producer::front::Stream;
 use crate::producer::job::{Answer, Job, Outcome, Span};
+use crate::producer::monitor::Monitor;
 use crate::producer::pipeline::Pipeline;
 use crate::producer::placement::earlier;
 use crate::producer::report::Callback;
@@ -27,6 +28,13 @@ use crate::sys::thread::{self, Handle, caught};
 pub(super) struct Threads {
     pipeline: Handle,
     report: Option<Handle>,
+    monitor: Option<Handle>,
+}
+
+/// What the user wants to be told, and what else is done from time to time.
+pub(super) struct Callbacks {
+    pub on_delivery: Option<Callback>,
+    pub monitor: Monitor,
 }
 
 impl Threads {
@@ -39,11 +47,17 @@ impl Threads {
         client: &Client,
         pipeline: Pipeline,
         stop: Stop,
-        callback: Option<Callback>,
+        callbacks: Callbacks,
     ) -> Result<Threads> {
         let over = StopSource::new();
-        let report = callback.map(|callback| start_report(shared.clone(), callback, over.stop()));
+        let Callbacks {
+            on_delivery,
+            monitor,
+        } = callbacks;
+        let report =
+            on_delivery.map(|callback| start_report(shared.clone(), callback, over.stop()));
         let report = report.transpose()?;
+        let monitor = start_monitor(shared.clone(), monitor, over.stop())?;
         let senders = Senders::new(client, &stop, shared.config.senders_max())?;
         let mut body = PipelineLoop {
             shared,
@@ -57,13 +71,18 @@ impl Threads {
             over.signal();
         };
         let pipeline = thread::spawn("kin-pipe".to_owned(), STACK_BYTES, body)?;
-        Ok(Threads { pipeline, report })
+        Ok(Threads {
+            pipeline,
+            report,
+            monitor,
+        })
     }
 
     /// Waits for their end, which somebody else has to call for.
     pub fn join(self) -> Result<()> {
         let joined = self.pipeline.join();
-        joined.and(self.report.map_or(Ok(()), Handle::join))
+        let others = [self.report, self.monitor].into_iter().flatten();
+        others.map(Handle::join).fold(joined, Result::and)
     }
 }
 
@@ -74,6 +93,14 @@ fn start_report(shared: Arc<Shared>, callback: Callback, over: Stop) -> Result<H
         }
     };
     thread::spawn("kin-report".to_owned(), USER_STACK_BYTES, body)
+}
+
+fn start_monitor(shared: Arc<Shared>, mut monitor: Monitor, over: Stop) -> Result<Option<Handle>> {
+    if monitor.is_empty() {
+        return Ok(None);
+    }
+    let body = move || monitor.watch(&shared, &over);
+    thread::spawn("kin-metrics".to_owned(), USER_STACK_BYTES, body).map(Some)
 }
 
 struct PipelineLoop {
@@ -146,19 +173,12 @@ impl PipelineLoop {
         let shelf = self.shared.front.clear_shelf();
         self.watched.extend(shelf.opened);
         self.pipeline.accept(now, shelf.finished);
-        if shelf.flush {
-            self.pipeline.flush();
+        for stream in &shelf.flush {
+            self.pipeline.flush_stream(now, stream);
         }
     }
 
     fn hand_in(&mut self, outcome: Outcome) {
-        if let Answer::Put { .. } = outcome.answer {
-            let took = outcome
-                .span
-                .ended
-                .saturating_duration_since(outcome.span.began);
-            self.shared.measure(|metrics| metrics.count_call(took));
-        }
         self.pipeline.on_outcome(self.shared.clock.now(), outcome);
     }
 
@@ -167,16 +187,19 @@ impl PipelineLoop {
         if self.shared.intake.is_waited_for() && self.pipeline.is_idle() {
             self.shared.front.finish_all();
             self.visit(now);
-            self.pipeline.flush();
+            self.pipeline.flush(now);
         }
     }
 
     fn apply(&mut self) {
         let effects = self.pipeline.take_effects();
         for (name, map) in effects.maps {
-            if let Some(stream) = self.shared.front.stream(Some(&name)) {
+            if let Ok(stream) = self.shared.front.stream(Some(&name)) {
                 stream.follow(map);
             }
+        }
+        for call in &effects.calls {
+            self.shared.measure(|tally| tally.call(call));
         }
         for settlement in effects.settled {
             self.shared.settle(settlement);
@@ -284,9 +307,9 @@ fn send(client: &Client, jobs: &Receiver<Job>, outcomes: &Sender<Outcome>) {
 
 fn carry_out(client: &Client, job: Job) -> Answer {
     match job {
-        Job::List { stream } => {
-            let shards = contained(|| client.list_shards(&stream));
-            Answer::Listed { stream, shards }
+        Job::List { stream, since } => {
+            let listed = contained(|| client.shard_map(&stream, since));
+            Answer::Listed { stream, listed }
         }
         Job::Put {
             id,

@@ -1,15 +1,19 @@
-//! What a record costs from `put` to settled, with a service in memory that answers at once.
+//! What a record costs from `put` to settled, how long it takes, and what doing nothing costs.
 //!
-//! `cargo bench --bench producer [records]`. Prints nanoseconds a record: of the putting thread's
-//! time, and of all CPU time of the process; making and dropping the record itself is told apart.
+//! `cargo bench --bench producer [records]`. First with a service in memory that answers at once:
+//! nanoseconds a record, of the putting thread's time and of all CPU time of the process; making and
+//! dropping the record itself is told apart. Then over the loopback, with the fake behind its socket:
+//! milliseconds from `put` to settled, and the share of a core that an idle producer uses.
 
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use kinesis_blocking::fake::{FakeKinesis, FakeServer};
 use kinesis_blocking::{
-    Client, Credentials, HttpTransport, Producer, ProducerConfig, TransportError, UserRecord,
+    Client, Credentials, Delivery, HttpTransport, Producer, ProducerConfig, TransportError,
+    UserRecord,
 };
 
 fn main() {
@@ -28,6 +32,80 @@ fn main() {
     println!(
         "4 shards, 1 thread, not aggregated: {wall:.0} ns wall, {put:.0} ns in put, {cpu:.0} ns CPU in all"
     );
+    println!("1000 records a second, default settings: {}", at_a_rate());
+    println!("one after the other, buffering 0: {}", one_by_one());
+    println!("idle: {:.3} % of a core", idle());
+}
+
+/// A producer over the loopback, to a stream of one shard.
+fn over_the_loopback(config: ProducerConfig) -> (FakeServer, Producer) {
+    let kinesis = FakeKinesis::new().with_stream("bench", 1);
+    let server = kinesis.serve().expect("a socket");
+    let producer = Producer::builder(server.client()).stream("bench");
+    let producer = producer.config(config).start().expect("started");
+    (server, producer)
+}
+
+/// Puts a thousand records a second for ten seconds.
+fn at_a_rate() -> String {
+    const RECORDS: u32 = 10_000;
+    let (_server, producer) = over_the_loopback(ProducerConfig::default());
+    let (put, settled) = std::sync::mpsc::channel::<(Instant, Delivery)>();
+    let waiter = std::thread::spawn(move || {
+        let times = settled.into_iter().map(|(began, delivery)| {
+            delivery.wait().expect("delivered");
+            began.elapsed()
+        });
+        times.collect::<Vec<_>>()
+    });
+    let start = Instant::now();
+    for n in 0..RECORDS {
+        let due = start + Duration::from_millis(1) * n;
+        std::thread::sleep(due.saturating_duration_since(Instant::now()));
+        let record = UserRecord::new(n.to_string(), Bytes::from_static(&[b'x'; 100]));
+        let began = Instant::now();
+        let delivery = producer.put(record).expect("taken in");
+        put.send((began, delivery)).expect("somebody waits");
+    }
+    drop(put);
+    let times = waiter.join().expect("no panic");
+    let calls = producer.metrics().percentiles.request_time;
+    let [p50, p99] = [calls.p50, calls.p99];
+    format!("{}; calls p50 {p50:.2} ms, p99 {p99:.2} ms", spread(times))
+}
+
+fn one_by_one() -> String {
+    let config = ProducerConfig::builder().record_max_buffered_time(Duration::ZERO);
+    let (_server, producer) = over_the_loopback(config.build().expect("valid"));
+    let times = (0..2_000).map(|n: u32| {
+        let record = UserRecord::new(n.to_string(), Bytes::from_static(&[b'x'; 100]));
+        let began = Instant::now();
+        let delivery = producer.put(record).expect("taken in");
+        delivery.wait().expect("delivered");
+        began.elapsed()
+    });
+    spread(times.collect())
+}
+
+/// Percent of a core that a producer uses that was used before.
+fn idle() -> f64 {
+    let (_server, producer) = over_the_loopback(ProducerConfig::default());
+    let record = UserRecord::new("k", Bytes::from_static(b"x"));
+    drop(producer.put(record).expect("taken in"));
+    producer.flush().expect("flushed");
+    let (cpu, wall) = (cpu_time(), Instant::now());
+    std::thread::sleep(Duration::from_secs(10));
+    (cpu_time() - cpu).as_secs_f64() / wall.elapsed().as_secs_f64() * 100.0
+}
+
+fn spread(mut times: Vec<Duration>) -> String {
+    times.sort();
+    let at = |share: f64| {
+        let place = (times.len() as f64 * share) as usize;
+        times[place.min(times.len() - 1)].as_secs_f64() * 1_000.0
+    };
+    let [p50, p99, worst] = [at(0.5), at(0.99), at(1.0)];
+    format!("p50 {p50:.2} ms, p99 {p99:.2} ms, worst {worst:.2} ms")
 }
 
 fn run(

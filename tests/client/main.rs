@@ -1,9 +1,13 @@
 //! The client's operations on the fake, by a stream's name and by its ARN.
 
+#[cfg(feature = "tls")]
+mod tls;
+
 use bytes::Bytes;
 use kinesis_blocking::fake::FakeKinesis;
 use kinesis_blocking::{
-    Client, ErrorKind, HashKey, PutRecordsEntry, ShardId, ShardPosition, ShardRef, StartPosition,
+    Client, Credentials, ErrorKind, HashKey, Operation, PutRecordsEntry, ShardId, ShardPosition,
+    ShardRef, StartPosition,
 };
 
 const NAME: &str = "orders";
@@ -80,4 +84,54 @@ fn a_new_stream_has_a_name_and_no_arn_yet() {
     client.create_stream("new", 1).expect("made");
     let error = client.create_stream(&arn, 1).expect_err("an ARN");
     assert!(matches!(error.kind(), ErrorKind::Config { .. }), "{error}");
+}
+
+/// A client of a service that checks signatures and whose clock is so many seconds ahead.
+fn client_apart(seconds: i64) -> (Client, FakeKinesis) {
+    let fake = FakeKinesis::new()
+        .with_stream(NAME, 1)
+        .with_credentials(Credentials::new("AKIDEXAMPLE", "secret"))
+        .with_clock_skew(seconds * 1_000);
+    (fake.client(), fake)
+}
+
+#[test]
+fn a_wrong_clock_is_corrected_once_and_for_all_calls() {
+    for (seconds, refused) in [(0, 0), (899, 0), (1_000, 1), (-1_000, 1), (86_400 * 400, 1)] {
+        let (client, fake) = client_apart(seconds);
+        for calls in 1..4 {
+            client.put_record(NAME, &entry(b"data")).expect("put");
+            assert_eq!(
+                fake.calls(Operation::PutRecord),
+                calls + refused,
+                "{seconds} s"
+            );
+        }
+        assert_eq!(fake.records(NAME).len(), 3);
+    }
+}
+
+#[test]
+fn a_wrong_secret_is_not_a_wrong_clock() {
+    let (_, fake) = client_apart(0);
+    let server = fake.serve().expect("a socket");
+    for seconds in [0, 1_000] {
+        let fake = fake.clone().with_clock_skew(seconds * 1_000);
+        let before = fake.calls(Operation::PutRecord);
+        let client = Client::builder()
+            .region("us-east-1")
+            .endpoint(server.endpoint())
+            .credentials(Credentials::new("AKIDEXAMPLE", "wrong"));
+        let error = client
+            .build()
+            .expect("a client")
+            .put_record(NAME, &entry(b"data"));
+        let error = error.expect_err("another secret").to_string();
+        assert!(error.contains("InvalidSignatureException"), "{error}");
+        // By another clock the signature could have been right, so that is tried, but once.
+        assert_eq!(
+            fake.calls(Operation::PutRecord) - before,
+            if seconds == 0 { 1 } else { 2 }
+        );
+    }
 }

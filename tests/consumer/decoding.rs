@@ -29,7 +29,7 @@ fn put_numbers(client: &Client, plain: &[&str], aggregated: &[&str]) {
 }
 
 fn numbers(consumer: &mut Consumer) -> Vec<u64> {
-    let value = |record: Result<Record>| record.expect("a record").into_decoded();
+    let value = |record: Result<Record>| record.expect("a record").take_decoded();
     consumer
         .map(|record| value(record).expect("a number"))
         .collect()
@@ -42,18 +42,17 @@ fn values_come_in_order_and_a_clone_keeps_its_own() {
     let mut consumer = decoder(&client, PoisonPolicy::Fail)
         .start()
         .expect("started");
-    let first = consumer.next().expect("more").expect("a record");
+    let mut first = consumer.next().expect("more").expect("a record");
     assert_eq!(
         (first.decoded::<u64>(), first.decoded::<u32>()),
         (Some(&1), None)
     );
     let copy = first.clone();
-    let shared = first
-        .into_decoded::<u64>()
-        .expect_err("the clone has it too");
-    drop(shared);
-    let typed = copy.into_decoded::<String>().expect_err("no text");
-    assert_eq!(typed.into_decoded::<u64>().ok(), Some(1));
+    assert_eq!(first.take_decoded::<u64>(), None, "the clone has it too");
+    drop(copy);
+    assert_eq!(first.take_decoded::<String>(), None, "no text");
+    assert_eq!(first.take_decoded::<u64>(), Some(1));
+    assert_eq!(first.decoded::<u64>(), None);
     assert_eq!(numbers(&mut consumer), [2, 3, 4, 5]);
 }
 
@@ -127,7 +126,9 @@ fn a_halted_shard_holds_no_other_up() {
             .next_event(Duration::from_secs(30))
             .expect("an event")
         {
-            Event::Record(record) => values.push(record.into_decoded::<u64>().expect("a number")),
+            Event::Record(mut record) => {
+                values.push(record.take_decoded::<u64>().expect("a number"))
+            }
             Event::ShardHalted(shard, error) => halted.push((shard, error)),
             Event::Ended => break,
             _ => {}

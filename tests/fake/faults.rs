@@ -1,5 +1,6 @@
 //! What is scripted to go wrong, through both doors.
 
+use std::io::{self, Read, Write};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -84,6 +85,7 @@ fn each_fault_shows_itself_and_says_truly_what_was_stored() {
             "KMSThrottlingException",
             0,
         ),
+        (Fault::Reset, "broken", 10),
         (Fault::ServiceUnavailable, "ServiceUnavailable", 0),
         (Fault::Slow(Duration::from_millis(80)), "ok", 10),
         (Fault::Throttle, "ProvisionedThroughputExceededException", 0),
@@ -99,6 +101,57 @@ fn each_fault_shows_itself_and_says_truly_what_was_stored() {
             assert_eq!(put(&client), "ok", "{fault:?} is over");
         }
     }
+}
+
+#[test]
+fn a_connection_is_reset_or_ends_as_scripted() {
+    let broken = Some(io::ErrorKind::ConnectionReset);
+    for (fault, has_head, has_body, end) in [
+        (Fault::AnswerLost, false, false, broken),
+        (Fault::Disconnect, false, false, broken),
+        (Fault::HangUp, true, true, None),
+        (Fault::Reset, true, false, broken),
+        (Fault::Truncated, true, false, None),
+    ] {
+        let fake = FakeKinesis::new().with_stream("orders", 1);
+        fake.on_operation("DescribeStream")
+            .stream("orders")
+            .fail_next(1, fault.clone());
+        let server = fake.serve().expect("a socket");
+        let mut socket = crate::raw::connect(&server);
+        let body = r#"{"StreamName":"orders"}"#;
+        let head =
+            "POST / HTTP/1.1\r\nHost: fake\r\nAuthorization: AWS4-HMAC-SHA256 Credential=none";
+        let length = body.len();
+        write!(
+            socket,
+            "{head}\r\nX-Amz-Target: Kinesis_20131202.DescribeStream\r\nContent-Length: {length}\r\n\r\n{body}"
+        )
+        .expect("sent");
+        let mut answer = Vec::new();
+        let read = socket.read_to_end(&mut answer);
+        assert_eq!(read.err().map(|error| error.kind()), end, "{fault:?}");
+        let answer = String::from_utf8(answer).expect("text");
+        assert_eq!(answer.starts_with("HTTP/1.1 200"), has_head, "{fault:?}");
+        assert_eq!(answer.ends_with("}}"), has_body, "{fault:?}");
+    }
+}
+
+#[test]
+fn a_client_notices_that_a_kept_connection_is_dead() {
+    let fake = FakeKinesis::new().with_stream("orders", 1);
+    fake.on(Operation::ListShards).fail_next(3, Fault::HangUp);
+    let server = fake.serve().expect("a socket");
+    let client = server.client();
+    for _ in 0..5 {
+        assert_eq!(client.list_shards("orders").expect("a listing").len(), 1);
+    }
+}
+
+#[test]
+#[should_panic(expected = "the name of an operation")]
+fn a_script_for_no_operation_is_a_mistake() {
+    FakeKinesis::new().on_operation("DescribeShards");
 }
 
 #[test]
@@ -265,13 +318,13 @@ fn a_server_is_dropped_at_once_though_its_callers_hang() {
     for _ in 0..3 {
         let mut socket = crate::raw::connect(&server);
         let request = b"POST / HTTP/1.1\r\nX-Amz-Target: Kinesis_20131202.ListShards\r\n\r\n";
-        std::io::Write::write_all(&mut socket, request).expect("sent");
+        socket.write_all(request).expect("sent");
         sockets.push(socket);
     }
     drop(server);
     for mut socket in sockets {
         let mut rest = Vec::new();
-        let _ = std::io::Read::read_to_end(&mut socket, &mut rest);
+        let _ = socket.read_to_end(&mut rest);
         assert_eq!(rest, b"");
     }
 }

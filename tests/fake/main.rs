@@ -5,3 +5,4 @@ mod limits;
 mod operations;
 mod raw;
 mod streams;
+mod time;

@@ -3,6 +3,7 @@ whatever happens. Each is ready within a bound, or the suite fails with the end 
 
 import contextlib
 import ctypes
+import json
 import os
 import pathlib
 import signal
@@ -106,6 +107,29 @@ def ministack():
     path = "/_ministack/health"
     with running("ministack", command, ready_path=path, ready_status=200) as url:
         yield Endpoint(url)
+
+
+@contextlib.contextmanager
+def microburst(upstream, rules):
+    """A proxy before another endpoint, in which calls go wrong by these rules."""
+    settings = INSTALLED / "microburst.json"
+    settings.write_text(json.dumps({"upstream": upstream, "rules": rules}))
+
+    def command(port):
+        program = INSTALLED / "microburst/bin/microburst"
+        place = ["--host", "127.0.0.1", "--port", str(port), "--upstream", upstream]
+        return [program, "--no-resign", "--config", settings, *place], {}
+
+    path = "/_microburst/health"
+    with running("microburst", command, ready_path=path, ready_status=200) as url:
+        yield Endpoint(url)
+
+
+def microburst_fired(url):
+    """How many faults a proxy has caused."""
+    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    with direct.open(f"{url}/_microburst/stats", timeout=10) as answer:
+        return json.load(answer)["requests"]["faulted"]
 
 
 @contextlib.contextmanager

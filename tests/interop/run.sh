@@ -46,10 +46,12 @@ install_npm
 install_python venv requirements.txt
 # It asks for another botocore than all the others.
 install_python ministack requirements-ministack.txt
+# A fault-injecting proxy, with a botocore of its own.
+install_python microburst requirements-microburst.txt
 cargo build --quiet --manifest-path "$root/tests/peers/Cargo.toml" \
   --target-dir "$root/target/peers" || fail "tests/peers does not build"
-cargo build --quiet --manifest-path "$root/tests/exactly_once/Cargo.toml" \
-  --target-dir "$root/target/exactly_once" || fail "tests/exactly_once does not build"
+cargo test --quiet --manifest-path "$root/tests/exactly_once/Cargo.toml" \
+  --target-dir "$root/target/exactly_once" || fail "tests/exactly_once fails"
 (cd "$root" && cargo build --quiet --release --examples) || fail "the examples do not build"
 
 exec "$installed/venv/bin/python" -B "$here/suite.py" "$@"

@@ -1,6 +1,7 @@
 """What must hold between this crate and programs of others. A scenario returns its figures as one
 line, or raises `Different` with what was not as it had to be."""
 
+import contextlib
 import json
 import os
 import pathlib
@@ -12,6 +13,7 @@ import time
 from collections import Counter
 
 import conformance
+import emulators
 import tools
 from emulators import INSTALLED, PEERS, ROOT
 from streams import REGION, UserRecord, delivered_records, user_records
@@ -99,6 +101,27 @@ def expect_sub_sequence_numbers(lines):
         aggregates.setdefault(place, []).append(line.sub_sequence_number)
     for place, numbers_seen in aggregates.items():
         same(f"sub-sequence numbers of {place}", numbers_seen, list(range(len(numbers_seen))))
+
+
+def cloudwatch(service, count):
+    """What `put` uploads of itself is what CloudWatch then knows."""
+    with service.stream(shards=2) as stream:
+        put = tools.put(service, stream, numbers(count), "--cloudwatch", service.endpoint)
+        same("put's own count", (put.delivered, put.failed), (count, 0))
+        found = service.metrics("KinesisProducerLibrary", stream)
+    for name, total in [
+        ("UserRecordsReceived", count),
+        ("UserRecordsPut", count),
+        ("KinesisRecordsPut", put.kinesis_records),
+        ("UserRecordsDataPut", None),
+        ("BufferingTime", None),
+        ("RequestTime", None),
+    ]:
+        if name not in found:
+            raise Different(f"CloudWatch does not know {name}; it knows {sorted(found)}")
+        if total is not None:
+            same(f"the sum of {name}", found[name], total)
+    return f"{count} lines, {len(found)} metrics of the stream in CloudWatch"
 
 
 def foreign_producer(service, count):
@@ -225,10 +248,10 @@ def live(service, count):
     return f"{count} lines while put writes and shards split and merge: {counts}; {ended.seconds:.2f} s"
 
 
-def put_during_reshards(service, stream, lines):
+def put_during_reshards(service, stream, lines, endpoint=None):
     """A third before the split, a third between it and the merge, a third after it."""
     third = len(lines) // 3
-    arguments = tools.command("put", service.endpoint, stream)
+    arguments = tools.command("put", endpoint or service.endpoint, stream)
     with tools.Running(arguments, stdin=subprocess.PIPE) as put:
         put.write(lines[:third])
         lower, upper = service.shards(stream)
@@ -240,6 +263,50 @@ def put_during_reshards(service, stream, lines):
         service.merge(stream, child, upper)
         put.write(lines[2 * third :])
         return tools.Put.from_ended(put.end_of_input().expect_success("put"))
+
+
+# What may go wrong with a call on its way through microburst, each with its share of the calls.
+TROUBLE = [
+    (0.05, {"error": {"code": "ProvisionedThroughputExceededException", "status": 400}}),
+    (0.03, {"error": {"code": "InternalFailure", "status": 500}}),
+    (0.03, {"reset": True}),
+    (0.03, {"response": {"truncate_frac": 0.5}}),
+    (0.05, {"latency": 300}),
+]
+
+
+def under_load(service, count, troubled=False):
+    """`put` writes 100 bytes a line while a shard is split and its upper half merged away, perhaps
+    through a proxy in which calls go wrong. The libraries of Python, by the KCL's rule, read each
+    line, and but for lost answers read it once."""
+    lines = [b"%0100d\n" % number for number in range(1, count + 1)]
+    # Each of them once for certain, and then by chance.
+    shares = [({"times": 1}, fault) for _, fault in TROUBLE]
+    shares += [({"probability": share}, fault) for share, fault in TROUBLE]
+    puts = {"service": "kinesis", "operation": "PutRecords"}
+    rules = [puts | share | fault for share, fault in shares]
+    with contextlib.ExitStack() as running:
+        stream = running.enter_context(service.stream(shards=2))
+        endpoint = service.endpoint
+        if troubled:
+            proxy = running.enter_context(emulators.microburst(service.endpoint, rules))
+            endpoint = proxy.url
+        put = put_during_reshards(service, stream, lines, endpoint)
+        fired = emulators.microburst_fired(endpoint) if troubled else 0
+        same("put's own count", (put.delivered, put.failed), (count, 0))
+        read, kinesis_count, left_out = delivered_records(service, stream)
+    counts = Counter(user.data + b"\n" for user in read)
+    same_lines("boto3 and aws_kinesis_agg", counts.keys(), lines)
+    again = counts.total() - count
+    if troubled and not fired:
+        raise Different("nothing went wrong in the proxy")
+    if not troubled and again:
+        raise Different(f"{again} lines came again")
+    return (
+        f"{count} lines of 100 bytes under a split and a merge: put {put.seconds:.2f} s "
+        f"({put.kinesis_records} Kinesis records, {put.calls} calls, {fired} faults), none lost, "
+        f"{again} came again, {left_out} of {kinesis_count} Kinesis records left out"
+    )
 
 
 class Run:

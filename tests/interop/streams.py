@@ -2,6 +2,7 @@
 
 import base64
 import contextlib
+import datetime
 import hashlib
 import itertools
 import time
@@ -74,6 +75,42 @@ class Service:
         yield name
         self.client.delete_stream(StreamName=name)
 
+    def metrics(self, namespace, stream):
+        """The sum of each metric of a stream: over its shards, if CloudWatch knows it by shard."""
+        client = boto3.client(
+            "cloudwatch",
+            region_name=REGION,
+            endpoint_url=self.endpoint,
+            aws_access_key_id=ACCESS_KEY_ID,
+            aws_secret_access_key=SECRET_ACCESS_KEY,
+            config=Config(connect_timeout=5, read_timeout=60, proxies={}),
+        )
+        now = datetime.datetime.now(datetime.timezone.utc)
+        hour = datetime.timedelta(hours=1)
+        sums, by_shard = {}, set()
+        listed = client.list_metrics(Namespace=namespace)["Metrics"]
+        for metric in sorted(listed, key=lambda metric: -len(metric["Dimensions"])):
+            name, dimensions = metric["MetricName"], metric["Dimensions"]
+            places = {one["Name"]: one["Value"] for one in dimensions}
+            if places.get("StreamName") != stream or "ErrorCode" in places:
+                continue
+            # moto finds what has further dimensions, too.
+            if "ShardId" not in places and name in by_shard:
+                continue
+            by_shard.add(name)
+            answer = client.get_metric_statistics(
+                Namespace=namespace,
+                MetricName=name,
+                Dimensions=dimensions,
+                StartTime=now - hour,
+                EndTime=now + hour,
+                Period=86400,
+                Statistics=["Sum"],
+            )
+            found = sum(point["Sum"] for point in answer["Datapoints"])
+            sums[name] = sums.get(name, 0) + found
+        return sums
+
     def wait_active(self, stream):
         end = time.monotonic() + STATE_SECONDS
         while time.monotonic() < end:
@@ -84,7 +121,12 @@ class Service:
         raise TimeoutError(f"stream {stream} is not ACTIVE after {STATE_SECONDS} s")
 
     def shards(self, stream):
-        listed = self.client.list_shards(StreamName=stream)["Shards"]
+        answer = self.client.list_shards(StreamName=stream)
+        listed = answer["Shards"]
+        # Some page by the hundred.
+        while token := answer.get("NextToken"):
+            answer = self.client.list_shards(NextToken=token)
+            listed += answer["Shards"]
         return [
             Shard(
                 id=shard["ShardId"],

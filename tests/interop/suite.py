@@ -9,7 +9,9 @@ import traceback
 from functools import partial
 
 import emulators
+import flink
 import kills
+import mixed
 import scenarios
 from streams import Service
 
@@ -21,10 +23,14 @@ SUITE = {
             "plain round trip": partial(scenarios.plain_round_trip, count=2_000),
             "goes on": partial(scenarios.goes_on, count=2_000),
             "aggregates of Python": partial(scenarios.foreign_aggregates, count=3_000),
+            "mixed stream": mixed.mixed,
             "aiokpl": partial(scenarios.foreign_producer, count=2_000),
             "live resharding": partial(scenarios.live, count=6_000),
+            "load": partial(scenarios.under_load, count=30_000),
+            "load through microburst": partial(scenarios.under_load, count=30_000, troubled=True),
             "split and SIGKILL": partial(scenarios.split_and_killed, count=20_000),
             "idle connection": partial(scenarios.idle_connection, count=1_000),
+            "Flink's manual tests": flink.manual_tests,
             "bad input": scenarios.bad_input,
             "AWS SDK for Rust": scenarios.sdk_check,
         },
@@ -37,9 +43,11 @@ SUITE = {
             "plain round trip": partial(scenarios.plain_round_trip, count=200),
             "goes on": partial(scenarios.goes_on, count=2_000),
             "aggregates of Python": partial(scenarios.foreign_aggregates, count=1_000),
+            "mixed stream": mixed.mixed,
             "aiokpl": partial(scenarios.foreign_producer, count=1_000),
             "live resharding": partial(scenarios.live, count=6_000),
             "split and SIGKILL": partial(scenarios.split_and_killed, count=20_000),
+            "Flink's manual tests": partial(flink.manual_tests, records=5_000),
             "exactly once in SQLite": kills.exactly_once,
             "bad input": scenarios.bad_input,
             "AWS SDK for Rust": scenarios.sdk_check,
@@ -50,6 +58,7 @@ SUITE = {
         {
             "round trip": partial(scenarios.round_trip, count=20_000),
             "aggregates of Python": partial(scenarios.foreign_aggregates, count=3_000),
+            "mixed stream": mixed.mixed,
             "live resharding": partial(scenarios.live, count=6_000),
             "split and SIGKILL": partial(scenarios.split_and_killed, count=20_000),
             "AWS SDK for Rust": scenarios.sdk_check,
@@ -67,6 +76,8 @@ SUITE = {
             "round trip": partial(scenarios.round_trip, count=5_000),
             "plain round trip": partial(scenarios.plain_round_trip, count=500),
             "goes on": partial(scenarios.goes_on, count=2_000),
+            "mixed stream": mixed.mixed,
+            "CloudWatch": partial(scenarios.cloudwatch, count=2_000),
         },
     ),
     # The crate's own, behind its socket: the judges are boto3, aiokpl and the AWS SDK.
@@ -77,6 +88,7 @@ SUITE = {
             "plain round trip": partial(scenarios.plain_round_trip, count=2_000),
             "goes on": partial(scenarios.goes_on, count=2_000),
             "aggregates of Python": partial(scenarios.foreign_aggregates, count=3_000),
+            "mixed stream": mixed.mixed,
             "aiokpl": partial(scenarios.foreign_producer, count=2_000),
             "live resharding": partial(scenarios.live, count=6_000),
             "split and SIGKILL": partial(scenarios.split_and_killed, count=20_000),

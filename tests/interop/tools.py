@@ -99,7 +99,7 @@ def command(program, endpoint, stream, *options, region=streams.REGION):
     return [str(path), "--stream", stream, *place, *options]
 
 
-def run(arguments, stdin=b"", environment=None):
+def run(arguments, stdin=b"", environment=None, timeout=PROGRAM_SECONDS):
     environment = credentials() if environment is None else environment
     begin = time.monotonic()
     try:
@@ -108,12 +108,12 @@ def run(arguments, stdin=b"", environment=None):
             input=stdin,
             capture_output=True,
             env=emulators.clean_environment(**environment),
-            timeout=PROGRAM_SECONDS,
+            timeout=timeout,
         )
     except subprocess.TimeoutExpired as hung:
         said = (hung.stderr or b"").decode(errors="replace").strip()
         raise Different(
-            f"{' '.join(arguments)}: no end after {PROGRAM_SECONDS} s: {said}"
+            f"{' '.join(arguments)}: no end after {timeout} s: {said}"
         ) from None
     seconds = time.monotonic() - begin
     return Ended(ended.returncode, ended.stdout, ended.stderr.decode(errors="replace"), seconds)

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use kinesis_blocking::aggregation::decode;
 use kinesis_blocking::fake::{FakeKinesis, Fault};
-use kinesis_blocking::{Delivery, HashKey, Operation, Producer, ProducerConfigBuilder, UserRecord};
+use kinesis_blocking::{Delivery, HashKey, Operation, Producer, UserRecord};
 
 use crate::support::*;
 
@@ -198,29 +198,29 @@ fn a_wait_may_be_given_up_and_taken_up_again() {
 #[test]
 fn metrics_count_what_was_done() {
     let fake = still(1);
-    fake.on(Operation::PutRecords).fail_next(1, Fault::Throttle);
-    let fails_at_once = |config: ProducerConfigBuilder| config.fail_if_throttled(true);
-    let producer = configured(&fake, fails_at_once);
+    let denied = Fault::refuse("AccessDeniedException", "");
+    fake.on(Operation::PutRecords).fail_next(1, denied);
+    let producer = producer(&fake);
     for names in [["lost", "too"], ["one", "two"]] {
         for name in names {
             producer.put(named(name)).expect("taken in");
         }
-        assert_eq!(producer.metrics().user_records_pending, 2);
+        assert_eq!(producer.metrics().total.user_records_pending, 2);
         producer.flush().expect("flushed");
     }
-    let metrics = producer.metrics();
+    let metrics = producer.metrics().total;
     let counts = [
         metrics.user_records_received,
         metrics.user_records_pending,
         metrics.user_records_put,
         metrics.user_records_failed,
-        metrics.user_records_put_bytes,
+        metrics.user_records_data_put,
         metrics.kinesis_records_put,
         metrics.put_records_calls,
         metrics.request_time.count,
         metrics.retries_per_record.count,
     ];
-    assert_eq!(counts, [4, 0, 2, 2, 12, 1, 2, 2, 2]);
-    let throttled = "ProvisionedThroughputExceededException".to_owned();
-    assert_eq!(metrics.errors_by_code, BTreeMap::from([(throttled, 1)]));
+    assert_eq!(counts, [4, 0, 2, 2, 12, 1, 2, 2, 4]);
+    let denied = "AccessDeniedException".to_owned();
+    assert_eq!(metrics.errors_by_code, BTreeMap::from([(denied, 1)]));
 }

@@ -3,7 +3,12 @@
 mod closing;
 mod delivery;
 mod failure;
+mod metrics;
+mod ordered;
 mod pressure;
 mod reshard;
+mod scenarios;
 mod start;
+mod streams;
 mod support;
+mod table;

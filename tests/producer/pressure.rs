@@ -118,7 +118,7 @@ fn throttles_at(percent: u32) -> u64 {
     let took = clock.time().saturating_since(began);
     let bounds = Duration::from_millis(3_900)..Duration::from_secs(20);
     assert!(bounds.contains(&took), "{percent} %: {took:?}");
-    producer.metrics().errors_by_code.values().sum()
+    producer.metrics().total.errors_by_code.values().sum()
 }
 
 #[test]
@@ -151,4 +151,36 @@ fn a_stream_that_takes_a_tenth_holds_the_caller_back_and_loses_nothing() {
     producer.close().expect("closed");
     assert_each_once(&fake, 20_000);
     assert!(most <= 2_000, "{most} outstanding");
+}
+
+#[test]
+fn a_minute_of_throttles_keeps_memory_flat_and_loses_nothing() {
+    const LIMIT: usize = 2_000;
+    let clock = clock();
+    clock.auto_advance(1);
+    let fake = FakeKinesis::on_clock(clock.clone())
+        .with_stream(STREAM, 1)
+        .with_service_limits();
+    fake.on(Operation::PutRecords)
+        .fail_at_random(5, 0.9, [Fault::Throttle]);
+    let producer = configured(&fake, |config| {
+        config
+            .aggregation(false)
+            .queue_limit(LIMIT)
+            .record_ttl(Duration::from_secs(600))
+    });
+    let (start, mut put) = (clock.time(), 0);
+    let put_until = |seconds, put: &mut usize| {
+        while clock.time().saturating_since(start) < Duration::from_secs(seconds) {
+            producer.put(named(*put)).expect("taken in");
+            assert!(producer.outstanding() <= LIMIT);
+            *put += 1;
+        }
+    };
+    put_until(60, &mut put);
+    assert!(put < 40_000, "{put} records in a minute of throttles");
+    fake.calm_down();
+    put_until(90, &mut put);
+    producer.close().expect("closed");
+    assert_each_once(&fake, put);
 }

@@ -1,10 +1,12 @@
 //! One history: what happens, and what is held against the truth at its end.
 
+use std::sync::Arc;
+use std::sync::atomic::{self, AtomicUsize};
 use std::time::Duration;
 
 use kinesis_blocking::{
-    Checkpoint, Consumer, ConsumerConfig, Delivery, Event, Misplaced, Producer, ProducerConfig,
-    StartPosition, Stored, UserRecord,
+    Checkpoint, Consumer, ConsumerConfig, Delivery, Event, Misplaced, Ordering, Producer,
+    ProducerConfig, RecordResult, StartPosition, Stored, UserRecord,
 };
 
 use crate::truth::{Seen, Truth, check};
@@ -26,8 +28,16 @@ struct History {
     committed: (Vec<Seen>, Checkpoint),
     /// What it has made of the records since.
     uncommitted: Vec<Seen>,
+    /// One for each record, whose number is its place here.
     deliveries: Vec<(String, Delivery)>,
-    put: usize,
+    /// For each record the life of the producer that promised to keep its order, if one did.
+    promised: Vec<Option<usize>>,
+    /// How often a producer was started, and whether the last one keeps order.
+    lives: usize,
+    is_ordered: bool,
+    queue_limit: usize,
+    /// How many results were reported.
+    reported: Arc<AtomicUsize>,
 }
 
 impl History {
@@ -39,7 +49,11 @@ impl History {
             committed: (Vec::new(), Checkpoint::default()),
             uncommitted: Vec::new(),
             deliveries: Vec::new(),
-            put: 0,
+            promised: Vec::new(),
+            lives: 0,
+            is_ordered: false,
+            queue_limit: 0,
+            reported: Arc::default(),
         }
     }
 
@@ -65,19 +79,41 @@ impl History {
     fn put(&mut self) {
         self.start_producer();
         for _ in 0..self.world.rng.usize(1..80) {
-            let (key, data) = (self.world.rng.u32(0..20), format!("r{}", self.put));
+            let (key, data) = (
+                self.world.rng.u32(0..20),
+                format!("r{}", self.deliveries.len()),
+            );
             let record = UserRecord::new(format!("k{key}"), data.clone());
             let producer = self.producer.as_ref().expect("started");
-            let delivery = producer.put(record).expect("taken in");
+            let delivery = producer.try_put(record).unwrap_or_else(|full| {
+                // Against an outage it would wait for the time to live.
+                self.world.calm_down();
+                producer.put(full.record).expect("taken in")
+            });
+            assert!(producer.outstanding() <= self.queue_limit);
             self.deliveries.push((data, delivery));
-            self.put += 1;
+            self.promised.push(self.is_ordered.then_some(self.lives));
         }
     }
 
     fn start_producer(&mut self) {
+        if self.producer.is_some() {
+            return;
+        }
         let rng = &mut self.world.rng;
+        self.lives += 1;
+        self.is_ordered = rng.bool();
+        self.queue_limit = match rng.u32(0..4) {
+            0 => rng.usize(1..100),
+            _ => 200_000,
+        };
         let config = ProducerConfig::builder()
             .aggregation(rng.u32(0..5) > 0)
+            .ordering(match self.is_ordered {
+                true => Ordering::PerPartitionKey,
+                false => Ordering::None,
+            })
+            .queue_limit(self.queue_limit)
             .aggregation_max_bytes(rng.usize(64..2_000))
             .record_max_buffered_time(Duration::from_millis(rng.u64(0..300)))
             // Mostly none runs out; what does is told, and that is checked.
@@ -90,11 +126,13 @@ impl History {
             .expect("valid");
         let start = || {
             let builder = Producer::builder(self.world.client.clone()).stream(STREAM);
-            builder.config(config.clone()).start()
+            let reported = self.reported.clone();
+            let report = move |_: &RecordResult| {
+                reported.fetch_add(1, atomic::Ordering::Relaxed);
+            };
+            builder.config(config.clone()).on_delivery(report).start()
         };
-        if self.producer.is_none() {
-            self.producer = Some(calmly(start));
-        }
+        self.producer = Some(calmly(start));
     }
 
     fn flush(&mut self) {
@@ -171,7 +209,9 @@ impl History {
         }
         let truth = Truth::of(&self.world);
         check(&before, &truth, &self.committed.0);
+        truth.check_order(|number| self.promised[number]);
         let readable = |data: &str| truth.readable.iter().any(|seen| seen.data == data);
+        let put = self.deliveries.len();
         for (data, delivery) in self.deliveries {
             match delivery.wait() {
                 Ok(delivered) => {
@@ -190,5 +230,16 @@ impl History {
                 Err(_) => {}
             }
         }
+        // The thread that reports may be a little behind the results.
+        let reported = || self.reported.load(atomic::Ordering::Relaxed);
+        let is_told = (0..10_000_000).any(|_| {
+            std::thread::yield_now();
+            reported() >= put
+        });
+        assert!(
+            is_told && reported() == put,
+            "{} of {put} reported",
+            reported()
+        );
     }
 }

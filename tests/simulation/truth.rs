@@ -85,6 +85,27 @@ impl Truth {
     }
 }
 
+impl Truth {
+    /// Fails unless, of the records that were put in one life with the promise of order, the first
+    /// readable copies lie in the order of their keys.
+    pub fn check_order(&self, promised: impl Fn(usize) -> Option<usize>) {
+        let mut readable: Vec<_> = self.readable.iter().collect();
+        readable.sort_by_key(|seen| (&seen.sequence_number, seen.sub));
+        let (mut last, mut seen) = (BTreeMap::new(), BTreeSet::new());
+        for record in readable {
+            let number: usize = record.data[1..].parse().expect("r and a number");
+            let Some(life) = promised(number).filter(|_| seen.insert(number)) else {
+                continue;
+            };
+            let before = last.insert((life, &record.key), number);
+            assert!(
+                before < Some(number),
+                "r{number} came behind r{before:?}: {record:#?}"
+            );
+        }
+    }
+}
+
 /// Fails unless what was readable before the last look was seen, and nothing that is not there
 /// after it; each record once, in the order of its key.
 ///

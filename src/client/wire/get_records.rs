@@ -9,6 +9,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use crate::client::answers::{GetRecordsOutput, RawRecord, ShardIterator};
+use crate::client::wire::scanner::{Scanner, once};
 use crate::client::wire::{Exchange, json, malformed, parsed, stream_field};
 use crate::error::{Context, Result};
 use crate::model::{Operation, Timestamp};
@@ -33,26 +34,150 @@ impl Exchange for GetRecords<'_> {
     }
 
     fn answer(&self, body: Bytes) -> Result<GetRecordsOutput> {
-        let answer: Answer<'_> = parsed(&body)?;
-        let shard = &self.iterator.shard;
-        let next = answer.next_shard_iterator.map(|token| ShardIterator {
-            shard: shard.clone(),
-            token,
-        });
-        let children = answer.child_shards.unwrap_or_default();
-        Ok(GetRecordsOutput {
-            records: records(answer.records)?,
-            next,
-            millis_behind_latest: answer.millis_behind_latest,
-            child_shards: children
-                .into_iter()
-                .map(|child| child.shard_id.into())
-                .collect(),
-        })
+        match self.scanned(&body) {
+            Some(output) => Ok(output),
+            None => self.read_by_serde(&body),
+        }
     }
 
     fn subject(&self, context: &mut Context) {
         context.shard = Some(self.iterator.shard.clone());
+    }
+}
+
+impl GetRecords<'_> {
+    /// The usual way, several times as fast as serde's. `None` for what is unusual.
+    pub fn scanned(&self, body: &[u8]) -> Option<GetRecordsOutput> {
+        let (mut records, mut next, mut behind, mut children) = (None, None, None, None);
+        let mut text = Scanner::new(body);
+        text.object(&MEMBERS, |text, member| match member {
+            Some(0) => once(&mut children, text.value()?),
+            Some(1) => once(&mut behind, text.value()?),
+            Some(2) => once(&mut next, text.text(0)?),
+            Some(3) => once(&mut records, scanned_records(text)?),
+            _ => text.skip(),
+        })?;
+        text.end()?;
+        let (records, payloads) = records?;
+        let next = next.flatten().map(Cow::into_owned);
+        let children = children.flatten();
+        Some(self.output(
+            with_payloads(records, &payloads).ok()?,
+            next,
+            behind.flatten(),
+            children,
+        ))
+    }
+
+    /// Reads whatever can be read, and says what is wrong with the rest.
+    pub fn read_by_serde(&self, body: &[u8]) -> Result<GetRecordsOutput> {
+        let answer: Answer<'_> = parsed(body)?;
+        let payloads: Vec<_> = answer
+            .records
+            .iter()
+            .map(|record| record.data.as_bytes())
+            .collect();
+        let records: Result<Vec<_>> = answer.records.iter().map(Record::without_payload).collect();
+        let (next, behind) = (answer.next_shard_iterator, answer.millis_behind_latest);
+        let records = with_payloads(records?, &payloads)?;
+        Ok(self.output(records, next, behind, answer.child_shards))
+    }
+
+    fn output(
+        &self,
+        records: Vec<RawRecord>,
+        next: Option<String>,
+        millis_behind_latest: Option<u64>,
+        children: Option<Vec<ChildShard>>,
+    ) -> GetRecordsOutput {
+        let shard = &self.iterator.shard;
+        let next = next.map(|token| ShardIterator {
+            shard: shard.clone(),
+            token,
+        });
+        let children = children.unwrap_or_default().into_iter();
+        GetRecordsOutput {
+            records,
+            next,
+            millis_behind_latest,
+            child_shards: children.map(|child| child.shard_id.into()).collect(),
+        }
+    }
+}
+
+const MEMBERS: [&str; 4] = [
+    "ChildShards",
+    "MillisBehindLatest",
+    "NextShardIterator",
+    "Records",
+];
+
+/// All records but for their payloads, and these in base64.
+fn scanned_records<'a>(text: &mut Scanner<'a>) -> Option<(Vec<RawRecord>, Vec<&'a [u8]>)> {
+    let (mut records, mut payloads) = (Vec::<RawRecord>::new(), Vec::new());
+    let mut lengths = Lengths::default();
+    text.array(|text| {
+        let ahead = text.ahead();
+        let (record, payload) = scanned_record(text, &mut lengths)?;
+        if records.is_empty() {
+            // Most records are as long as the first.
+            let expected = (ahead / (ahead - text.ahead())).min(RECORDS_MAX);
+            records.reserve_exact(expected);
+            payloads.reserve_exact(expected);
+        }
+        records.push(record);
+        payloads.push(payload);
+        Some(())
+    })?;
+    Some((records, payloads))
+}
+
+/// Of the last record's strings: the next one's are often as long.
+#[derive(Default)]
+struct Lengths {
+    data: usize,
+    key: usize,
+    number: usize,
+}
+
+fn scanned_record<'a>(
+    text: &mut Scanner<'a>,
+    lengths: &mut Lengths,
+) -> Option<(RawRecord, &'a [u8])> {
+    let (mut arrived, mut data, mut key, mut number) = (None, None, None, None);
+    text.object(&RECORD_MEMBERS, |text, member| match member {
+        Some(0) => once(&mut arrived, scanned_arrival(text)?),
+        Some(1) => once(&mut data, text.string(lengths.data)?),
+        Some(2) => once(&mut key, text.text(lengths.key)?),
+        Some(3) => once(&mut number, text.string(lengths.number)?),
+        _ => text.skip(),
+    })?;
+    let (data, key, number) = (data?, key.flatten().unwrap_or_default(), number?);
+    *lengths = Lengths {
+        data: data.len(),
+        key: key.len(),
+        number: number.len(),
+    };
+    let record = RawRecord {
+        data: Bytes::new(),
+        partition_key: key.into(),
+        sequence_number: std::str::from_utf8(number).ok()?.parse().ok()?,
+        approximate_arrival: arrived.unwrap_or(Timestamp::from_millis(0)),
+    };
+    Some((record, data))
+}
+
+const RECORD_MEMBERS: [&str; 4] = [
+    "ApproximateArrivalTimestamp",
+    "Data",
+    "PartitionKey",
+    "SequenceNumber",
+];
+
+fn scanned_arrival(text: &mut Scanner<'_>) -> Option<Timestamp> {
+    match text.seconds_as_millis() {
+        Some(millis) => Some(Timestamp::from_millis(millis)),
+        None => Some(arrival(text.value()?)),
     }
 }
 
@@ -86,26 +211,29 @@ struct ChildShard {
     shard_id: String,
 }
 
-/// Decodes all payloads into one buffer, of which the records are slices.
-fn records(records: Vec<Record<'_>>) -> Result<Vec<RawRecord>> {
-    let bytes = records
-        .iter()
-        .map(|record| base64::decoded_len_estimate(record.data.len()))
-        .sum();
-    let mut payloads = BytesMut::zeroed(bytes);
-    let mut raw = Vec::with_capacity(records.len());
-    for record in records {
-        let length = BASE64
-            .decode_slice(record.data.as_bytes(), &mut payloads)
-            .map_err(malformed)?;
-        raw.push(RawRecord {
-            data: payloads.split_to(length).freeze(),
-            partition_key: record.partition_key.unwrap_or_default().into(),
-            sequence_number: record.sequence_number.parse().map_err(malformed)?,
-            approximate_arrival: arrival(record.approximate_arrival_timestamp),
-        });
+impl Record<'_> {
+    fn without_payload(&self) -> Result<RawRecord> {
+        Ok(RawRecord {
+            data: Bytes::new(),
+            partition_key: self.partition_key.as_deref().unwrap_or_default().into(),
+            sequence_number: self.sequence_number.parse().map_err(malformed)?,
+            approximate_arrival: arrival(self.approximate_arrival_timestamp),
+        })
     }
-    Ok(raw)
+}
+
+/// Decodes all payloads into one buffer, of which the records become slices.
+fn with_payloads(mut records: Vec<RawRecord>, payloads: &[&[u8]]) -> Result<Vec<RawRecord>> {
+    let bytes = payloads
+        .iter()
+        .map(|text| base64::decoded_len_estimate(text.len()))
+        .sum();
+    let mut buffer = BytesMut::zeroed(bytes);
+    for (record, text) in records.iter_mut().zip(payloads) {
+        let length = BASE64.decode_slice(text, &mut buffer).map_err(malformed)?;
+        record.data = buffer.split_to(length).freeze();
+    }
+    Ok(records)
 }
 
 /// Seconds since the epoch, with a fraction, to milliseconds.
@@ -113,6 +241,10 @@ fn arrival(seconds: Option<f64>) -> Timestamp {
     // A float becomes the nearest integer there is; no number becomes zero.
     Timestamp::from_millis((seconds.unwrap_or(0.0) * 1_000.0).round() as i64)
 }
+
+/// The most that GetRecords gives.
+/// Source: <https://docs.aws.amazon.com/kinesis/latest/APIReference/API_GetRecords.html>
+const RECORDS_MAX: usize = 10_000;
 
 /// The engine that uses vector instructions where the machine has them; `STANDARD` does not.
 pub(super) static BASE64: LazyLock<Simd> = LazyLock::new(|| Simd::standard(PAD));

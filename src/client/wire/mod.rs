@@ -2,7 +2,8 @@
 
 mod get_records;
 mod put_record;
-mod put_records;
+pub(super) mod put_records;
+mod scanner;
 mod shards;
 mod streams;
 
@@ -124,6 +125,7 @@ fn bare_code(code: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::ErrorKind;
 
     fn error(status: u16, header: Option<&str>, body: &str) -> String {
         let mut response = Response::new(Bytes::copy_from_slice(body.as_bytes()));
@@ -313,4 +315,85 @@ mod tests {
     fn a_page_in_place_of_an_answer_is_cut_short() {
         assert!(error(503, None, &"x".repeat(100_000)).len() < 600);
     }
+
+    /// What emulators answered, as `tests/interop/capture_errors.py` wrote it down.
+    #[test]
+    fn real_answers_of_emulators_are_read() {
+        #[derive(Deserialize)]
+        struct Captured {
+            from: String,
+            what: String,
+            status: u16,
+            headers: std::collections::BTreeMap<String, String>,
+            body: String,
+        }
+        let text = include_str!(concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/tests/data/errors.json"
+        ));
+        let captured: Vec<Captured> = serde_json::from_str(text).expect("JSON");
+        let mut read = String::new();
+        for Captured {
+            from,
+            what,
+            status,
+            headers,
+            body,
+        } in captured
+        {
+            let mut response = Response::builder().status(status);
+            for (name, value) in headers {
+                response = response.header(name, value);
+            }
+            let error = service_error(&response.body(body.into()).expect("a response"));
+            let ErrorKind::Service { code, status, .. } = error.kind() else {
+                panic!("{error}");
+            };
+            let code = if code.is_empty() { "-" } else { code };
+            let verdict = error.verdict();
+            read.push_str(&format!("{from}, {what}: {status} {code} {verdict:?}\n"));
+            assert!(error.to_string().chars().count() < 700, "{error}");
+        }
+        assert_eq!(read, EMULATORS_ERRORS);
+    }
+
+    const EMULATORS_ERRORS: &str = "\
+kinesalite, no such stream: 400 ResourceNotFoundException Fatal
+kinesalite, no such shard: 400 ResourceNotFoundException Fatal
+kinesalite, a stream twice: 400 ResourceInUseException Fatal
+kinesalite, too many shards: 400 LimitExceededException Throttled
+kinesalite, no iterator: 400 InvalidArgumentException Fatal
+kinesalite, a partition key too long: 400 ValidationException Fatal
+kinesalite, no partition key: 400 ValidationException Fatal
+kinesalite, a record too large: 400 ValidationException Fatal
+kinesalite, a request too large: 413 - Fatal
+kinesalite, a number for a name: 400 SerializationException Fatal
+kinesalite, no such operation: 400 UnknownOperationException Fatal
+kinesalite, no JSON: 400 SerializationException Fatal
+kinesalite, no signature: 400 MissingAuthenticationTokenException Fatal
+kinesalite, another content type: 404 - Fatal
+kinesis-mock, no such stream: 400 ResourceNotFoundException Fatal
+kinesis-mock, no such shard: 400 ResourceNotFoundException Fatal
+kinesis-mock, a stream twice: 400 ResourceInUseException Fatal
+kinesis-mock, too many shards: 400 LimitExceededException Throttled
+kinesis-mock, no iterator: 500 - Retry
+kinesis-mock, a partition key too long: 400 InvalidArgumentException Fatal
+kinesis-mock, no partition key: 400 SerializationException Fatal
+kinesis-mock, a record too large: 400 InvalidArgumentException Fatal
+kinesis-mock, a number for a name: 400 SerializationException Fatal
+kinesis-mock, no such operation: 400 AccessDeniedException Fatal
+kinesis-mock, no JSON: 400 SerializationException Fatal
+kinesis-mock, no signature: 400 MissingAuthenticationTokenException Fatal
+kinesis-mock, another content type: 400 InvalidArgumentException Fatal
+moto, no such stream: 400 ResourceNotFoundException Fatal
+moto, no such shard: 400 ResourceNotFoundException Fatal
+moto, a stream twice: 400 ResourceInUseException Fatal
+moto, no iterator: 500 - Retry
+moto, a partition key too long: 400 InvalidArgumentException Fatal
+moto, no partition key: 400 InvalidArgumentException Fatal
+moto, a number for a name: 400 ResourceNotFoundException Fatal
+moto, no such operation: 500 - Retry
+moto, no JSON: 400 ResourceNotFoundException Fatal
+moto, another content type: 400 ResourceNotFoundException Fatal
+";
 }

@@ -1,12 +1,15 @@
+use std::borrow::Cow;
+
 use base64::Engine;
 use bytes::Bytes;
 use serde::Deserialize;
 
 use crate::client::answers::{EntryError, PutRecordOutput, PutRecordsEntry, PutRecordsOutput};
 use crate::client::wire::get_records::BASE64;
+use crate::client::wire::scanner::{Scanner, once};
 use crate::client::wire::{Exchange, malformed, parsed, stream_field};
 use crate::error::{Context, Error, Result};
-use crate::model::Operation;
+use crate::model::{Operation, ShardId};
 
 pub(in crate::client) struct PutRecords<'a> {
     pub stream: &'a str,
@@ -32,19 +35,17 @@ impl Exchange for PutRecords<'_> {
     }
 
     fn answer(&self, body: Bytes) -> Result<PutRecordsOutput> {
-        let answer: Answer = parsed(&body)?;
-        let (sent, received) = (self.entries.len(), answer.records.len());
+        let records = match scanned(&body, self.entries.len()) {
+            Some(records) => records,
+            None => read_by_serde(&body)?,
+        };
+        let (sent, received) = (self.entries.len(), records.len());
         if sent != received {
             return Err(Error::malformed(
                 "PutRecords' answer",
                 format_args!("{sent} entries sent, {received} answered"),
             ));
         }
-        let records = answer
-            .records
-            .into_iter()
-            .map(result)
-            .collect::<Result<_>>()?;
         Ok(PutRecordsOutput { records })
     }
 
@@ -102,39 +103,116 @@ fn push_json_string(body: &mut Vec<u8>, text: &str) {
     }
 }
 
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct Answer {
-    records: Vec<Entry>,
+type Outcome = Result<PutRecordOutput, EntryError>;
+
+/// The usual way; `None` for what is unusual, which serde reads.
+pub(in crate::client) fn scanned(body: &[u8], entries: usize) -> Option<Vec<Outcome>> {
+    let (mut records, mut shards, mut text) = (None, Vec::new(), Scanner::new(body));
+    text.object(
+        &["FailedRecordCount", "Records"],
+        |text, member| match member {
+            Some(1) => {
+                let mut outcomes = Vec::with_capacity(entries);
+                text.array(|text| {
+                    outcomes.push(scanned_entry(text, &mut shards)?);
+                    Some(())
+                })?;
+                once(&mut records, outcomes)
+            }
+            _ => text.skip(),
+        },
+    )?;
+    text.end()?;
+    records
+}
+
+fn scanned_entry(text: &mut Scanner<'_>, shards: &mut Vec<ShardId>) -> Option<Outcome> {
+    let mut entry = [const { None }; 4];
+    let [number, shard, code, message] = &mut entry;
+    text.object(&ENTRY_MEMBERS, |text, member| match member {
+        Some(0) => once(code, text.text(0)?),
+        Some(1) => once(message, text.text(0)?),
+        Some(2) => once(number, text.text(NUMBER_DIGITS)?),
+        Some(3) => once(shard, text.text(SHARD_ID_BYTES)?),
+        _ => text.skip(),
+    })?;
+    let [number, shard_id, error_code, error_message] = entry.map(Option::flatten);
+    let entry = Entry {
+        number,
+        shard_id,
+        error_code,
+        error_message,
+    };
+    entry.outcome(shards).ok()
+}
+
+const ENTRY_MEMBERS: [&str; 4] = ["ErrorCode", "ErrorMessage", "SequenceNumber", "ShardId"];
+
+/// Of `49543463076548007577105092703039560359975228518395012686`, the service's usual length.
+const NUMBER_DIGITS: usize = 56;
+
+/// Of `shardId-000000000000`, likewise.
+const SHARD_ID_BYTES: usize = 20;
+
+pub(in crate::client) fn read_by_serde(body: &[u8]) -> Result<Vec<Outcome>> {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "PascalCase")]
+    struct Answer<'a> {
+        #[serde(borrow)]
+        records: Vec<Entry<'a>>,
+    }
+    let answer: Answer<'_> = parsed(body)?;
+    let mut shards = Vec::new();
+    let entries = answer.records.into_iter();
+    entries.map(|entry| entry.outcome(&mut shards)).collect()
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
-struct Entry {
-    sequence_number: Option<String>,
-    shard_id: Option<String>,
-    error_code: Option<String>,
-    error_message: Option<String>,
+struct Entry<'a> {
+    #[serde(borrow, rename = "SequenceNumber")]
+    number: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    shard_id: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    error_code: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    error_message: Option<Cow<'a, str>>,
 }
 
-/// As in the KPL, an entry was stored if it has a sequence number.
-fn result(entry: Entry) -> Result<Result<PutRecordOutput, EntryError>> {
-    match (entry.sequence_number, entry.shard_id) {
-        (Some(number), Some(shard_id)) => {
-            let sequence_number = number.parse().map_err(malformed)?;
-            Ok(Ok(PutRecordOutput {
-                shard_id: shard_id.into(),
-                sequence_number,
-            }))
+impl Entry<'_> {
+    /// As in the KPL, an entry was stored if it has a sequence number.
+    fn outcome(self, shards: &mut Vec<ShardId>) -> Result<Outcome> {
+        match (self.number, self.shard_id) {
+            (Some(number), Some(shard_id)) => Ok(Ok(PutRecordOutput {
+                sequence_number: number.parse().map_err(malformed)?,
+                shard_id: shared(&shard_id, shards),
+            })),
+            _ => Ok(Err(EntryError {
+                code: self
+                    .error_code
+                    .unwrap_or("InternalFailure".into())
+                    .into_owned(),
+                message: self.error_message.unwrap_or_default().into_owned(),
+            })),
         }
-        _ => Ok(Err(EntryError {
-            code: entry
-                .error_code
-                .unwrap_or_else(|| "InternalFailure".to_owned()),
-            message: entry.error_message.unwrap_or_default(),
-        })),
     }
 }
+
+/// One copy of each shard's name, for the few shards that most answers speak of.
+fn shared(name: &str, shards: &mut Vec<ShardId>) -> ShardId {
+    if let Some(known) = shards.iter().find(|shard| shard.as_str() == name) {
+        return known.clone();
+    }
+    let shard = ShardId::from(name);
+    if shards.len() < SHARDS_SHARED {
+        shards.push(shard.clone());
+    }
+    shard
+}
+
+/// More are not worth looking through.
+const SHARDS_SHARED: usize = 16;
 
 /// Names, quotes, commas and the longest explicit hash key.
 const ENTRY_BYTES: usize = 100;

@@ -63,6 +63,11 @@ impl Profile {
         }
     }
 
+    pub(crate) fn named(mut self, name: &str) -> Profile {
+        self.name = Some(name.to_owned());
+        self
+    }
+
     /// Sets the credentials file. Flink's `aws.credentials.provider.profile.path`.
     ///
     /// Default: what `AWS_SHARED_CREDENTIALS_FILE` says, else `~/.aws/credentials`.

@@ -3,8 +3,10 @@ against services that check them."""
 
 import base64
 import contextlib
+import http.server
 import json
 import pathlib
+import re
 import subprocess
 import sys
 import tempfile
@@ -13,7 +15,11 @@ import time
 import urllib.request
 
 import boto3
+from botocore.auth import SigV4Auth
+from botocore.awsrequest import AWSRequest
 from botocore.config import Config
+from botocore.credentials import Credentials
+from botocore.exceptions import ClientError
 
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
@@ -146,6 +152,93 @@ def signatures(url, key, secret, kinesis):
     refused("ministack: an unknown key", wrong, "UnrecognizedClientException", "check the access key")
 
 
+# Read by Python before it starts a program: that program's clock.
+ANOTHER_CLOCK = """
+import datetime, time
+
+APART = {seconds}
+real = time.time
+time.time = lambda: real() + APART
+
+class Clock(datetime.datetime):
+    @classmethod
+    def now(cls, tz=None):
+        return super().now(tz) + datetime.timedelta(seconds=APART)
+
+datetime.datetime = Clock
+"""
+
+
+def with_another_clock(folder):
+    """Of the two clocks the service's counts: the program's is corrected, once, by what it hears."""
+    for seconds in (-3_000, 3_000):
+        (folder / "sitecustomize.py").write_text(ANOTHER_CLOCK.format(seconds=seconds))
+        with ministack(AUTH="true", PYTHONPATH=str(folder), PYTHONDONTWRITEBYTECODE="1") as url:
+            service("kinesis", url).create_stream(StreamName=STREAM, ShardCount=1)
+            key, secret = user(service("iam", url))
+            try:
+                service("kinesis", url, key, secret).list_streams()
+                raise Different(f"a clock {seconds} s apart makes no difference")
+            except ClientError as error:
+                print(f"ministack: boto3 by the wrong clock: {error}", flush=True)
+            accepted(f"ministack: a clock {seconds} s apart", put(url, keys(key, secret)))
+            wrong = put(url, keys(key, "hidden"))
+            refused("ministack: and a wrong secret", wrong, "InvalidSignatureException")
+
+
+class Recorder(http.server.BaseHTTPRequestHandler):
+    """Refuses every request, and keeps it."""
+
+    kept = []
+
+    def do_POST(self):
+        body = self.rfile.read(int(self.headers["content-length"]))
+        self.kept.append((self.path, dict(self.headers.items()), body))
+        self.send_response(403)
+        self.end_headers()
+
+    def log_message(self, *_):
+        pass
+
+
+def signature_by_botocore(url, secret, token, path, headers, body):
+    headers = {name.lower(): value for name, value in headers.items()}
+    authorization = headers["authorization"]
+    named = re.search("SignedHeaders=([^,]*)", authorization)[1].split(";")
+    signed = {name: headers[name] for name in named}
+    request = AWSRequest("POST", url + path, signed, body)
+    request.context["timestamp"] = headers["x-amz-date"]
+    signer = SigV4Auth(Credentials("AKIDEXAMPLE", secret, token), "kinesis", REGION)
+    text = signer.string_to_sign(request, signer.canonical_request(request))
+    return authorization.split("Signature=")[1], signer.signature(text, request), named
+
+
+def signed_as_by_botocore(_):
+    """Whole requests, signed again by botocore from what arrived."""
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Recorder)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    hosts = [f"{host}:{server.server_port}" for host in ("127.0.0.1", "localhost")]
+    paths = ["", "/", "/a/b", "/a/b/", "//a", "/a%20b/%C3%A9", "/~a-b_c.d", "/a=b,c:d@e"]
+    tokens = [None, "token", "a/b+c==/" * 100]
+    arn = f"arn:aws:kinesis:{REGION}:123456789012:stream/orders"
+    asked = [(host, path, None, STREAM) for host in hosts for path in paths]
+    asked += [(hosts[0], "/a%20b", token, name) for token in tokens for name in (STREAM, arn)]
+    for host, path, token, name in asked:
+        Recorder.kept.clear()
+        secret = "a/b+c=" * 7
+        put(f"http://{host}{path}", keys("AKIDEXAMPLE", secret, token), name)
+        if not Recorder.kept:
+            raise Different(f"nothing was sent to {host}{path}")
+        for request in Recorder.kept:
+            ours, theirs, named = signature_by_botocore(f"http://{host}", secret, token, *request)
+            needed = {"host", "content-type", "x-amz-date", "x-amz-target"}
+            needed |= {"x-amz-security-token"} if token else set()
+            if ours != theirs or not needed <= set(named):
+                raise Different(f"{host}{path}: signed {named}: {ours}, by botocore {theirs}")
+    server.shutdown()
+    print(f"botocore: {len(asked)} requests: the same signatures", flush=True)
+
+
 def sessions(url, key, secret):
     session = service("sts", url, key, secret).get_session_token()["Credentials"]
     key, secret, token = (
@@ -263,7 +356,7 @@ def on_moto():
 
 
 def main():
-    checks = [on_ministack, on_metadata_servers, lambda _: on_moto()]
+    checks = [signed_as_by_botocore, on_ministack, with_another_clock, on_metadata_servers, lambda _: on_moto()]
     failed = 0
     for check in checks:
         with tempfile.TemporaryDirectory() as folder:

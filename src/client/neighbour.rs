@@ -1,0 +1,58 @@
+//! Calls to other services of AWS, by the way that this client's own calls take.
+
+use bytes::Bytes;
+use http::{Request, Response, Uri};
+
+use crate::client::{Client, endpoint};
+use crate::credentials::{CredentialsProvider, sts};
+use crate::error::{Error, Result, Verdict};
+use crate::model::{self, Variant};
+use crate::sign::sign;
+
+impl Client {
+    /// Where a service is: as the environment says, else the region's public endpoint.
+    pub(crate) fn endpoint_of(&self, service: &str, variable: &str) -> String {
+        let sys = &self.shared.sys;
+        let set = [variable, "AWS_ENDPOINT_URL"];
+        let set = set.into_iter().find_map(|name| sys.env.var(name));
+        set.unwrap_or_else(|| model::endpoint(service, &self.shared.region, Variant::default()))
+    }
+
+    /// Posts a form of the query protocol, once; with other credentials than the client's if given.
+    ///
+    /// # Errors
+    /// `Service`, `Transport`, whatever the provider says; `Config` for an endpoint that is no URL.
+    pub(crate) fn post_form(
+        &self,
+        service: &str,
+        url: &str,
+        body: Bytes,
+        provider: Option<&dyn CredentialsProvider>,
+    ) -> Result<Response<Bytes>> {
+        let shared = &*self.shared;
+        let provider = provider.unwrap_or(&shared.credentials);
+        let (uri, credentials) = (endpoint::parse(url)?, provider.credentials()?);
+        let mut request = form_to(&uri, body)?;
+        let now = shared.sys.clock.wall();
+        sign(&mut request, &credentials, &shared.region, service, now)?;
+        let answered = shared.transport.round_trip(request, shared.request_timeout);
+        let response = answered?;
+        if response.status().is_success() {
+            return Ok(response);
+        }
+        let error = sts::refusal(response.status().as_u16(), response.body());
+        if error.verdict() == Verdict::RefreshCredentials {
+            provider.refused(&credentials);
+        }
+        Err(error)
+    }
+}
+
+fn form_to(uri: &Uri, body: Bytes) -> Result<Request<Bytes>> {
+    let host = uri.authority().map_or("", |authority| authority.as_str());
+    Request::post(uri)
+        .header("host", host)
+        .header("content-type", "application/x-www-form-urlencoded")
+        .body(body)
+        .map_err(|error| Error::malformed("request", error))
+}
