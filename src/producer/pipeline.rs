@@ -110,7 +110,8 @@ impl Pipeline {
     pub fn tick(&mut self, now: Instant) {
         self.go_on(now);
         for mut record in self.retrier.take_due(now) {
-            record.deadline = now;
+            // Before what came later, where a shard's queue is long.
+            record.deadline = record.deadline.min(now);
             self.route(now, record);
         }
         let mut expired = Vec::new();
@@ -235,7 +236,7 @@ impl Pipeline {
             if record.is_expired(now) {
                 self.expire(now, vec![record]);
             } else {
-                record.deadline = now;
+                record.deadline = record.deadline.min(now);
                 self.route(now, record);
             }
         }

@@ -90,6 +90,7 @@ struct Open {
     /// The first of the Kinesis records that the user records come from.
     stream: Arc<str>,
     lane: Option<Lane>,
+    deadline: Instant,
     expires: Option<Instant>,
     stored: Stored,
 }
@@ -152,6 +153,7 @@ impl Open {
             runs: vec![mover.run],
             stream: mover.from.stream.clone(),
             lane: mover.from.lane.clone(),
+            deadline: mover.from.deadline,
             expires: mover.from.expires,
             stored: mover.from.stored,
         }
@@ -168,6 +170,7 @@ impl Open {
             }
             None => self.runs.push(mover.run.clone()),
         }
+        self.deadline = self.deadline.min(mover.from.deadline);
         self.expires = earlier(self.expires, mover.from.expires);
         if mover.from.stored == Stored::Possibly {
             self.stored = Stored::Possibly;
@@ -195,7 +198,7 @@ impl Open {
             predicted: self.shard,
             lane: self.lane,
             runs: self.runs,
-            deadline: now,
+            deadline: self.deadline.min(now),
             expires: self.expires,
             since: now,
             attempts: Vec::new(),
