@@ -173,7 +173,10 @@ struct Withdraw {
 
 impl Drop for Withdraw {
     fn drop(&mut self) {
-        self.clock.lock().timers.remove(&self.key);
+        let mut state = self.clock.lock();
+        state.timers.remove(&self.key);
+        // Who is awake may never wait again, and the others still do.
+        state.move_by_itself();
     }
 }
 
@@ -294,6 +297,18 @@ mod tests {
                 recv(timer.channel()) -> _ => polls += 1,
             }
         }
+    }
+
+    #[test]
+    fn it_goes_on_by_itself_when_one_of_many_has_been_woken() {
+        let clock = VirtualClock::starting_at(START);
+        let [first, second] = [3, 5].map(|secs| clock.at(clock.now() + Duration::from_secs(secs)));
+        clock.auto_advance(1);
+        assert!(first.channel().try_recv().is_ok());
+        assert!(second.channel().try_recv().is_err());
+        drop(first);
+        assert!(second.channel().try_recv().is_ok());
+        assert_eq!(clock.time(), START.saturating_add(Duration::from_secs(5)));
     }
 
     #[test]
