@@ -239,7 +239,7 @@ impl Aggregate {
             .sum::<usize>();
         let room = data_len + records.len() * USUAL_RECORD_HEAD_LEN;
         self.partition_keys.reserve(records.len());
-        self.records.expect(MAGIC.len() + key_len, room);
+        self.records.foresee(MAGIC.len() + key_len, room);
     }
 }
 

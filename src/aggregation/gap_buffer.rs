@@ -37,7 +37,7 @@ impl GapBuffer {
     }
 
     /// Makes room, if nothing was appended yet, for a head and what will be appended.
-    pub(super) fn expect(&mut self, head_len: usize, len: usize) {
+    pub(super) fn foresee(&mut self, head_len: usize, len: usize) {
         self.usual_gap = head_len.max(MIN_GAP);
         self.usual_len = len;
     }
@@ -66,7 +66,7 @@ impl GapBuffer {
         let (start, len) = (self.start, self.len());
         self.start = 0;
         let mut bytes = mem::take(&mut self.bytes);
-        self.expect(head_len + head_len / 8, len + room);
+        self.foresee(head_len + head_len / 8, len + room);
         let needed = head_len + len + room;
         match start.checked_sub(head_len) {
             Some(at) if bytes.capacity() - bytes.capacity() / 4 <= needed => {
