@@ -7,11 +7,19 @@ use std::process::{Command, Output, Stdio};
 
 use kinesis_blocking::fake::{FakeKinesis, FakeServer};
 
-/// A tool as `cargo test` builds it, in an environment that has nothing of AWS.
-fn tool(name: &str) -> Command {
+#[cfg(unix)]
+mod transcripts;
+
+/// Where `cargo test` puts the examples.
+fn programs() -> PathBuf {
     let this = std::env::current_exe().expect("this test's path");
     let profile = this.parent().and_then(Path::parent).expect("target/debug");
-    let path = profile.join("examples").join(name);
+    profile.join("examples")
+}
+
+/// A tool in an environment that has nothing of AWS.
+fn tool(name: &str) -> Command {
+    let path = programs().join(name);
     assert!(
         path.exists(),
         "{}: run cargo build --examples",
