@@ -32,7 +32,7 @@ use common::terminal;
 
 /// Takes aggregates of the Kinesis Producer Library apart, and builds them
 #[derive(Parser)]
-#[command(version, after_help = EXIT_CODES)]
+#[command(name = "aggregate", version, after_help = EXIT_CODES)]
 struct Arguments {
     #[command(subcommand)]
     what: What,

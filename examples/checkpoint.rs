@@ -32,7 +32,7 @@ use common::table::table;
 
 /// Shows, compares, merges, edits and rewinds checkpoint files
 #[derive(Parser)]
-#[command(version, after_help = EXIT_CODES)]
+#[command(name = "checkpoint", version, after_help = EXIT_CODES)]
 struct Arguments {
     #[command(subcommand)]
     what: What,

@@ -38,7 +38,7 @@ use common::terminal;
 
 /// Puts each line of standard input into Kinesis streams, as bytes without the newline
 #[derive(Parser)]
-#[command(version, after_help = EXIT_CODES)]
+#[command(name = "put", version, after_help = EXIT_CODES)]
 struct Arguments {
     /// Stream to put into; each line goes into each, if several are given
     #[arg(long = "stream", value_name = "NAME", required = true)]

@@ -37,7 +37,7 @@ use common::terminal;
 
 /// Shows the shards of streams, their splits and merges, lag and sizes
 #[derive(Parser)]
-#[command(version, after_help = EXIT_CODES)]
+#[command(name = "shards", version, after_help = EXIT_CODES)]
 struct Arguments {
     /// Stream to show; may be given several times
     #[arg(long = "stream", value_name = "NAME", required = true)]

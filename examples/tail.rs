@@ -40,7 +40,7 @@ use common::terminal;
 
 /// Prints the user records of Kinesis streams, taken out of their aggregates
 #[derive(Parser)]
-#[command(version, after_help = EXIT_CODES)]
+#[command(name = "tail", version, after_help = EXIT_CODES)]
 struct Arguments {
     /// Stream to read; may be given several times
     #[arg(long = "stream", value_name = "NAME", required = true)]

@@ -29,3 +29,7 @@ pub mod scenarios {}
 
 #[doc = include_str!("manual/performance.md")]
 pub mod performance {}
+
+#[cfg(feature = "fake")]
+#[doc = include_str!("manual/tools.md")]
+pub mod tools {}

@@ -11,11 +11,10 @@ use std::{env, fs};
 
 use kinesis_blocking::fake::{FakeKinesis, FakeServer, StoredRecord, VirtualClock};
 use kinesis_blocking::{
-    Checkpoint, CheckpointStore, Commit, FileCheckpointStore, HashKey, PutRecordsEntry,
-    ShardPosition, ShardRef, StartPosition, Timestamp,
+    Checkpoint, Commit, HashKey, PutRecordsEntry, ShardPosition, ShardRef, StartPosition, Timestamp,
 };
 
-use crate::{programs, text};
+use crate::{programs, save, text};
 
 const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src/manual/tools.md");
 
@@ -171,8 +170,7 @@ impl World {
             let shard = ShardRef::new(stream, shard.id);
             checkpoint.insert(shard, position, Some(self.clock.time()));
         }
-        let mut store = FileCheckpointStore::new(file);
-        store.save(&Commit::new(checkpoint, None)).expect("saved");
+        save(file, &Commit::new(checkpoint, None));
     }
 }
 
