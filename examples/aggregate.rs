@@ -230,10 +230,8 @@ fn pack(records: &[SubRecord], max_size: usize, max_count: u64) -> Vec<Bytes> {
 fn write(aggregates: &[Bytes], output: Option<&Path>) -> Result<(), String> {
     let Some(file) = output else {
         let mut stdout = io::stdout().lock();
-        let lines = aggregates.iter().map(|one| BASE64_STANDARD.encode(one));
-        let written = lines
-            .map(|line| writeln!(stdout, "{line}"))
-            .collect::<io::Result<()>>();
+        let mut lines = aggregates.iter().map(|one| BASE64_STANDARD.encode(one));
+        let written = lines.try_for_each(|line| writeln!(stdout, "{line}"));
         return written.map_err(|error| format!("standard output: {error}"));
     };
     match aggregates {
