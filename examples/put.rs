@@ -237,7 +237,10 @@ fn producer(arguments: &Arguments, failures: Arc<Failures>) -> Result<Producer, 
         .config(config.build()?)
         .on_delivery(move |result| failures.look(result));
     match &arguments.cloudwatch {
-        Some(url) => producer.cloudwatch(CloudWatch::new().endpoint(url)).start(),
+        Some(url) => {
+            let cloudwatch = CloudWatch::from_properties(&properties)?;
+            producer.cloudwatch(cloudwatch.endpoint(url)).start()
+        }
         None => producer.start(),
     }
 }

@@ -204,7 +204,7 @@ fn what_a_file_has_wrong_is_told_in_whole() {
     assert_eq!(put.status.code(), Some(1));
     assert_eq!(
         text(&put.stderr),
-        "put: 2 settings are wrong: RateLimit: \"0\" is not an integer from 1 (percent); RecordTtl: \"30s\" is not an integer from 100 (milliseconds)\n"
+        "put: 2 things are wrong: RateLimit: \"0\" is not an integer from 1 (percent); RecordTtl: \"30s\" is not an integer from 100 (milliseconds)\n"
     );
     let tail = run(
         tool("tail").args(["--stream", "orders", "--from", "noon"]),
