@@ -26,7 +26,7 @@ use crate::consumer::shelf::{Bell, Shelf};
 use crate::consumer::store::CheckpointStore;
 use crate::consumer::threads::{DiscoveryThread, Report, Workers, start_reports};
 use crate::error::{Error, Result, TransportError};
-use crate::model::{Operation, Shard, ShardPosition, StartPosition, stream_name};
+use crate::model::{Operation, Shard, ShardPosition, StartPosition, Timestamp, stream_name};
 use crate::retry::RetryPolicy;
 use crate::sys::stop::StopSource;
 
@@ -364,7 +364,7 @@ impl ConsumerBuilder {
     }
 
     /// Few retries: a wrong endpoint should be said soon.
-    fn first_listings(&self, client: &Client) -> Result<Vec<(Arc<str>, Vec<Shard>)>> {
+    fn first_listings(&self, client: &Client) -> Result<Vec<Listing>> {
         let policy = client.policy(Operation::ListShards);
         let max_retries = Some(
             policy
@@ -379,8 +379,14 @@ impl ConsumerBuilder {
                 ..policy.clone()
             },
         );
-        let list =
-            |(stream, _): &(Arc<str>, _)| Ok((stream.clone(), list_when_active(&client, stream)?));
+        let clock = &client.sys().clock;
+        let list = |(stream, _): &(Arc<str>, _)| {
+            let begun = clock.now();
+            let shards = list_when_active(&client, stream)?;
+            // What the service's time was is known afterwards only.
+            let at = client.server_time().saturating_sub(clock.now() - begun);
+            Ok((stream.clone(), at, shards))
+        };
         self.streams.iter().map(list).collect()
     }
 }
@@ -396,6 +402,9 @@ impl fmt::Debug for ConsumerBuilder {
             .finish_non_exhaustive()
     }
 }
+
+/// A stream, and the shards that it had at that time or later.
+type Listing = (Arc<str>, Timestamp, Vec<Shard>);
 
 /// Lists a stream's shards, and waits a while if it is only being made.
 fn list_when_active(client: &Client, stream: &str) -> Result<Vec<Shard>> {
@@ -416,14 +425,14 @@ fn list_when_active(client: &Client, stream: &str) -> Result<Vec<Shard>> {
 fn start_shards(
     workers: &Workers,
     discovery: &mut Discovery,
-    listings: Vec<(Arc<str>, Vec<Shard>)>,
+    listings: Vec<Listing>,
 ) -> Result<Vec<News>> {
     let settings = &workers.settings;
     let (ready, all_ready) = channel::bounded(0);
     let mut news = Vec::new();
-    for (stream, listing) in listings {
-        let listed = News::listed(&stream, &listing);
-        let found = discovery.on_listing(settings.started, &stream, listing);
+    for (stream, at, listing) in listings {
+        let listed = News::listed(&stream, at, &listing);
+        let found = discovery.on_listing(at, &stream, listing);
         workers.meters.found(found.known.len());
         for gap in found.gaps {
             news.push(News::Gap(settings.report(gap, None)?));
@@ -431,7 +440,7 @@ fn start_shards(
         news.extend(found.vanished.into_iter().map(News::Vanished));
         news.extend(found.foreign.into_iter().map(News::Foreign));
         let known = found.known.into_iter();
-        news.extend(known.map(|(shard, position)| News::Known(shard, settings.fixed(position))));
+        news.extend(known.map(|(shard, place)| News::Known(shard, settings.fixed_place(place))));
         for start in found.starts {
             let latest = start.position == ShardPosition::Start(StartPosition::Latest);
             news.push(workers.start(start, latest.then(|| ready.clone()))?);

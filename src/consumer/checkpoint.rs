@@ -1,5 +1,6 @@
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -14,6 +15,8 @@ pub struct Checkpoint {
     pub(super) shards: BTreeMap<ShardRef, ShardPosition>,
     /// Up to when everything of a shard that arrived is covered by its position, where that is known.
     pub(super) times: BTreeMap<ShardRef, Timestamp>,
+    /// When the shards of each stream were listed last: what it does not know was not there then.
+    pub(super) listed: BTreeMap<Arc<str>, Timestamp>,
 }
 
 impl Checkpoint {
@@ -89,7 +92,15 @@ impl Checkpoint {
     /// ```
     #[must_use]
     pub fn merge(mut self, other: Checkpoint) -> Checkpoint {
-        let Checkpoint { shards, mut times } = other;
+        let Checkpoint {
+            shards,
+            mut times,
+            listed,
+        } = other;
+        for (stream, listed) in listed {
+            let mine = self.listed.entry(stream).or_insert(listed);
+            *mine = listed.min(*mine);
+        }
         for (shard, position) in shards {
             let mine = self.shards.get(&shard);
             if mine == Some(&position) {
@@ -113,17 +124,20 @@ impl Checkpoint {
     }
 
     /// The same, with streams under other names where there is one.
-    pub(super) fn renamed(self, name: impl Fn(&str) -> Option<std::sync::Arc<str>>) -> Checkpoint {
-        let renamed = |mut shard: ShardRef| {
-            shard.stream = name(&shard.stream).unwrap_or(shard.stream);
-            shard
+    pub(super) fn renamed(self, name: impl Fn(&str) -> Option<Arc<str>>) -> Checkpoint {
+        let stream = |stream: Arc<str>| name(&stream).unwrap_or(stream);
+        let shard = |shard: ShardRef| ShardRef {
+            stream: stream(shard.stream),
+            ..shard
         };
-        let (shards, times) = (self.shards.into_iter(), self.times.into_iter());
+        let (shards, times, listed) = (self.shards, self.times, self.listed);
         Checkpoint {
-            shards: shards
-                .map(|(shard, position)| (renamed(shard), position))
+            shards: shards.into_iter().map(|(of, at)| (shard(of), at)).collect(),
+            times: times.into_iter().map(|(of, at)| (shard(of), at)).collect(),
+            listed: listed
+                .into_iter()
+                .map(|(of, at)| (stream(of), at))
                 .collect(),
-            times: times.map(|(shard, time)| (renamed(shard), time)).collect(),
         }
     }
 
@@ -131,6 +145,7 @@ impl Checkpoint {
     pub(super) fn forget_stream(&mut self, stream: &str) {
         self.shards.retain(|shard, _| &*shard.stream != stream);
         self.times.retain(|shard, _| &*shard.stream != stream);
+        self.listed.remove(stream);
     }
 
     /// Returns up to when everything of a shard that arrived is covered by its position; `None` if
@@ -139,13 +154,9 @@ impl Checkpoint {
         self.times.get(shard).copied()
     }
 
-    /// The same of the shard of a stream that was read last: about when the checkpoint was made.
-    pub(super) fn made(&self, stream: &str) -> Option<Timestamp> {
-        let times = self.times.iter();
-        times
-            .filter(|(shard, _)| &*shard.stream == stream)
-            .map(|(_, time)| *time)
-            .max()
+    /// When the shards of a stream were listed last.
+    pub(super) fn listed(&self, stream: &str) -> Option<Timestamp> {
+        self.listed.get(stream).copied()
     }
 
     /// Writes the checkpoint as one JSON object.
@@ -163,8 +174,12 @@ impl Checkpoint {
                 ..Line::new(shard, position)
             })
             .collect();
+        let streams = self.listed.iter();
         let file = File {
             version: VERSION,
+            streams: streams
+                .map(|(name, time)| Listed::new(name, *time))
+                .collect(),
             shards,
         };
         serde_json::to_string(&file).expect("strings and numbers are always JSON")
@@ -190,12 +205,17 @@ impl Checkpoint {
         }
         let file: File = serde_json::from_str(text).map_err(malformed)?;
         let times = file.shards.iter().filter_map(Line::time).collect();
+        let listed = file.streams.into_iter().map(Listed::into_time).collect();
         let shards = file
             .shards
             .into_iter()
             .map(Line::into_position)
             .collect::<Result<_>>()?;
-        Ok(Checkpoint { shards, times })
+        Ok(Checkpoint {
+            shards,
+            times,
+            listed,
+        })
     }
 }
 
@@ -249,7 +269,30 @@ struct Version {
 #[derive(Serialize, Deserialize)]
 struct File {
     version: u32,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    streams: Vec<Listed>,
     shards: Vec<Line>,
+}
+
+/// When the shards of a stream were listed last.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Listed {
+    stream: String,
+    listed_ms: i64,
+}
+
+impl Listed {
+    fn new(stream: &str, time: Timestamp) -> Listed {
+        Listed {
+            stream: stream.to_owned(),
+            listed_ms: time.as_millis(),
+        }
+    }
+
+    fn into_time(self) -> (Arc<str>, Timestamp) {
+        (self.stream.into(), Timestamp::from_millis(self.listed_ms))
+    }
 }
 
 /// One shard. Exactly one of `start`, `sequence_number` and `shard_end` says how far it was read.
@@ -405,13 +448,18 @@ mod tests {
         let mut timed = checkpoint();
         let shard = ShardRef::new("orders", "shardId-3");
         timed.times.insert(shard.clone(), Timestamp::from_millis(7));
+        timed
+            .listed
+            .insert("orders".into(), Timestamp::from_millis(8));
         let json = timed.to_json();
         assert!(json.contains(r#""complete_to_ms":7"#), "{json}");
+        let streams = r#""streams":[{"stream":"orders","listed_ms":8}]"#;
+        assert!(json.contains(streams), "{json}");
         let read = Checkpoint::from_json(&json).expect("a checkpoint");
         assert_eq!(read, timed);
         assert_eq!(read.complete_to(&shard), Some(Timestamp::from_millis(7)));
-        assert_eq!(read.made("orders"), Some(Timestamp::from_millis(7)));
-        assert_eq!(read.made("returns"), None);
+        assert_eq!(read.listed("orders"), Some(Timestamp::from_millis(8)));
+        assert_eq!(read.listed("returns"), None);
     }
 
     #[test]
@@ -487,6 +535,21 @@ mod tests {
     }
 
     #[test]
+    fn two_know_only_the_shards_that_both_could_have_listed() {
+        let listed = |times: &[(&str, i64)]| Checkpoint {
+            listed: times
+                .iter()
+                .map(|(stream, time)| ((*stream).into(), Timestamp::from_millis(*time)))
+                .collect(),
+            ..Checkpoint::default()
+        };
+        let one = listed(&[("orders", 7), ("returns", 7)]);
+        let other = listed(&[("orders", 5), ("returns", 9), ("visits", 1)]);
+        let both = listed(&[("orders", 5), ("returns", 7), ("visits", 1)]);
+        assert_eq!(one.merge(other), both);
+    }
+
+    #[test]
     fn a_time_goes_with_the_position_it_belongs_to() {
         let shard = || ShardRef::new("orders", "a");
         let at = |number: u32, time: Option<i64>| Checkpoint {
@@ -502,6 +565,7 @@ mod tests {
                 .map(|time| (shard(), Timestamp::from_millis(time)))
                 .into_iter()
                 .collect(),
+            ..Checkpoint::default()
         };
         for (one, other, both) in [
             (at(1, Some(9)), at(2, None), at(2, None)),

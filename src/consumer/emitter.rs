@@ -3,6 +3,7 @@ use std::sync::Arc;
 use std::vec;
 
 use crate::consumer::checkpoint::Checkpoint;
+use crate::consumer::discovery::Place;
 use crate::consumer::queue::{Look, Message, QueueReceiver};
 use crate::consumer::record::{Origin, Record};
 use crate::consumer::shard_reader::End;
@@ -25,6 +26,8 @@ pub(super) struct Emitter {
     paused: BTreeSet<ShardRef>,
     /// Up to when nothing is missing of the shards that are not being read.
     times: BTreeMap<ShardRef, Timestamp>,
+    /// When the shards of each stream were listed last.
+    listed: BTreeMap<Arc<str>, Timestamp>,
 }
 
 /// What a shard's reading has come to.
@@ -43,11 +46,11 @@ struct Slot {
 #[derive(Debug)]
 pub(super) enum News {
     /// A shard that was not known before, and where it is to be read from.
-    Known(ShardRef, ShardPosition),
+    Known(ShardRef, Place),
     /// A shard whose thread has been started.
     Started(ShardRef, ShardPosition, QueueReceiver),
-    /// All shards that a stream has.
-    Listed(Arc<str>, BTreeSet<ShardId>),
+    /// All shards that a stream had at that time; all of them are known by now.
+    Listed(Arc<str>, Timestamp, BTreeSet<ShardId>),
     /// The children of an ended shard are known, or there will never be any.
     Settled(ShardRef),
     /// A shard that another consumer reads.
@@ -75,9 +78,9 @@ pub(super) enum Next {
 }
 
 impl News {
-    pub fn listed(stream: &Arc<str>, listing: &[Shard]) -> News {
+    pub fn listed(stream: &Arc<str>, now: Timestamp, listing: &[Shard]) -> News {
         let ids = listing.iter().map(|shard| shard.id.clone());
-        News::Listed(stream.clone(), ids.collect())
+        News::Listed(stream.clone(), now, ids.collect())
     }
 }
 
@@ -90,6 +93,7 @@ impl Emitter {
         Emitter {
             resting: restored.shards,
             times: restored.times,
+            listed: restored.listed,
             childless: childless.into_iter().collect(),
             ..Emitter::default()
         }
@@ -112,8 +116,11 @@ impl Emitter {
         });
     }
 
-    pub fn know(&mut self, shard: ShardRef, position: ShardPosition) {
+    pub fn know(&mut self, shard: ShardRef, (position, complete_to): Place) {
         self.hidden.remove(&shard);
+        self.times.remove(&shard);
+        self.times
+            .extend(complete_to.map(|time| (shard.clone(), time)));
         self.resting.insert(shard, position);
     }
 
@@ -152,12 +159,17 @@ impl Emitter {
         self.childless.remove(shard);
     }
 
-    /// Forgets the ended shards of a stream that have outlived its retention.
+    /// Takes note of a listing, and forgets the ended shards that have outlived the retention.
     ///
     /// A listing may lag behind and lack shards that are new, and were the end of one forgotten, it
     /// would be read again from its beginning. The service counts shards up: a listing that has a
     /// newer shard than one it lacks is not late, and the one is gone for good.
-    pub fn prune(&mut self, stream: &Arc<str>, listed: &BTreeSet<ShardId>) {
+    pub fn on_listing(&mut self, stream: Arc<str>, now: Timestamp, listed: &BTreeSet<ShardId>) {
+        self.prune(&stream, listed);
+        self.listed.insert(stream, now);
+    }
+
+    fn prune(&mut self, stream: &Arc<str>, listed: &BTreeSet<ShardId>) {
         let newest = listed.iter().map(age).max();
         let childless = &self.childless;
         self.resting.retain(|shard, position| {
@@ -166,6 +178,10 @@ impl Emitter {
                 || childless.contains(shard)
                 || listed.contains(&shard.shard_id)
                 || newest < Some(age(&shard.shard_id))
+        });
+        let (resting, slots) = (&self.resting, &self.slots);
+        self.times.retain(|shard, _| {
+            resting.contains_key(shard) || slots.iter().any(|slot| slot.shard == *shard)
         });
     }
 
@@ -234,6 +250,7 @@ impl Emitter {
         Checkpoint {
             shards: reading.chain(resting).collect(),
             times,
+            listed: self.listed.clone(),
         }
     }
 
@@ -366,6 +383,7 @@ mod tests {
     }
 
     const START: ShardPosition = ShardPosition::Start(StartPosition::TrimHorizon);
+    const NOW: Timestamp = Timestamp::from_millis(1_700_000_000_000);
 
     fn emitter(names: &[&str]) -> (Emitter, Vec<QueueSender>) {
         let mut emitter = Emitter::new(Checkpoint::default(), Vec::new());
@@ -373,7 +391,7 @@ mod tests {
         for name in names {
             let account = Budget::new(u64::MAX).account();
             let (sender, receiver) = queue(Bell::new().0, Arc::default(), account, None);
-            emitter.know(shard(name), START);
+            emitter.know(shard(name), (START, None));
             emitter.start(shard(name), START, receiver);
             senders.push(sender);
         }
@@ -526,6 +544,10 @@ mod tests {
             assert!(matches!(next(&mut emitter), Next::Record(_)));
         }
         assert_eq!(time(&emitter), Some(Timestamp::from_millis(9)));
+        queues[0].send(Message::Records(records("a", 3, 0)));
+        assert!(matches!(next(&mut emitter), Next::Record(_)));
+        assert_eq!(time(&emitter), None, "more may follow");
+        queues[0].complete(Timestamp::from_millis(9));
         queues[0].send(Message::End(End::CaughtUp));
         assert_eq!(said(next(&mut emitter)), "done");
         assert_eq!(time(&emitter), Some(Timestamp::from_millis(9)));
@@ -538,7 +560,7 @@ mod tests {
         queues[0].send(Message::End(End::CaughtUp));
         assert_eq!(said(next(&mut emitter)), "nothing");
         emitter.vanish(shard("b"));
-        emitter.know(shard("c"), START);
+        emitter.know(shard("c"), (START, None));
         assert_eq!(said(next(&mut emitter)), "nothing");
         emitter.forget(&shard("d"));
         assert_eq!(said(next(&mut emitter)), "done");
@@ -617,18 +639,20 @@ mod tests {
             let shards = [(shard(old), position)].into();
             let mut emitter = Emitter::new(of(shards), Vec::new());
             let ids: BTreeSet<ShardId> = listed.into_iter().map(ShardId::from).collect();
-            emitter.prune(&"returns".into(), &ids);
+            emitter.on_listing("returns".into(), NOW, &ids);
             assert_eq!(
                 emitter.checkpoint().iter().count(),
                 1,
                 "another stream's listing"
             );
-            emitter.prune(&"orders".into(), &ids);
-            assert_eq!(emitter.checkpoint().iter().count() == 1, kept, "{what}");
+            emitter.on_listing("orders".into(), NOW, &ids);
+            let checkpoint = emitter.checkpoint();
+            assert_eq!(checkpoint.iter().count() == 1, kept, "{what}");
+            assert_eq!(checkpoint.listed("orders"), Some(NOW));
         }
         let shards = [(shard(old), ShardPosition::ShardEnd)].into();
         let mut emitter = Emitter::new(of(shards), vec![shard(old)]);
-        emitter.prune(&"orders".into(), &BTreeSet::from([ShardId::from(new)]));
+        emitter.on_listing("orders".into(), NOW, &BTreeSet::from([ShardId::from(new)]));
         assert_eq!(
             emitter.checkpoint().iter().count(),
             1,

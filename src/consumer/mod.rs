@@ -300,7 +300,7 @@ impl Consumer {
 
     fn learn(&mut self, news: News) -> Result<()> {
         match news {
-            News::Known(shard, position) => self.emitter.know(shard, position),
+            News::Known(shard, place) => self.emitter.know(shard, place),
             News::Started(shard, position, queue) => {
                 self.events.push_back(Event::ShardStarted(shard.clone()));
                 self.emitter.start(shard, position, queue);
@@ -309,7 +309,7 @@ impl Consumer {
             News::Foreign(shard) => self.emitter.forget(&shard),
             News::Vanished(shard) => self.emitter.vanish(shard),
             News::Gap(gap) => self.events.push_back(Event::Gap(gap)),
-            News::Listed(stream, shards) => self.emitter.prune(&stream, &shards),
+            News::Listed(stream, now, shards) => self.emitter.on_listing(stream, now, &shards),
             News::Failed(error) => return self.fail(error),
         }
         Ok(())

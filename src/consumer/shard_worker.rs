@@ -106,7 +106,7 @@ impl ShardWorker {
             Step::GetRecords(iterator, limit) => self.get_records(&iterator, limit, reader),
             Step::GetRetention => {
                 let retention = self.workers.retentions.of(client, &self.start.shard.stream);
-                reader.on_retention(client.server_time(), retention);
+                reader.on_retention(client.server_time_at_most(), retention);
                 Ok(())
             }
             Step::WaitUntil(until) => {
@@ -150,7 +150,7 @@ impl ShardWorker {
         };
         let (called, at) = (client.sys().clock.now(), client.server_time());
         let output = client.get_records(iterator, limit)?;
-        let answered = client.server_time();
+        let answered = client.server_time_at_most();
         let fetch = Fetch::of(&output, limit);
         let taken = reader.on_records(called, Asked { at, answered }, output)?;
         room.resize(reader.bytes_taken());
