@@ -234,6 +234,8 @@ fn producer(arguments: &Arguments, failures: Arc<Failures>) -> Result<Producer, 
         config = config.ordering(kinesis_blocking::Ordering::PerPartitionKey);
     }
     let producer = Producer::builder(client)
+        // Each record names its stream; this one's shards are listed at the start.
+        .stream(arguments.streams[0].as_str())
         .config(config.build()?)
         .on_delivery(move |result| failures.look(result));
     match &arguments.cloudwatch {

@@ -178,8 +178,6 @@ fn print(consumer: &mut Consumer, output: &mut Output, max: Option<u64>) -> Resu
                 output.print(&record)?;
                 commits.since += 1;
             }
-            // A loss must not look like silence.
-            Event::Gap(gap) => output.tell(&gap),
             Event::Timeout => output.flush()?,
             _ => {}
         }
@@ -252,10 +250,6 @@ impl Output {
         self.records += 1;
         self.progress.inc(1);
         Ok(())
-    }
-
-    fn tell(&self, gap: &kinesis_blocking::Gap) {
-        self.progress.suspend(|| eprintln!("tail: {gap}"));
     }
 
     fn flush(&mut self) -> Result<(), Failure> {
