@@ -717,6 +717,7 @@ mod tests {
         let restored = Checkpoint {
             shards: [(at("a"), after()), (at("c"), TRIM_HORIZON)].into(),
             times: [(at("a"), NOW)].into(),
+            ..Checkpoint::default()
         };
         let mut resumed = Discovery::new(plan(StartPosition::Latest), restored);
         let three = ["a", "b", "c"].map(|id| shard(id, &[], true));
