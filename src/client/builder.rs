@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use crate::client::maps::Maps;
+use crate::client::skew::ClockOffset;
 use crate::client::{Client, Shared, endpoint};
 use crate::config::Properties;
 use crate::config::aws::{CredentialsConfig, Patience};
@@ -249,7 +250,7 @@ impl ClientBuilder {
             region,
             request_timeout: self.request_timeout,
             call_timeout: self.call_timeout,
-            clock_offset: AtomicI64::new(0),
+            clock_offset: ClockOffset::default(),
             signing_offset: AtomicI64::new(0),
             jitter: Mutex::new(self.sys.rng("client")),
             maps: Maps::default(),

@@ -125,13 +125,17 @@ impl Client {
         let credentials = shared.credentials.credentials()?;
         let signed_at = self.signing_time();
         let request = self.signed(exchange, body.clone(), &credentials, signed_at)?;
+        let sent = shared.sys.clock.wall();
         let timeout = timeout.min(shared.request_timeout);
         let response = shared
             .transport
             .round_trip(request, timeout)
             .map_err(Error::from)?;
         let server_time = skew::server_time(response.headers());
-        self.note(server_time);
+        if let Some(server_time) = server_time {
+            let received = shared.sys.clock.wall();
+            shared.clock_offset.note(sent, received, server_time);
+        }
         log::trace!(
             "{}: {} in {} bytes",
             E::OPERATION,
@@ -163,25 +167,13 @@ impl Client {
 
     /// Signs by the service's clock from now on.
     fn correct_clock(&self, server_time: Timestamp) {
-        let offset = self.offset_to(server_time);
+        let ours = self.shared.sys.clock.wall().as_millis();
+        let offset = server_time.as_millis().saturating_sub(ours);
         self.shared.signing_offset.store(offset, Ordering::Relaxed);
         log::warn!(
             "this machine's clock is off by {} s; calls are signed by the service's",
             offset / 1_000
         );
-    }
-
-    /// Notes how far this machine's clock is from the service's.
-    fn note(&self, server_time: Option<Timestamp>) {
-        if let Some(server_time) = server_time {
-            let offset = self.offset_to(server_time);
-            self.shared.clock_offset.store(offset, Ordering::Relaxed);
-        }
-    }
-
-    fn offset_to(&self, time: Timestamp) -> i64 {
-        let ours = self.shared.sys.clock.wall().as_millis();
-        time.as_millis().saturating_sub(ours)
     }
 
     fn signed<E: Exchange>(

@@ -14,7 +14,7 @@ mod watch;
 mod wire;
 
 use std::fmt;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::AtomicI64;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -73,8 +73,7 @@ struct Shared {
     region: String,
     request_timeout: Duration,
     call_timeout: Duration,
-    /// The service's time of day less this machine's, in milliseconds.
-    clock_offset: AtomicI64,
+    clock_offset: skew::ClockOffset,
     /// What is added to this machine's time of day where a call is signed: 0 until the service
     /// refuses a call because of its time.
     signing_offset: AtomicI64,
@@ -136,17 +135,16 @@ impl Client {
         &self.policies[operation as usize]
     }
 
-    /// The service's time of day, as its last answer told it.
+    /// The service's time of day by its last answer, and not later.
     pub(crate) fn server_time(&self) -> Timestamp {
-        let offset = self.shared.clock_offset.load(Ordering::Relaxed);
-        Timestamp::from_millis(
-            self.shared
-                .sys
-                .clock
-                .wall()
-                .as_millis()
-                .saturating_add(offset),
-        )
+        let shared = &*self.shared;
+        shared.clock_offset.earliest(shared.sys.clock.wall())
+    }
+
+    /// The service's time of day by its last answer, and not earlier.
+    pub(crate) fn server_time_at_most(&self) -> Timestamp {
+        let shared = &*self.shared;
+        shared.clock_offset.latest(shared.sys.clock.wall())
     }
 
     /// Lists all shards of a stream, open and closed, in the service's order.

@@ -18,7 +18,7 @@ use crate::consumer::decoder::{Decoding, PoisonPolicy};
 use crate::consumer::discovery::{Discovery, Plan};
 use crate::consumer::emitter::{Emitter, News};
 use crate::consumer::event_time::{EventTime, Stamping, WatermarkStrategy, stamping};
-use crate::consumer::first_listings::first_listings;
+use crate::consumer::first_listings::{Listing, first_listings};
 use crate::consumer::meters::Meters;
 use crate::consumer::metrics::ConsumerMetrics;
 use crate::consumer::record::Record;
@@ -28,7 +28,7 @@ use crate::consumer::shelf::{Bell, Shelf};
 use crate::consumer::store::CheckpointStore;
 use crate::consumer::threads::{DiscoveryThread, Report, Workers, start_reports};
 use crate::error::{Error, Result, TransportError};
-use crate::model::{Shard, ShardPosition, StartPosition, stream_name};
+use crate::model::{ShardPosition, StartPosition, stream_name};
 use crate::sys::stop::StopSource;
 
 /// Describes a [`Consumer`].
@@ -421,16 +421,16 @@ impl fmt::Debug for ConsumerBuilder {
 fn start_shards(
     workers: &Workers,
     discovery: &mut Discovery,
-    listings: Vec<(Arc<str>, Vec<Shard>)>,
+    listings: Vec<Listing>,
 ) -> Result<Vec<News>> {
     let settings = &workers.settings;
     let (ready, all_ready) = channel::bounded(0);
     let mut news = Vec::new();
-    for (stream, listing) in listings {
-        let listed = News::listed(&stream, &listing);
+    for (stream, at, listing) in listings {
+        let listed = News::listed(&stream, at, &listing);
         // Before its shards start: they have their watermarks from their parents.
         news.push(News::lineage(&stream, &listing));
-        let found = discovery.on_listing(settings.started, &stream, listing);
+        let found = discovery.on_listing(at, &stream, listing);
         workers.meters.found(found.known.len());
         for gap in found.gaps {
             news.push(News::Gap(settings.report(gap, None)?));
@@ -438,7 +438,7 @@ fn start_shards(
         news.extend(found.vanished.into_iter().map(News::Vanished));
         news.extend(found.foreign.into_iter().map(News::Foreign));
         let known = found.known.into_iter();
-        news.extend(known.map(|(shard, position)| News::Known(shard, settings.fixed(position))));
+        news.extend(known.map(|(shard, place)| News::Known(shard, settings.fixed_place(place))));
         for start in found.starts {
             let latest = start.position == ShardPosition::Start(StartPosition::Latest);
             news.push(workers.start(start, latest.then(|| ready.clone()))?);

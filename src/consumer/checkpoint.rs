@@ -1,5 +1,6 @@
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -18,6 +19,8 @@ pub struct Checkpoint {
     pub(super) watermarks: BTreeMap<ShardRef, Timestamp>,
     /// The last watermark that was handed out.
     pub(super) watermark: Option<Timestamp>,
+    /// When the shards of each stream were listed last: what it does not know was not there then.
+    pub(super) listed: BTreeMap<Arc<str>, Timestamp>,
 }
 
 impl Checkpoint {
@@ -64,6 +67,10 @@ impl Checkpoint {
             // What is complete is what is complete for both; nothing, if one does not know.
             _ => self.watermark.min(other.watermark),
         };
+        for (stream, listed) in other.listed {
+            let mine = self.listed.entry(stream).or_insert(listed);
+            *mine = listed.min(*mine);
+        }
         for (shard, position) in &other.shards {
             let mine = self.shards.get(shard);
             if mine == Some(position) {
@@ -85,24 +92,22 @@ impl Checkpoint {
     }
 
     /// The same, with streams under other names where there is one.
-    pub(super) fn renamed(self, name: impl Fn(&str) -> Option<std::sync::Arc<str>>) -> Checkpoint {
-        let renamed = |mut shard: ShardRef| {
-            shard.stream = name(&shard.stream).unwrap_or(shard.stream);
-            shard
+    pub(super) fn renamed(self, name: impl Fn(&str) -> Option<Arc<str>>) -> Checkpoint {
+        let stream = |stream: Arc<str>| name(&stream).unwrap_or(stream);
+        let shard = |shard: ShardRef| ShardRef {
+            stream: stream(shard.stream),
+            ..shard
         };
         let all = |times: BTreeMap<ShardRef, Timestamp>| {
-            let times = times.into_iter();
-            times.map(|(shard, time)| (renamed(shard), time)).collect()
+            times.into_iter().map(|(of, at)| (shard(of), at)).collect()
         };
+        let (shards, listed) = (self.shards.into_iter(), self.listed.into_iter());
         Checkpoint {
-            shards: self
-                .shards
-                .into_iter()
-                .map(|(shard, position)| (renamed(shard), position))
-                .collect(),
+            shards: shards.map(|(of, at)| (shard(of), at)).collect(),
             times: all(self.times),
             watermarks: all(self.watermarks),
             watermark: self.watermark,
+            listed: listed.map(|(of, at)| (stream(of), at)).collect(),
         }
     }
 
@@ -111,6 +116,7 @@ impl Checkpoint {
         self.shards.retain(|shard, _| &*shard.stream != stream);
         self.times.retain(|shard, _| &*shard.stream != stream);
         self.watermarks.retain(|shard, _| &*shard.stream != stream);
+        self.listed.remove(stream);
     }
 
     /// Up to when everything of a shard that arrived is covered by its position.
@@ -118,13 +124,9 @@ impl Checkpoint {
         self.times.get(shard).copied()
     }
 
-    /// The same of the shard of a stream that was read last: about when the checkpoint was made.
-    pub(super) fn made(&self, stream: &str) -> Option<Timestamp> {
-        let times = self.times.iter();
-        times
-            .filter(|(shard, _)| &*shard.stream == stream)
-            .map(|(_, time)| *time)
-            .max()
+    /// When the shards of a stream were listed last.
+    pub(super) fn listed(&self, stream: &str) -> Option<Timestamp> {
+        self.listed.get(stream).copied()
     }
 
     /// Writes the checkpoint as one JSON object.
@@ -143,8 +145,12 @@ impl Checkpoint {
                 ..Line::new(shard, position)
             })
             .collect();
+        let streams = self.listed.iter();
         let file = File {
             version: VERSION,
+            streams: streams
+                .map(|(name, time)| Listed::new(name, *time))
+                .collect(),
             shards,
             watermark_ms: self.watermark.map(Timestamp::as_millis),
         };
@@ -180,6 +186,7 @@ impl Checkpoint {
             .filter_map(|line| time_of(line, line.complete_to_ms));
         let watermarks = lines.filter_map(|line| time_of(line, line.watermark_ms));
         let (times, watermarks) = (times.collect(), watermarks.collect());
+        let listed = file.streams.into_iter().map(Listed::into_time).collect();
         let shards = file
             .shards
             .into_iter()
@@ -190,6 +197,7 @@ impl Checkpoint {
             times,
             watermarks,
             watermark: file.watermark_ms.map(Timestamp::from_millis),
+            listed,
         })
     }
 }
@@ -258,10 +266,33 @@ struct Version {
 #[derive(Serialize, Deserialize)]
 struct File {
     version: u32,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    streams: Vec<Listed>,
     shards: Vec<Line>,
     /// The last watermark that was handed out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     watermark_ms: Option<i64>,
+}
+
+/// When the shards of a stream were listed last.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Listed {
+    stream: String,
+    listed_ms: i64,
+}
+
+impl Listed {
+    fn new(stream: &str, time: Timestamp) -> Listed {
+        Listed {
+            stream: stream.to_owned(),
+            listed_ms: time.as_millis(),
+        }
+    }
+
+    fn into_time(self) -> (Arc<str>, Timestamp) {
+        (self.stream.into(), Timestamp::from_millis(self.listed_ms))
+    }
 }
 
 /// One shard. Exactly one of `start`, `sequence_number` and `shard_end` says how far it was read.
@@ -454,13 +485,18 @@ mod tests {
         let mut timed = checkpoint();
         let shard = ShardRef::new("orders", "shardId-3");
         timed.times.insert(shard.clone(), Timestamp::from_millis(7));
+        timed
+            .listed
+            .insert("orders".into(), Timestamp::from_millis(8));
         let json = timed.to_json();
         assert!(json.contains(r#""complete_to_ms":7"#), "{json}");
+        let streams = r#""streams":[{"stream":"orders","listed_ms":8}]"#;
+        assert!(json.contains(streams), "{json}");
         let read = Checkpoint::from_json(&json).expect("a checkpoint");
         assert_eq!(read, timed);
         assert_eq!(read.complete_to(&shard), Some(Timestamp::from_millis(7)));
-        assert_eq!(read.made("orders"), Some(Timestamp::from_millis(7)));
-        assert_eq!(read.made("returns"), None);
+        assert_eq!(read.listed("orders"), Some(Timestamp::from_millis(8)));
+        assert_eq!(read.listed("returns"), None);
     }
 
     #[test]
@@ -536,6 +572,21 @@ mod tests {
     }
 
     #[test]
+    fn two_know_only_the_shards_that_both_could_have_listed() {
+        let listed = |times: &[(&str, i64)]| Checkpoint {
+            listed: times
+                .iter()
+                .map(|(stream, time)| ((*stream).into(), Timestamp::from_millis(*time)))
+                .collect(),
+            ..Checkpoint::default()
+        };
+        let one = listed(&[("orders", 7), ("returns", 7)]);
+        let other = listed(&[("orders", 5), ("returns", 9), ("visits", 1)]);
+        let both = listed(&[("orders", 5), ("returns", 7), ("visits", 1)]);
+        assert_eq!(one.merge(other), both);
+    }
+
+    #[test]
     fn a_time_goes_with_the_position_it_belongs_to() {
         let shard = || ShardRef::new("orders", "a");
         let at = |number: u32, time: Option<i64>| Checkpoint {
@@ -556,6 +607,7 @@ mod tests {
                 .map(|time| (shard(), Timestamp::from_millis(time)))
                 .into_iter()
                 .collect(),
+            ..Checkpoint::default()
         };
         for (one, other, both) in [
             (at(1, Some(9)), at(2, None), at(2, None)),

@@ -1,4 +1,4 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -51,7 +51,7 @@ struct Known {
 }
 
 /// Where a shard is read from, and up to when nothing is missing before that.
-type Place = (ShardPosition, Option<Timestamp>);
+pub(super) type Place = (ShardPosition, Option<Timestamp>);
 
 #[derive(Debug, PartialEq, Eq)]
 enum State {
@@ -85,7 +85,7 @@ pub(super) struct Found {
     /// Shards that another consumer reads.
     pub foreign: Vec<ShardRef>,
     /// Shards not known before, for the checkpoint.
-    pub known: Vec<(ShardRef, ShardPosition)>,
+    pub known: Vec<(ShardRef, Place)>,
     /// Shards to start now.
     pub starts: Vec<Start>,
 }
@@ -116,6 +116,7 @@ impl Discovery {
         let mut found = Found::default();
         self.drop_recreated(stream, &listing, &mut found);
         self.drop_vanished(stream, &listing, &mut found);
+        self.drop_unseen(stream, &listing, &mut found);
         for shard in listing {
             let at = reference(stream, &shard.id);
             let owns = self.plan.assignment.owns(&at, shard.hash_key_range);
@@ -132,7 +133,7 @@ impl Discovery {
                 (true, false) => State::Waiting,
             };
             match owns {
-                true => found.known.push((at, place.0.clone())),
+                true => found.known.push((at, place.clone())),
                 false => found.foreign.push(at),
             }
             let known = Known {
@@ -254,11 +255,45 @@ impl Discovery {
                 let gap = Gap::new(at.clone(), GapCause::ShardVanished);
                 found.gaps.push(Gap { after, ..gap });
             }
-            self.restored
-                .shards
-                .insert(at.clone(), ShardPosition::ShardEnd);
-            found.vanished.push(at);
+            self.vanish(at, found);
         }
+    }
+
+    /// Tells of the parents of new shards that nobody has ever seen: they came and went since the
+    /// listing before.
+    fn drop_unseen(&mut self, name: &Arc<str>, listing: &[Shard], found: &mut Found) {
+        let under_way = |stream: &&Stream| stream.is_under_way();
+        let Some(stream) = self.streams.get(name).filter(under_way) else {
+            return;
+        };
+        let is_known = |id: &ShardId| {
+            let restored = self.restored.position(&reference(name, id));
+            stream.shards.contains_key(id) || restored.is_some()
+        };
+        let is_listed = |id: &ShardId| listing.iter().any(|shard| shard.id == *id);
+        let is_mine = |shard: &&Shard| {
+            let at = reference(name, &shard.id);
+            self.plan.assignment.owns(&at, shard.hash_key_range)
+        };
+        let new = listing.iter().filter(|shard| !is_known(&shard.id));
+        let parents = new.filter(is_mine).flat_map(Shard::parents);
+        let unseen = parents.filter(|id| !is_known(id) && !is_listed(id));
+        let unseen: BTreeSet<_> = unseen.map(|id| reference(name, id)).collect();
+        for at in unseen {
+            if self.plan.assignment.owns(&at, HashKeyRange::FULL) {
+                found
+                    .gaps
+                    .push(Gap::new(at.clone(), GapCause::ShardVanished));
+            }
+            self.vanish(at, found);
+        }
+    }
+
+    /// Counts a shard as read, as nothing more can come of it.
+    fn vanish(&mut self, at: ShardRef, found: &mut Found) {
+        let shards = &mut self.restored.shards;
+        shards.insert(at.clone(), ShardPosition::ShardEnd);
+        found.vanished.push(at);
     }
 
     fn number(&self, shard: &ShardRef) -> Option<SequenceNumber> {
@@ -277,28 +312,23 @@ impl Discovery {
 
     /// Where a shard seen for the first time is read from.
     fn place(&self, now: Timestamp, at: &ShardRef, shard: &Shard) -> Place {
-        let made = self.restored.made(&at.stream);
-        // The checkpoint had all shards that there were when it was made, or a little before.
-        let unknown_since = made.map(|made| made.saturating_sub(LISTING_LAG_MAX));
         if let Some(position) = self.restored.position(at) {
-            let never_read = matches!(position, ShardPosition::Start(_));
-            let known = self.restored.complete_to(at);
-            let complete_to = known.or(unknown_since.filter(|_| never_read));
-            return (position.clone(), complete_to);
+            return (position.clone(), self.restored.complete_to(at));
         }
         let Some(stream) = self.streams.get(&at.stream) else {
             return (ShardPosition::Start(StartPosition::TrimHorizon), None);
         };
         // It opened after the consumer started, or while it was down: all of it is new.
         let new = ShardPosition::Start(StartPosition::TrimHorizon);
-        match (stream.listed, stream.restored, stream.start) {
-            (Some(listed), _, _) => (new, Some(listed.saturating_sub(LISTING_LAG_MAX))),
-            (None, true, _) => (new, unknown_since),
-            // Nothing newer than the newest record can come out of a closed shard.
-            (None, false, StartPosition::Latest) if !shard.is_open() => {
-                (ShardPosition::ShardEnd, Some(now))
+        match stream.start {
+            _ if stream.is_under_way() => {
+                let listed = stream.listed.or(self.restored.listed(&at.stream));
+                let unknown_since = listed.map(|listed| listed.saturating_sub(LISTING_LAG_MAX));
+                (new, unknown_since)
             }
-            (None, false, start) => (ShardPosition::Start(start), Some(now)),
+            // Nothing newer than the newest record can come out of a closed shard.
+            StartPosition::Latest if !shard.is_open() => (ShardPosition::ShardEnd, Some(now)),
+            start => (ShardPosition::Start(start), Some(now)),
         }
     }
 
@@ -330,6 +360,12 @@ impl Discovery {
 }
 
 impl Stream {
+    /// Says whether its shards were listed before, if not by this consumer: what is new since then has
+    /// to be read whole.
+    fn is_under_way(&self) -> bool {
+        self.restored || self.listed.is_some()
+    }
+
     fn has_children(&self, id: &ShardId) -> bool {
         let is_child = |known: &Known| known.shard.parents().any(|parent| parent == id);
         self.shards.values().any(is_child)
@@ -486,7 +522,10 @@ mod tests {
         assert_eq!(names(&found.starts), [("b", LATEST)]);
         assert_eq!(
             found.known,
-            [(at("a"), ShardPosition::ShardEnd), (at("b"), LATEST)]
+            [
+                (at("a"), (ShardPosition::ShardEnd, Some(NOW))),
+                (at("b"), (LATEST, Some(NOW)))
+            ]
         );
         let listing = vec![
             shard("a", &[], false),
@@ -592,7 +631,7 @@ mod tests {
         let found = listed(&mut discovery, listing);
         assert_eq!(names(&found.starts), [("b", TRIM_HORIZON)]);
         assert_eq!(found.foreign, [at("a")]);
-        assert_eq!(found.known, [(at("b"), TRIM_HORIZON)]);
+        assert_eq!(found.known, [(at("b"), (TRIM_HORIZON, Some(NOW)))]);
         assert_eq!(discovery.childless(), []);
     }
 
@@ -716,7 +755,8 @@ mod tests {
 
         let restored = Checkpoint {
             shards: [(at("a"), after()), (at("c"), TRIM_HORIZON)].into(),
-            times: [(at("a"), NOW)].into(),
+            times: [(at("a"), NOW), (at("c"), minutes(2))].into(),
+            listed: [(stream(), minutes(3))].into(),
             ..Checkpoint::default()
         };
         let mut resumed = Discovery::new(plan(StartPosition::Latest), restored);
@@ -725,6 +765,28 @@ mod tests {
             .on_listing(minutes(5), &stream(), three.into())
             .starts;
         let times: Vec<_> = starts.iter().map(|start| start.complete_to).collect();
-        assert_eq!(times, [Some(NOW), Some(minutes(-1)), Some(minutes(-1))]);
+        assert_eq!(times, [Some(NOW), Some(minutes(2)), Some(minutes(2))]);
+    }
+
+    #[test]
+    fn a_parent_that_came_and_went_unseen_is_told_of_once() {
+        let restored = [("a", ShardPosition::ShardEnd)];
+        let mut discovery = discovery(StartPosition::Latest, &restored);
+        // a was split into b and c, and each of these was merged into the next.
+        let d = || shard("d", &["b", "c"], true);
+        let found = listed(&mut discovery, [d()]);
+        let gone = |id| Gap::new(at(id), GapCause::ShardVanished);
+        assert_eq!(found.gaps, [gone("b"), gone("c")]);
+        assert_eq!(found.vanished, [at("b"), at("c")]);
+        assert_eq!(names(&found.starts), [("d", TRIM_HORIZON)]);
+        let found = listed(&mut discovery, [d(), shard("e", &["c"], true)]);
+        assert_eq!((found.gaps, found.vanished), (vec![], vec![]));
+    }
+
+    #[test]
+    fn at_the_first_start_parents_have_gone_rightly() {
+        let mut discovery = discovery(StartPosition::TrimHorizon, &[]);
+        let found = listed(&mut discovery, [shard("d", &["b", "c"], true)]);
+        assert_eq!((found.gaps, found.vanished), (vec![], vec![]));
     }
 }

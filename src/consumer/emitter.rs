@@ -3,6 +3,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::consumer::checkpoint::Checkpoint;
+use crate::consumer::discovery::Place;
 use crate::consumer::event_time::{EventTime, Lineage, Parents};
 use crate::consumer::queue::{Look, Message, QueueReceiver};
 use crate::consumer::record::{Event, Record};
@@ -27,6 +28,8 @@ pub(super) struct Emitter {
     paused: BTreeSet<ShardRef>,
     /// Up to when nothing is missing of the shards that are not being read.
     times: BTreeMap<ShardRef, Timestamp>,
+    /// When the shards of each stream were listed last.
+    listed: BTreeMap<Arc<str>, Timestamp>,
     /// If somebody asks for it.
     event_time: Option<EventTime>,
 }
@@ -35,11 +38,11 @@ pub(super) struct Emitter {
 #[derive(Debug)]
 pub(super) enum News {
     /// A shard that was not known before, and where it is to be read from.
-    Known(ShardRef, ShardPosition),
+    Known(ShardRef, Place),
     /// A shard whose thread has been started.
     Started(ShardRef, ShardPosition, QueueReceiver),
-    /// All shards that a stream has.
-    Listed(Arc<str>, BTreeSet<ShardId>),
+    /// All shards that a stream had at that time; all of them are known by now.
+    Listed(Arc<str>, Timestamp, BTreeSet<ShardId>),
     /// Of all shards that a stream has, those they came from.
     Lineage(Arc<str>, Vec<Parents>),
     /// The children of an ended shard are known, or there will never be any.
@@ -71,9 +74,9 @@ pub(super) enum Next {
 }
 
 impl News {
-    pub fn listed(stream: &Arc<str>, listing: &[Shard]) -> News {
+    pub fn listed(stream: &Arc<str>, now: Timestamp, listing: &[Shard]) -> News {
         let ids = listing.iter().map(|shard| shard.id.clone());
-        News::Listed(stream.clone(), ids.collect())
+        News::Listed(stream.clone(), now, ids.collect())
     }
 
     pub fn lineage(stream: &Arc<str>, listing: &[Shard]) -> News {
@@ -91,6 +94,7 @@ impl Emitter {
         Emitter {
             resting: restored.shards,
             times: restored.times,
+            listed: restored.listed,
             childless: childless.into_iter().collect(),
             ..Emitter::default()
         }
@@ -117,9 +121,12 @@ impl Emitter {
         self.slots.push(slot);
     }
 
-    pub fn know(&mut self, shard: ShardRef, position: ShardPosition) {
+    pub fn know(&mut self, shard: ShardRef, (position, complete_to): Place) {
         self.on_lineage(|lineage| lineage.known(&shard, &position));
         self.hidden.remove(&shard);
+        self.times.remove(&shard);
+        self.times
+            .extend(complete_to.map(|time| (shard.clone(), time)));
         self.resting.insert(shard, position);
     }
 
@@ -173,12 +180,17 @@ impl Emitter {
         self.childless.remove(shard);
     }
 
-    /// Forgets the ended shards of a stream that have outlived its retention.
+    /// Takes note of a listing, and forgets the ended shards that have outlived the retention.
     ///
     /// A listing may lag behind and lack shards that are new, and were the end of one forgotten, it
     /// would be read again from its beginning. The service counts shards up: a listing that has a
     /// newer shard than one it lacks is not late, and the one is gone for good.
-    pub fn prune(&mut self, stream: &Arc<str>, listed: &BTreeSet<ShardId>) {
+    pub fn on_listing(&mut self, stream: Arc<str>, now: Timestamp, listed: &BTreeSet<ShardId>) {
+        self.prune(&stream, listed);
+        self.listed.insert(stream, now);
+    }
+
+    fn prune(&mut self, stream: &Arc<str>, listed: &BTreeSet<ShardId>) {
         let newest = listed.iter().map(age).max();
         let childless = &self.childless;
         self.resting.retain(|shard, position| {
@@ -188,10 +200,13 @@ impl Emitter {
                 || listed.contains(&shard.shard_id)
                 || newest < Some(age(&shard.shard_id))
         });
-        let resting = &self.resting;
+        let (resting, slots) = (&self.resting, &self.slots);
+        let is_kept = |shard: &ShardRef| {
+            resting.contains_key(shard) || slots.iter().any(|slot| slot.shard == *shard)
+        };
+        self.times.retain(|shard, _| is_kept(shard));
         if let Some(event_time) = &mut self.event_time {
-            let lineage = &mut event_time.lineage;
-            lineage.prune(|shard| resting.contains_key(shard));
+            event_time.lineage.prune(is_kept);
         }
     }
 
@@ -294,6 +309,7 @@ impl Emitter {
         let mut checkpoint = Checkpoint {
             shards: reading.chain(resting).collect(),
             times,
+            listed: self.listed.clone(),
             ..Checkpoint::default()
         };
         if let Some(event_time) = &self.event_time {
@@ -387,6 +403,7 @@ mod tests {
     }
 
     const START: ShardPosition = ShardPosition::Start(StartPosition::TrimHorizon);
+    const NOW: Timestamp = Timestamp::from_millis(1_700_000_000_000);
 
     fn emitter(names: &[&str]) -> (Emitter, Vec<QueueSender>) {
         let mut emitter = Emitter::new(Checkpoint::default(), Vec::new());
@@ -394,7 +411,7 @@ mod tests {
         for name in names {
             let account = Budget::new(u64::MAX).account();
             let (sender, receiver) = queue(Bell::new().0, Arc::default(), account, None);
-            emitter.know(shard(name), START);
+            emitter.know(shard(name), (START, None));
             emitter.start(shard(name), START, receiver);
             senders.push(sender);
         }
@@ -548,6 +565,10 @@ mod tests {
             assert!(matches!(next(&mut emitter), Next::Record(_)));
         }
         assert_eq!(time(&emitter), Some(Timestamp::from_millis(9)));
+        queues[0].send(Message::Records(records("a", 3, 0)));
+        assert!(matches!(next(&mut emitter), Next::Record(_)));
+        assert_eq!(time(&emitter), None, "more may follow");
+        queues[0].complete(Timestamp::from_millis(9));
         queues[0].send(Message::End(End::CaughtUp));
         assert_eq!(said(next(&mut emitter)), "done");
         assert_eq!(time(&emitter), Some(Timestamp::from_millis(9)));
@@ -560,7 +581,7 @@ mod tests {
         queues[0].send(Message::End(End::CaughtUp));
         assert_eq!(said(next(&mut emitter)), "nothing");
         emitter.vanish(shard("b"));
-        emitter.know(shard("c"), START);
+        emitter.know(shard("c"), (START, None));
         assert_eq!(said(next(&mut emitter)), "nothing");
         emitter.forget(&shard("d"));
         assert_eq!(said(next(&mut emitter)), "done");
@@ -639,18 +660,20 @@ mod tests {
             let shards = [(shard(old), position)].into();
             let mut emitter = Emitter::new(of(shards), Vec::new());
             let ids: BTreeSet<ShardId> = listed.into_iter().map(ShardId::from).collect();
-            emitter.prune(&"returns".into(), &ids);
+            emitter.on_listing("returns".into(), NOW, &ids);
             assert_eq!(
                 emitter.checkpoint().iter().count(),
                 1,
                 "another stream's listing"
             );
-            emitter.prune(&"orders".into(), &ids);
-            assert_eq!(emitter.checkpoint().iter().count() == 1, kept, "{what}");
+            emitter.on_listing("orders".into(), NOW, &ids);
+            let checkpoint = emitter.checkpoint();
+            assert_eq!(checkpoint.iter().count() == 1, kept, "{what}");
+            assert_eq!(checkpoint.listed("orders"), Some(NOW));
         }
         let shards = [(shard(old), ShardPosition::ShardEnd)].into();
         let mut emitter = Emitter::new(of(shards), vec![shard(old)]);
-        emitter.prune(&"orders".into(), &BTreeSet::from([ShardId::from(new)]));
+        emitter.on_listing("orders".into(), NOW, &BTreeSet::from([ShardId::from(new)]));
         assert_eq!(
             emitter.checkpoint().iter().count(),
             1,

@@ -3,14 +3,17 @@ use std::time::Duration;
 
 use crate::client::Client;
 use crate::error::Result;
-use crate::model::{Operation, Shard};
+use crate::model::{Operation, Shard, Timestamp};
 use crate::retry::RetryPolicy;
+
+/// A stream, and the shards that it had at that time or later.
+pub(super) type Listing = (Arc<str>, Timestamp, Vec<Shard>);
 
 /// Lists the shards of each stream. Few retries: a wrong endpoint should be said soon.
 pub(super) fn first_listings<'a>(
     client: &Client,
     streams: impl Iterator<Item = &'a Arc<str>>,
-) -> Result<Vec<(Arc<str>, Vec<Shard>)>> {
+) -> Result<Vec<Listing>> {
     let policy = client.policy(Operation::ListShards);
     let retries = policy.max_retries.unwrap_or(START_RETRIES_MAX);
     let policy = RetryPolicy {
@@ -18,7 +21,14 @@ pub(super) fn first_listings<'a>(
         ..policy.clone()
     };
     let client = client.with_retry(Operation::ListShards, policy);
-    let list = |stream: &Arc<str>| Ok((stream.clone(), list_when_active(&client, stream)?));
+    let clock = &client.sys().clock;
+    let list = |stream: &Arc<str>| {
+        let begun = clock.now();
+        let shards = list_when_active(&client, stream)?;
+        // What the service's time was is known afterwards only.
+        let at = client.server_time().saturating_sub(clock.now() - begun);
+        Ok((stream.clone(), at, shards))
+    };
     streams.map(list).collect()
 }
 

@@ -328,7 +328,7 @@ impl Consumer {
 
     fn learn(&mut self, news: News) -> Result<()> {
         match news {
-            News::Known(shard, position) => self.emitter.know(shard, position),
+            News::Known(shard, place) => self.emitter.know(shard, place),
             News::Started(shard, position, queue) => {
                 self.events.push_back(Event::ShardStarted(shard.clone()));
                 self.emitter.start(shard, position, queue);
@@ -338,7 +338,7 @@ impl Consumer {
             News::Vanished(shard) => self.emitter.vanish(shard),
             News::Gap(gap) => self.events.push_back(Event::Gap(gap)),
             News::Lineage(stream, parents) => self.emitter.learn_parents(&stream, parents),
-            News::Listed(stream, shards) => self.emitter.prune(&stream, &shards),
+            News::Listed(stream, now, shards) => self.emitter.on_listing(stream, now, &shards),
             News::Failed(error) => return self.fail(error),
         }
         Ok(())

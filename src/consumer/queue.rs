@@ -103,6 +103,8 @@ impl QueueSender {
         };
         if let Message::Records(records) = &message {
             self.meter.queued(records);
+            // The records themselves say how far it goes, once they are handed out.
+            self.complete_to.store(UNKNOWN, Ordering::Release);
         }
         let sent = messages.send((message, room));
         self.bell.ring();
@@ -146,7 +148,7 @@ impl QueueReceiver {
     }
 
     /// Up to when nothing is missing, once all that was found here has been handed out; `None` while
-    /// there is more to find.
+    /// there is more to find, or if records were the last that was found.
     pub fn complete_to(&self) -> Option<Timestamp> {
         // In this order: what is sent behind a time is found behind it.
         let complete_to = self.complete_to.load(Ordering::Acquire);

@@ -4,7 +4,7 @@ use crate::client::{Client, GetRecordsOutput, ShardIterator};
 use crate::config::{ConsumerConfig, DataLoss};
 use crate::consumer::bound::{Bound, Until};
 use crate::consumer::deaggregator::Deaggregator;
-use crate::consumer::discovery::Start;
+use crate::consumer::discovery::{Place, Start};
 use crate::consumer::pace::{Pace, Weight};
 use crate::consumer::record::Record;
 use crate::consumer::trim_watch::{Asked, Judgement, TrimWatch, is_at_tip};
@@ -42,14 +42,12 @@ pub(super) struct Settings {
 
 impl Settings {
     pub fn new(config: &ConsumerConfig, until: Until, client: &Client) -> Settings {
-        let started = client.server_time();
-        // The service's time is known to the second, less what its answer took.
         let this_machine = client.sys().clock.wall();
         Settings {
             config: config.clone(),
             until,
-            started,
-            started_by: this_machine.max(started.saturating_add(Duration::from_secs(1))),
+            started: client.server_time(),
+            started_by: this_machine.max(client.server_time_at_most()),
         }
     }
 
@@ -61,6 +59,11 @@ impl Settings {
             }
             other => other,
         }
+    }
+
+    /// The same with the time that goes with it.
+    pub fn fixed_place(&self, (position, complete_to): Place) -> Place {
+        (self.fixed(position), complete_to)
     }
 
     /// Lets a gap pass, to be reported to the caller, if it may.
@@ -151,7 +154,7 @@ impl ShardReader {
     }
 
     /// Where another reader would have to go on from, if this one ended now.
-    pub fn place(&self) -> (ShardPosition, Option<Timestamp>) {
+    pub fn place(&self) -> Place {
         (self.position.clone(), self.watch.complete_to())
     }
 

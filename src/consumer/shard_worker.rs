@@ -110,7 +110,7 @@ impl ShardWorker {
             Step::GetRecords(iterator, limit) => self.get_records(&iterator, limit, reader),
             Step::GetRetention => {
                 let retention = self.workers.retentions.of(client, &self.start.shard.stream);
-                reader.on_retention(client.server_time(), retention);
+                reader.on_retention(client.server_time_at_most(), retention);
                 Ok(())
             }
             Step::WaitUntil(until) => {
@@ -158,7 +158,7 @@ impl ShardWorker {
             true => self.queue.pulse().nothing(called),
             false => self.queue.pulse().something(),
         }
-        let answered = client.server_time();
+        let answered = client.server_time_at_most();
         let fetch = Fetch::of(&output, limit);
         let taken = reader.on_records(called, Asked { at, answered }, output)?;
         room.resize(reader.bytes_taken());

@@ -163,7 +163,7 @@ impl DiscoveryThread {
             let listing = self.workers.client.list_shards(&stream);
             let listing = listing.map_or_else(|error| self.without_listing(error), |l| Ok(Some(l)));
             if let Some(listing) = listing? {
-                let listed = News::listed(&stream, &listing);
+                let listed = News::listed(&stream, now, &listing);
                 // Before its shards start: they have their watermarks from their parents.
                 self.news.put([News::lineage(&stream, &listing)]);
                 let found = self.discovery.on_listing(now, &stream, listing);
@@ -203,7 +203,7 @@ impl DiscoveryThread {
         news.extend(found.vanished.into_iter().map(News::Vanished));
         news.extend(found.foreign.into_iter().map(News::Foreign));
         let known = found.known.into_iter();
-        news.extend(known.map(|(shard, position)| News::Known(shard, settings.fixed(position))));
+        news.extend(known.map(|(shard, place)| News::Known(shard, settings.fixed_place(place))));
         self.news.put(news);
         for start in found.starts {
             let news = self.workers.start(start, None)?;
