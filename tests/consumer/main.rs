@@ -4,6 +4,7 @@ mod assignment;
 mod bounded;
 mod committing;
 mod decoding;
+mod event_time;
 mod gaps;
 mod metering;
 mod shards;
