@@ -39,6 +39,41 @@ impl Checkpoint {
         self.shards.is_empty()
     }
 
+    /// Says how far one shard has been read, in place of what was known of it.
+    ///
+    /// For a checkpoint that is made by hand, of another library's say: no consumer needs it.
+    /// `complete_to` is the time up to which all that arrived is covered, where that is known: only
+    /// with it can a consumer tell whether records were trimmed before it came.
+    ///
+    /// ```
+    /// use kinesis_blocking::{Checkpoint, ShardPosition, ShardRef, StartPosition};
+    ///
+    /// let mut checkpoint = Checkpoint::default();
+    /// let shard = ShardRef::new("orders", "shardId-000000000000");
+    /// let begin = ShardPosition::Start(StartPosition::TrimHorizon);
+    /// checkpoint.insert(shard.clone(), begin.clone(), None);
+    /// assert_eq!(checkpoint.position(&shard), Some(&begin));
+    /// ```
+    pub fn insert(
+        &mut self,
+        shard: ShardRef,
+        position: ShardPosition,
+        complete_to: Option<Timestamp>,
+    ) {
+        self.times.remove(&shard);
+        self.times
+            .extend(complete_to.map(|time| (shard.clone(), time)));
+        self.shards.insert(shard, position);
+    }
+
+    /// Forgets a shard, and gives how far it had been read.
+    ///
+    /// A consumer that goes on from here reads it from its beginning if it finds it, as a new one.
+    pub fn remove(&mut self, shard: &ShardRef) -> Option<ShardPosition> {
+        self.times.remove(shard);
+        self.shards.remove(shard)
+    }
+
     /// Puts the checkpoints of two consumers together, for one that goes on from both.
     ///
     /// Where both know a shard, whoever came further counts: what it covers has been handed out. Of
@@ -119,8 +154,9 @@ impl Checkpoint {
         self.listed.remove(stream);
     }
 
-    /// Up to when everything of a shard that arrived is covered by its position.
-    pub(super) fn complete_to(&self, shard: &ShardRef) -> Option<Timestamp> {
+    /// Returns up to when everything of a shard that arrived is covered by its position; `None` if
+    /// that is not known.
+    pub fn complete_to(&self, shard: &ShardRef) -> Option<Timestamp> {
         self.times.get(shard).copied()
     }
 
