@@ -49,10 +49,11 @@ pub use config::{
 };
 #[cfg(feature = "client")]
 pub use consumer::{
-    Checkpoint, CheckpointStore, Commit, CommitMetrics, Consumer, ConsumerBuilder, ConsumerMetrics,
-    DeadLetterHandler, DiscoveryMetrics, Event, FileCheckpointStore, FlinkHashAssigner,
-    MemoryCheckpointStore, PoisonPolicy, ReadCounts, Record, ShardAssigner, ShardMetrics,
-    StopHandle, UniformAssigner,
+    Bounded, BoundedOutOfOrderness, Checkpoint, CheckpointStore, Commit, CommitMetrics, Consumer,
+    ConsumerBuilder, ConsumerMetrics, DeadLetterHandler, DiscoveryMetrics, Event, EventTimeMetrics,
+    FileCheckpointStore, FlinkHashAssigner, Marked, MemoryCheckpointStore, MonotonousTimestamps,
+    PoisonPolicy, Punctuated, ReadCounts, Record, ShardAssigner, ShardMetrics, StopHandle,
+    UniformAssigner, WatermarkGenerator, WatermarkStrategy,
 };
 #[cfg(feature = "client")]
 pub use credentials::CredentialsProvider;

@@ -25,6 +25,10 @@ pub mod configuration {}
 #[doc = include_str!("manual/configuration_scenarios.md")]
 pub mod configuration_scenarios {}
 
+#[cfg(feature = "client")]
+#[doc = include_str!("manual/event_time.md")]
+pub mod event_time {}
+
 #[doc = include_str!("manual/exactly_once.md")]
 pub mod exactly_once {}
 

@@ -17,6 +17,8 @@ use crate::consumer::commits::Commits;
 use crate::consumer::decoder::{Decoding, PoisonPolicy};
 use crate::consumer::discovery::{Discovery, Plan};
 use crate::consumer::emitter::{Emitter, News};
+use crate::consumer::event_time::{EventTime, Stamping, WatermarkStrategy, stamping};
+use crate::consumer::first_listings::{Listing, first_listings};
 use crate::consumer::meters::Meters;
 use crate::consumer::metrics::ConsumerMetrics;
 use crate::consumer::record::Record;
@@ -26,8 +28,7 @@ use crate::consumer::shelf::{Bell, Shelf};
 use crate::consumer::store::CheckpointStore;
 use crate::consumer::threads::{DiscoveryThread, Report, Workers, start_reports};
 use crate::error::{Error, Result, TransportError};
-use crate::model::{Operation, Shard, ShardPosition, StartPosition, Timestamp, stream_name};
-use crate::retry::RetryPolicy;
+use crate::model::{ShardPosition, StartPosition, stream_name};
 use crate::sys::stop::StopSource;
 
 /// Describes a [`Consumer`].
@@ -44,6 +45,7 @@ pub struct ConsumerBuilder {
     commit_interval: Option<Duration>,
     metrics: Option<(Duration, Report)>,
     decoding: Decoding,
+    stamping: Option<Arc<Stamping>>,
 }
 
 impl ConsumerBuilder {
@@ -60,6 +62,7 @@ impl ConsumerBuilder {
             commit_interval: None,
             metrics: None,
             decoding: Decoding::default(),
+            stamping: None,
         }
     }
 
@@ -183,6 +186,35 @@ impl ConsumerBuilder {
         self
     }
 
+    /// Looks at event time: gives each record [its own](Record::event_time), and hands out
+    /// [`Watermark`](crate::Event::Watermark)s between the records. Default: not.
+    ///
+    /// The page [`manual::event_time`](crate::manual::event_time) shows what is made of it. Flink's
+    /// `setPeriodicWatermarkAssigner`.
+    ///
+    /// ```
+    /// # fn main() -> kinesis_blocking::Result<()> {
+    /// use std::time::Duration;
+    ///
+    /// use kinesis_blocking::fake::FakeKinesis;
+    /// use kinesis_blocking::{BoundedOutOfOrderness, Consumer, Event};
+    ///
+    /// let client = FakeKinesis::new().with_stream("orders", 2).client();
+    /// let strategy = BoundedOutOfOrderness::by_arrival(Duration::from_secs(5));
+    /// let mut consumer = Consumer::builder(client).stream("orders").watermarks(strategy).start()?;
+    /// match consumer.next_event(Duration::from_millis(1))? {
+    ///     Event::Record(record) => println!("happened at {}", record.event_time()),
+    ///     Event::Watermark(time) => println!("all before {time} is complete"),
+    ///     _ => {}
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn watermarks(mut self, strategy: impl WatermarkStrategy + 'static) -> ConsumerBuilder {
+        self.stamping = Some(stamping(strategy).into());
+        self
+    }
+
     /// Reports the metrics every so often, and once more at the end, on a thread of the consumer's
     /// own: also while the caller's loop is stuck. Default: never.
     ///
@@ -225,7 +257,8 @@ impl ConsumerBuilder {
         let stop = StopSource::new();
         let client = self.client.with_stop(stop.stop());
         let client = client.with_watch(meters.clone());
-        let listings = self.first_listings(&client)?;
+        let streams = self.streams.iter().map(|(name, _)| name);
+        let listings = first_listings(&client, streams)?;
         let ((bell, heard), (ended_bell, ended_heard)) = (Bell::new(), Bell::new());
         let (alive, all_ended) = channel::bounded(0);
         let workers = Workers {
@@ -237,6 +270,7 @@ impl ConsumerBuilder {
             stop: stop.stop(),
             meters: meters.clone(),
             decoding: Arc::new(self.decoding),
+            stamping: self.stamping,
             _alive: alive,
             count: Arc::new(()),
         };
@@ -253,9 +287,16 @@ impl ConsumerBuilder {
         let mut discovery = Discovery::new(plan, restored.clone());
         let news = start_shards(&workers, &mut discovery, listings)?;
         let clock = workers.client.sys().clock.clone();
+        let event_time = workers.stamping.as_ref().map(|_| {
+            let restored = (restored.watermark, restored.watermarks.clone());
+            EventTime::new(&self.config, restored, meters.clone(), clock.now())
+        });
+        let mut emitter = Emitter::new(restored, discovery.childless());
+        emitter.set_event_time(event_time);
         let mut consumer = Consumer {
-            emitter: Emitter::new(restored, discovery.childless()),
+            emitter,
             events: VecDeque::new(),
+            signals: VecDeque::new(),
             held: VecDeque::new(),
             news: Arc::new(Shelf::new(workers.bell.clone())),
             ended: Arc::new(Shelf::new(ended_bell)),
@@ -362,33 +403,6 @@ impl ConsumerBuilder {
         }
         Ok((commits, given.or(stored).unwrap_or_default()))
     }
-
-    /// Few retries: a wrong endpoint should be said soon.
-    fn first_listings(&self, client: &Client) -> Result<Vec<Listing>> {
-        let policy = client.policy(Operation::ListShards);
-        let max_retries = Some(
-            policy
-                .max_retries
-                .unwrap_or(START_RETRIES_MAX)
-                .min(START_RETRIES_MAX),
-        );
-        let client = client.with_retry(
-            Operation::ListShards,
-            RetryPolicy {
-                max_retries,
-                ..policy.clone()
-            },
-        );
-        let clock = &client.sys().clock;
-        let list = |(stream, _): &(Arc<str>, _)| {
-            let begun = clock.now();
-            let shards = list_when_active(&client, stream)?;
-            // What the service's time was is known afterwards only.
-            let at = client.server_time().saturating_sub(clock.now() - begun);
-            Ok((stream.clone(), at, shards))
-        };
-        self.streams.iter().map(list).collect()
-    }
 }
 
 impl fmt::Debug for ConsumerBuilder {
@@ -403,24 +417,6 @@ impl fmt::Debug for ConsumerBuilder {
     }
 }
 
-/// A stream, and the shards that it had at that time or later.
-type Listing = (Arc<str>, Timestamp, Vec<Shard>);
-
-/// Lists a stream's shards, and waits a while if it is only being made.
-fn list_when_active(client: &Client, stream: &str) -> Result<Vec<Shard>> {
-    let clock = &client.sys().clock;
-    let deadline = clock.now() + ACTIVE_WAIT_MAX;
-    loop {
-        match client.list_shards(stream) {
-            Err(error) if error.is_service("ResourceInUseException") && clock.now() < deadline => {
-                log::info!("{error}; it is listed again in a second");
-                clock.wait_until(clock.now() + ACTIVE_INTERVAL, client.stop());
-            }
-            outcome => return outcome,
-        }
-    }
-}
-
 /// Starts the shards of the first listings; from `Latest`, waits until each has its place.
 fn start_shards(
     workers: &Workers,
@@ -432,6 +428,8 @@ fn start_shards(
     let mut news = Vec::new();
     for (stream, at, listing) in listings {
         let listed = News::listed(&stream, at, &listing);
+        // Before its shards start: they have their watermarks from their parents.
+        news.push(News::lineage(&stream, &listing));
         let found = discovery.on_listing(at, &stream, listing);
         workers.meters.found(found.known.len());
         for gap in found.gaps {
@@ -460,13 +458,6 @@ fn wait_until_ready(workers: &Workers, all_ready: &Receiver<()>) -> Result<()> {
         recv(timer.channel()) -> _ => Err(TransportError::Timeout(READY_WAIT_MAX).into()),
     }
 }
-
-/// Attempts beyond the first, of each call that `start` makes itself.
-const START_RETRIES_MAX: u32 = 3;
-
-/// How long a stream may take to become ACTIVE; it takes about half a minute.
-const ACTIVE_WAIT_MAX: Duration = Duration::from_secs(60);
-const ACTIVE_INTERVAL: Duration = Duration::from_secs(1);
 
 /// How long the iterators of all shards may take.
 const READY_WAIT_MAX: Duration = Duration::from_secs(60);

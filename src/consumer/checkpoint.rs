@@ -15,6 +15,10 @@ pub struct Checkpoint {
     pub(super) shards: BTreeMap<ShardRef, ShardPosition>,
     /// Up to when everything of a shard that arrived is covered by its position, where that is known.
     pub(super) times: BTreeMap<ShardRef, Timestamp>,
+    /// How far the event time of each shard has come with its position, where that is known.
+    pub(super) watermarks: BTreeMap<ShardRef, Timestamp>,
+    /// The last watermark that was handed out.
+    pub(super) watermark: Option<Timestamp>,
     /// When the shards of each stream were listed last: what it does not know was not there then.
     pub(super) listed: BTreeMap<Arc<str>, Timestamp>,
 }
@@ -92,27 +96,26 @@ impl Checkpoint {
     /// ```
     #[must_use]
     pub fn merge(mut self, other: Checkpoint) -> Checkpoint {
-        let Checkpoint {
-            shards,
-            mut times,
-            listed,
-        } = other;
-        for (stream, listed) in listed {
+        self.watermark = match (self.is_empty(), other.is_empty()) {
+            (true, _) => other.watermark,
+            (_, true) => self.watermark,
+            // What is complete is what is complete for both; nothing, if one does not know.
+            _ => self.watermark.min(other.watermark),
+        };
+        for (stream, listed) in other.listed {
             let mine = self.listed.entry(stream).or_insert(listed);
             *mine = listed.min(*mine);
         }
-        for (shard, position) in shards {
-            let mine = self.shards.get(&shard);
-            if mine == Some(&position) {
-                // Both times hold.
-                let time = times.remove(&shard).max(self.times.remove(&shard));
-                self.times.extend(time.map(|time| (shard, time)));
-            } else if mine.is_none_or(|mine| counts_more(&position, mine)) {
-                match times.remove(&shard) {
-                    Some(time) => self.times.insert(shard.clone(), time),
-                    None => self.times.remove(&shard),
-                };
-                self.shards.insert(shard, position);
+        for (shard, position) in &other.shards {
+            let mine = self.shards.get(shard);
+            if mine == Some(position) {
+                // The times of both hold.
+                keep_later(&mut self.times, &other.times, shard);
+                keep_later(&mut self.watermarks, &other.watermarks, shard);
+            } else if mine.is_none_or(|mine| counts_more(position, mine)) {
+                replace(&mut self.times, &other.times, shard);
+                replace(&mut self.watermarks, &other.watermarks, shard);
+                self.shards.insert(shard.clone(), position.clone());
             }
         }
         self
@@ -130,14 +133,16 @@ impl Checkpoint {
             stream: stream(shard.stream),
             ..shard
         };
-        let (shards, times, listed) = (self.shards, self.times, self.listed);
+        let all = |times: BTreeMap<ShardRef, Timestamp>| {
+            times.into_iter().map(|(of, at)| (shard(of), at)).collect()
+        };
+        let (shards, listed) = (self.shards.into_iter(), self.listed.into_iter());
         Checkpoint {
-            shards: shards.into_iter().map(|(of, at)| (shard(of), at)).collect(),
-            times: times.into_iter().map(|(of, at)| (shard(of), at)).collect(),
-            listed: listed
-                .into_iter()
-                .map(|(of, at)| (stream(of), at))
-                .collect(),
+            shards: shards.map(|(of, at)| (shard(of), at)).collect(),
+            times: all(self.times),
+            watermarks: all(self.watermarks),
+            watermark: self.watermark,
+            listed: listed.map(|(of, at)| (stream(of), at)).collect(),
         }
     }
 
@@ -145,6 +150,7 @@ impl Checkpoint {
     pub(super) fn forget_stream(&mut self, stream: &str) {
         self.shards.retain(|shard, _| &*shard.stream != stream);
         self.times.retain(|shard, _| &*shard.stream != stream);
+        self.watermarks.retain(|shard, _| &*shard.stream != stream);
         self.listed.remove(stream);
     }
 
@@ -171,6 +177,7 @@ impl Checkpoint {
             .iter()
             .map(|(shard, position)| Line {
                 complete_to_ms: self.complete_to(shard).map(Timestamp::as_millis),
+                watermark_ms: self.watermarks.get(shard).map(|time| time.as_millis()),
                 ..Line::new(shard, position)
             })
             .collect();
@@ -181,6 +188,7 @@ impl Checkpoint {
                 .map(|(name, time)| Listed::new(name, *time))
                 .collect(),
             shards,
+            watermark_ms: self.watermark.map(Timestamp::as_millis),
         };
         serde_json::to_string(&file).expect("strings and numbers are always JSON")
     }
@@ -204,7 +212,16 @@ impl Checkpoint {
             )));
         }
         let file: File = serde_json::from_str(text).map_err(malformed)?;
-        let times = file.shards.iter().filter_map(Line::time).collect();
+        let time_of = |line: &Line, millis: Option<i64>| {
+            let shard = ShardRef::new(line.stream.as_str(), line.shard_id.as_str());
+            Some((shard, Timestamp::from_millis(millis?)))
+        };
+        let lines = file.shards.iter();
+        let times = lines
+            .clone()
+            .filter_map(|line| time_of(line, line.complete_to_ms));
+        let watermarks = lines.filter_map(|line| time_of(line, line.watermark_ms));
+        let (times, watermarks) = (times.collect(), watermarks.collect());
         let listed = file.streams.into_iter().map(Listed::into_time).collect();
         let shards = file
             .shards
@@ -214,10 +231,26 @@ impl Checkpoint {
         Ok(Checkpoint {
             shards,
             times,
+            watermarks,
+            watermark: file.watermark_ms.map(Timestamp::from_millis),
             listed,
         })
     }
 }
+
+/// Two times of the same position of a shard both hold, so the later one says more.
+fn keep_later(mine: &mut Times, others: &Times, shard: &ShardRef) {
+    let later = mine.remove(shard).max(others.get(shard).copied());
+    mine.extend(later.map(|time| (shard.clone(), time)));
+}
+
+/// A time goes with its position.
+fn replace(mine: &mut Times, others: &Times, shard: &ShardRef) {
+    mine.remove(shard);
+    mine.extend(others.get(shard).map(|time| (shard.clone(), *time)));
+}
+
+type Times = BTreeMap<ShardRef, Timestamp>;
 
 /// Of two positions of one shard, says whether the first is to go on from.
 fn counts_more(one: &ShardPosition, other: &ShardPosition) -> bool {
@@ -272,6 +305,9 @@ struct File {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     streams: Vec<Listed>,
     shards: Vec<Line>,
+    /// The last watermark that was handed out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    watermark_ms: Option<i64>,
 }
 
 /// When the shards of a stream were listed last.
@@ -314,6 +350,9 @@ struct Line {
     /// Everything that arrived up to then is covered.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     complete_to_ms: Option<i64>,
+    /// The event time of what is covered has come so far.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    watermark_ms: Option<i64>,
 }
 
 impl Line {
@@ -354,12 +393,6 @@ impl Line {
                 ..entry
             },
         }
-    }
-
-    fn time(&self) -> Option<(ShardRef, Timestamp)> {
-        let time = Timestamp::from_millis(self.complete_to_ms?);
-        let (stream, shard_id) = (self.stream.as_str(), self.shard_id.as_str());
-        Some((ShardRef::new(stream, shard_id), time))
     }
 
     fn into_position(self) -> Result<(ShardRef, ShardPosition)> {
@@ -441,6 +474,46 @@ mod tests {
             Checkpoint::from_json(VERSION_1).expect("a checkpoint"),
             checkpoint()
         );
+    }
+
+    /// What version 1 wrote once there were watermarks.
+    const WITH_WATERMARKS: &str =
+        include_str!("../../tests/data/checkpoint/version_1_watermarks.json");
+
+    #[test]
+    fn watermarks_are_kept_beside_the_positions_they_belong_to() {
+        let (millis, shard) = (Timestamp::from_millis, ShardRef::new("orders", "shardId-3"));
+        let checkpoint = Checkpoint {
+            watermarks: [(shard, millis(1_459_799_926_000))].into(),
+            watermark: Some(millis(1_459_799_925_000)),
+            ..checkpoint()
+        };
+        assert_eq!(checkpoint.to_json(), WITH_WATERMARKS.trim_end());
+        let read = Checkpoint::from_json(WITH_WATERMARKS).expect("a checkpoint");
+        assert_eq!(read, checkpoint);
+        let renamed = read.renamed(|_| Some("returns".into()));
+        assert_eq!(
+            renamed.watermarks.keys().next(),
+            Some(&ShardRef::new("returns", "shardId-3"))
+        );
+    }
+
+    #[test]
+    fn two_consumers_are_as_far_together_as_the_one_that_is_behind() {
+        let at = |shard: &str, watermark: Option<i64>| Checkpoint {
+            shards: [(ShardRef::new("orders", shard), ShardPosition::ShardEnd)].into(),
+            watermark: watermark.map(Timestamp::from_millis),
+            ..Checkpoint::default()
+        };
+        for (one, other, both) in [
+            (at("a", Some(3)), at("b", Some(5)), Some(3)),
+            (at("a", Some(3)), at("b", None), None),
+            (at("a", Some(3)), Checkpoint::default(), Some(3)),
+        ] {
+            let both = both.map(Timestamp::from_millis);
+            assert_eq!(one.clone().merge(other.clone()).watermark, both);
+            assert_eq!(other.merge(one).watermark, both);
+        }
     }
 
     #[test]
@@ -553,6 +626,11 @@ mod tests {
     fn a_time_goes_with_the_position_it_belongs_to() {
         let shard = || ShardRef::new("orders", "a");
         let at = |number: u32, time: Option<i64>| Checkpoint {
+            watermark: None,
+            watermarks: time
+                .map(|time| (shard(), Timestamp::from_millis(time + 1)))
+                .into_iter()
+                .collect(),
             shards: [(
                 shard(),
                 ShardPosition::After {

@@ -757,6 +757,7 @@ mod tests {
             shards: [(at("a"), after()), (at("c"), TRIM_HORIZON)].into(),
             times: [(at("a"), NOW), (at("c"), minutes(2))].into(),
             listed: [(stream(), minutes(3))].into(),
+            ..Checkpoint::default()
         };
         let mut resumed = Discovery::new(plan(StartPosition::Latest), restored);
         let three = ["a", "b", "c"].map(|id| shard(id, &[], true));

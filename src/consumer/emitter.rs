@@ -1,13 +1,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::vec;
+use std::time::Instant;
 
 use crate::consumer::checkpoint::Checkpoint;
 use crate::consumer::discovery::Place;
+use crate::consumer::event_time::{EventTime, Lineage, Parents};
 use crate::consumer::queue::{Look, Message, QueueReceiver};
-use crate::consumer::record::{Origin, Record};
+use crate::consumer::record::{Event, Record};
 use crate::consumer::shard_reader::End;
-use crate::error::{Error, ErrorKind};
+use crate::consumer::slot::Slot;
+use crate::error::Error;
 use crate::model::{Gap, Shard, ShardId, ShardPosition, ShardRef, Timestamp};
 
 /// Chooses which record comes next and owns all positions. Lives in the caller's thread, so that a
@@ -28,18 +30,8 @@ pub(super) struct Emitter {
     times: BTreeMap<ShardRef, Timestamp>,
     /// When the shards of each stream were listed last.
     listed: BTreeMap<Arc<str>, Timestamp>,
-}
-
-/// What a shard's reading has come to.
-#[derive(Debug)]
-struct Slot {
-    shard: ShardRef,
-    queue: QueueReceiver,
-    records: vec::IntoIter<Record>,
-    started: ShardPosition,
-    paused: bool,
-    /// The last record handed out, once there is one.
-    last: Option<(Arc<Origin>, Option<u64>)>,
+    /// If somebody asks for it.
+    event_time: Option<EventTime>,
 }
 
 /// News from the discovery thread.
@@ -51,6 +43,8 @@ pub(super) enum News {
     Started(ShardRef, ShardPosition, QueueReceiver),
     /// All shards that a stream had at that time; all of them are known by now.
     Listed(Arc<str>, Timestamp, BTreeSet<ShardId>),
+    /// Of all shards that a stream has, those they came from.
+    Lineage(Arc<str>, Vec<Parents>),
     /// The children of an ended shard are known, or there will never be any.
     Settled(ShardRef),
     /// A shard that another consumer reads.
@@ -71,6 +65,8 @@ pub(super) enum Next {
     Failed(Error),
     /// A shard is read no further, because of a record behind its position.
     Halted(ShardRef, Error),
+    /// A shard that was idle has records: this is to be told before them.
+    Awake(Vec<Event>),
     /// Nothing at the moment.
     Nothing,
     /// Nothing any more.
@@ -81,6 +77,11 @@ impl News {
     pub fn listed(stream: &Arc<str>, now: Timestamp, listing: &[Shard]) -> News {
         let ids = listing.iter().map(|shard| shard.id.clone());
         News::Listed(stream.clone(), now, ids.collect())
+    }
+
+    pub fn lineage(stream: &Arc<str>, listing: &[Shard]) -> News {
+        let parents = |shard: &Shard| (shard.id.clone(), shard.parents().cloned().collect());
+        News::Lineage(stream.clone(), listing.iter().map(parents).collect())
     }
 }
 
@@ -99,24 +100,29 @@ impl Emitter {
         }
     }
 
+    /// Looks at event time from now on. Shards whose children are not listed yet hold the watermark.
+    pub fn set_event_time(&mut self, event_time: Option<EventTime>) {
+        let childless = self.childless.clone();
+        self.event_time = event_time;
+        self.on_lineage(|lineage| lineage.childless(childless));
+    }
+
     pub fn start(&mut self, shard: ShardRef, position: ShardPosition, queue: QueueReceiver) {
         self.resting.remove(&shard);
         self.hidden.remove(&shard);
         // It may be the first of its name that ended, and this one the first of a new stream's.
         self.childless.remove(&shard);
         let paused = self.paused.contains(&shard);
-        queue.set_paused(paused);
-        self.slots.push(Slot {
-            paused,
-            shard,
-            queue,
-            records: Vec::new().into_iter(),
-            started: position,
-            last: None,
-        });
+        let mut slot = Slot::new(shard, position, queue);
+        slot.set_paused(paused);
+        if let Some(event_time) = &mut self.event_time {
+            slot.watermark = event_time.lineage.start(&slot.shard);
+        }
+        self.slots.push(slot);
     }
 
     pub fn know(&mut self, shard: ShardRef, (position, complete_to): Place) {
+        self.on_lineage(|lineage| lineage.known(&shard, &position));
         self.hidden.remove(&shard);
         self.times.remove(&shard);
         self.times
@@ -127,10 +133,24 @@ impl Emitter {
     /// Keeps the end off until each of these is known to be there, or gone.
     pub fn expect(&mut self, hidden: impl IntoIterator<Item = ShardRef>) {
         self.hidden.extend(hidden);
+        let hidden = self.hidden.clone();
+        self.on_lineage(|lineage| lineage.hidden(hidden));
+    }
+
+    /// A listing says who comes from whom.
+    pub fn learn_parents(&mut self, stream: &Arc<str>, parents: Vec<Parents>) {
+        self.on_lineage(|lineage| lineage.listed(stream, parents));
+    }
+
+    fn on_lineage(&mut self, change: impl FnOnce(&mut Lineage)) {
+        if let Some(event_time) = &mut self.event_time {
+            change(&mut event_time.lineage);
+        }
     }
 
     /// Leaves a shard to the consumer that reads it.
     pub fn forget(&mut self, shard: &ShardRef) {
+        self.on_lineage(|lineage| lineage.forget(shard));
         self.hidden.remove(shard);
         self.resting.remove(shard);
         self.times.remove(shard);
@@ -138,6 +158,7 @@ impl Emitter {
 
     /// Takes a shard that is gone for ended.
     pub fn vanish(&mut self, shard: ShardRef) {
+        self.on_lineage(|lineage| lineage.vanish(&shard));
         self.hidden.remove(&shard);
         self.resting.insert(shard, ShardPosition::ShardEnd);
     }
@@ -149,13 +170,13 @@ impl Emitter {
             false => self.paused.remove(shard),
         };
         if let Some(slot) = self.slots.iter_mut().find(|slot| slot.shard == *shard) {
-            slot.paused = paused;
-            slot.queue.set_paused(paused);
+            slot.set_paused(paused);
         }
     }
 
     /// The children of an ended shard are known.
     pub fn settle(&mut self, shard: &ShardRef) {
+        self.on_lineage(|lineage| lineage.settled(shard));
         self.childless.remove(shard);
     }
 
@@ -180,9 +201,34 @@ impl Emitter {
                 || newest < Some(age(&shard.shard_id))
         });
         let (resting, slots) = (&self.resting, &self.slots);
-        self.times.retain(|shard, _| {
+        let is_kept = |shard: &ShardRef| {
             resting.contains_key(shard) || slots.iter().any(|slot| slot.shard == *shard)
-        });
+        };
+        self.times.retain(|shard, _| is_kept(shard));
+        if let Some(event_time) = &mut self.event_time {
+            event_time.lineage.prune(is_kept);
+        }
+    }
+
+    /// When to look at event time next, if nothing happens before.
+    pub fn event_time_due(&self) -> Option<Instant> {
+        self.event_time.as_ref().map(EventTime::due)
+    }
+
+    /// How far event time has come: nothing earlier will follow, but for late records.
+    pub fn watermark(&self) -> Option<Timestamp> {
+        self.event_time.as_ref()?.watermark()
+    }
+
+    /// Looks at event time if it is time to, and says what has changed.
+    pub fn look_at_event_time(&mut self, now: Instant) -> Vec<Event> {
+        let last = self.slots.get(self.turn);
+        match &mut self.event_time {
+            Some(event_time) if event_time.is_due(last, now) => {
+                event_time.look(&mut self.slots, now)
+            }
+            _ => Vec::new(),
+        }
     }
 
     /// Takes the next record of the answer that is being handed out.
@@ -222,7 +268,7 @@ impl Emitter {
         match slot.queue.look() {
             Look::Message(Message::Records(records)) => {
                 slot.records = records.into_iter();
-                slot.next_record().map_or(Next::Nothing, Next::Record)
+                self.take_turn()
             }
             Look::Message(Message::Gap(gap)) => Next::Gap(*gap),
             Look::Message(Message::End(end)) => self.end_turn(end),
@@ -230,6 +276,19 @@ impl Emitter {
             Look::Message(Message::Failed(error)) => Next::Failed(error),
             Look::Abandoned => Next::Failed(slot.abandoned()),
             Look::Empty => Next::Nothing,
+        }
+    }
+
+    /// Hands out the first record of an answer.
+    fn take_turn(&mut self) -> Next {
+        let Some(slot) = self.slots.get_mut(self.turn) else {
+            return Next::Nothing;
+        };
+        match &mut self.event_time {
+            Some(event_time) if std::mem::take(&mut slot.is_idle) => {
+                Next::Awake(event_time.wake(&slot.shard))
+            }
+            _ => slot.next_record().map_or(Next::Nothing, Next::Record),
         }
     }
 
@@ -247,11 +306,22 @@ impl Emitter {
         for slot in &self.slots {
             times.extend(slot.complete_to().map(|time| (slot.shard.clone(), time)));
         }
-        Checkpoint {
+        let mut checkpoint = Checkpoint {
             shards: reading.chain(resting).collect(),
             times,
             listed: self.listed.clone(),
+            ..Checkpoint::default()
+        };
+        if let Some(event_time) = &self.event_time {
+            checkpoint.watermark = event_time.watermark();
+            let reading = self.slots.iter().map(|slot| (&slot.shard, &slot.watermark));
+            let resting = event_time.lineage.watermarks().iter();
+            let known = reading
+                .chain(resting)
+                .filter(|(_, at)| **at > Timestamp::MIN);
+            checkpoint.watermarks = known.map(|(shard, at)| (shard.clone(), *at)).collect();
         }
+        checkpoint
     }
 
     /// Takes the shard whose turn it is out of the circle.
@@ -262,11 +332,13 @@ impl Emitter {
             .extend(complete_to.map(|time| (slot.shard.clone(), time)));
         match end {
             End::CaughtUp => {
+                self.on_lineage(|lineage| lineage.rest(&slot.shard, slot.watermark));
                 let position = slot.position();
                 self.resting.insert(slot.shard, position);
                 Next::Nothing
             }
             End::ShardEnd => {
+                self.on_lineage(|lineage| lineage.end(&slot.shard, slot.watermark));
                 self.resting
                     .insert(slot.shard.clone(), ShardPosition::ShardEnd);
                 self.childless.insert(slot.shard.clone());
@@ -279,6 +351,9 @@ impl Emitter {
     fn halt_turn(&mut self, error: Error) -> Next {
         let slot = self.slots.swap_remove(self.turn);
         let (shard, position) = (slot.shard.clone(), slot.position());
+        if let Some(event_time) = &mut self.event_time {
+            event_time.halt(&shard, slot.watermark);
+        }
         self.resting.insert(shard.clone(), position);
         Next::Halted(shard, error)
     }
@@ -295,63 +370,15 @@ fn age(shard: &ShardId) -> (usize, &str) {
     (shard.as_str().len(), shard.as_str())
 }
 
-impl Slot {
-    /// What is left out counts as handed out when the caller has come past it.
-    fn next_record(&mut self) -> Option<Record> {
-        loop {
-            let record = self.records.next()?;
-            self.note(&record);
-            if !record.is_left_out() {
-                return Some(record);
-            }
-        }
-    }
-
-    fn note(&mut self, record: &Record) {
-        match &mut self.last {
-            Some((origin, sub)) if Arc::ptr_eq(origin, &record.origin) => {
-                *sub = record.sub_sequence_number
-            }
-            last => *last = Some((record.origin.clone(), record.sub_sequence_number)),
-        }
-    }
-
-    fn position(&self) -> ShardPosition {
-        let Some((origin, sub_sequence_number)) = &self.last else {
-            return self.started.clone();
-        };
-        let sequence_number = origin.sequence_number.clone();
-        ShardPosition::After {
-            sequence_number,
-            sub_sequence_number: *sub_sequence_number,
-        }
-    }
-
-    /// Up to when nothing is missing of what was handed out.
-    fn complete_to(&self) -> Option<Timestamp> {
-        let idle = self.queue.complete_to();
-        let idle = idle.filter(|_| self.records.as_slice().is_empty());
-        let last = self.last.as_ref();
-        let last = last.map(|(origin, _)| origin.approximate_arrival);
-        // The epoch stands for an endpoint that does not tell.
-        idle.max(last.filter(|time| time.as_millis() > 0))
-    }
-
-    fn abandoned(&self) -> Error {
-        let (name, message) = (
-            format!("of {}", self.shard),
-            "it ended without a word".to_owned(),
-        );
-        Error::new(ErrorKind::Thread { name, message })
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::aggregation::SubRecord;
     use crate::consumer::budget::Budget;
     use crate::consumer::queue::{QueueSender, queue};
+    use crate::consumer::record::Origin;
     use crate::consumer::shelf::Bell;
+    use crate::error::ErrorKind;
     use crate::model::{GapCause, StartPosition};
 
     fn shard(name: &str) -> ShardRef {
@@ -367,18 +394,11 @@ mod tests {
             approximate_arrival: Timestamp::default(),
         };
         let origin = Arc::new(origin);
-        let record = |sub_sequence_number| Record {
-            data: format!("{name}-{number}").into(),
-            partition_key: "key".into(),
-            explicit_hash_key: None,
-            sub_sequence_number,
-            origin: origin.clone(),
-            value: None,
-        };
-        if subs == 0 {
-            vec![record(None)]
-        } else {
-            (0..subs).map(|sub| record(Some(sub))).collect()
+        let data = || format!("{name}-{number}");
+        let part = |sub| Record::part(sub, SubRecord::new("key", data()), origin.clone());
+        match subs {
+            0 => vec![Record::whole(data().into(), "key".into(), origin)],
+            _ => (0..subs).map(part).collect(),
         }
     }
 
@@ -410,6 +430,7 @@ mod tests {
             Next::Gap(gap) => format!("gap in {}", gap.shard.shard_id),
             Next::Failed(error) => error.to_string(),
             Next::Halted(shard, error) => format!("halt of {}: {error}", shard.shard_id),
+            Next::Awake(events) => format!("{events:?}"),
             Next::Nothing => "nothing".to_owned(),
             Next::Done => "done".to_owned(),
         }

@@ -1,9 +1,11 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
 
 use crossbeam::channel::{self, Receiver, SendError, Sender, TryRecvError};
 
 use crate::consumer::budget::{Account, Room};
+use crate::consumer::event_time::Pulse;
 use crate::consumer::meters::ShardMeter;
 use crate::consumer::record::Record;
 use crate::consumer::shard_reader::End;
@@ -31,6 +33,7 @@ pub(super) enum Message {
 pub(super) struct QueueSender {
     messages: Option<Sender<(Message, Option<Room>)>>,
     complete_to: Arc<AtomicI64>,
+    pulse: Arc<Pulse>,
     bell: Bell,
     meter: Arc<ShardMeter>,
 }
@@ -39,8 +42,9 @@ pub(super) struct QueueSender {
 #[derive(Debug)]
 pub(super) struct QueueReceiver {
     messages: Receiver<(Message, Option<Room>)>,
-    meter: Arc<ShardMeter>,
+    pub meter: Arc<ShardMeter>,
     complete_to: Arc<AtomicI64>,
+    pulse: Arc<Pulse>,
     account: Arc<Account>,
     /// What the message takes that was found last: the caller is at it until it looks again.
     room: Option<Room>,
@@ -67,9 +71,11 @@ pub(super) fn queue(
     let (sender, receiver) = channel::bounded(ANSWERS_QUEUED);
     let complete_to = complete_to.map_or(UNKNOWN, Timestamp::as_millis);
     let complete_to = Arc::new(AtomicI64::new(complete_to));
+    let pulse = Arc::new(Pulse::default());
     let sender = QueueSender {
         messages: Some(sender),
         complete_to: complete_to.clone(),
+        pulse: pulse.clone(),
         bell,
         meter: meter.clone(),
     };
@@ -77,6 +83,7 @@ pub(super) fn queue(
         messages: receiver,
         meter,
         complete_to,
+        pulse,
         account,
         room: None,
     };
@@ -108,6 +115,11 @@ impl QueueSender {
     /// Disturbs nobody.
     pub fn complete(&self, to: Timestamp) {
         self.complete_to.store(to.as_millis(), Ordering::Release);
+    }
+
+    /// Where to note whether anything happens in the shard: before what happens is sent.
+    pub fn pulse(&self) -> &Pulse {
+        &self.pulse
     }
 }
 
@@ -142,6 +154,15 @@ impl QueueReceiver {
         let complete_to = self.complete_to.load(Ordering::Acquire);
         let known = complete_to != UNKNOWN && self.messages.is_empty();
         known.then_some(Timestamp::from_millis(complete_to))
+    }
+
+    /// For how long it is certain that nothing has happened in the shard.
+    pub fn quiet(&self) -> Option<Duration> {
+        self.pulse.quiet()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.messages.is_empty()
     }
 
     /// Says that nobody is about to look, or that somebody is again.

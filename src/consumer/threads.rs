@@ -13,6 +13,7 @@ use crate::consumer::budget::Budget;
 use crate::consumer::decoder::Decoding;
 use crate::consumer::discovery::{Discovery, Found, Start};
 use crate::consumer::emitter::News;
+use crate::consumer::event_time::Stamping;
 use crate::consumer::meters::Meters;
 use crate::consumer::metrics::ConsumerMetrics;
 use crate::consumer::queue::queue;
@@ -37,6 +38,8 @@ pub(super) struct Workers {
     pub stop: Stop,
     pub meters: Arc<Meters>,
     pub decoding: Arc<Decoding>,
+    /// Says when records happened, if anybody asks.
+    pub stamping: Option<Arc<Stamping>>,
     /// Every thread holds a clone: when the last is gone, all threads have ended.
     pub _alive: Sender<Infallible>,
     /// The same, to be counted.
@@ -69,6 +72,7 @@ impl Workers {
             ready,
             start,
             trouble: Trouble::default(),
+            stamper: None,
         };
         thread::spawn(name, STACK_BYTES, move || worker.run())?;
         Ok(News::Started(shard, position, receiver))
@@ -160,6 +164,8 @@ impl DiscoveryThread {
             let listing = listing.map_or_else(|error| self.without_listing(error), |l| Ok(Some(l)));
             if let Some(listing) = listing? {
                 let listed = News::listed(&stream, now, &listing);
+                // Before its shards start: they have their watermarks from their parents.
+                self.news.put([News::lineage(&stream, &listing)]);
                 let found = self.discovery.on_listing(now, &stream, listing);
                 self.pass_on(found)?;
                 self.news.put([listed]);

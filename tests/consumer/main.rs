@@ -4,6 +4,7 @@ mod assignment;
 mod bounded;
 mod committing;
 mod decoding;
+mod event_time;
 mod gaps;
 mod metering;
 mod shards;
@@ -361,7 +362,7 @@ fn a_position_is_kept_while_the_listing_lags_behind_its_shard() {
         endless(StartPosition::TrimHorizon),
         checkpoint.clone(),
     );
-    assert_eq!(second.checkpoint(), checkpoint);
+    assert!(second.checkpoint().iter().eq(checkpoint.iter()));
     drop(second);
     let mut third = restored(&client, all(), checkpoint);
     assert_eq!(read(&mut third), Vec::<String>::new());
