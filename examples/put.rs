@@ -14,12 +14,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver, SyncSender};
 use std::thread;
+use std::time::Duration;
 
 use clap::{ColorChoice, Parser, ValueEnum};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use kinesis_blocking::{
-    CloudWatch, Delivery, Error, HashKey, Producer, ProducerConfig, RecordResult, Stored,
-    UserRecord,
+    Client, CloudWatch, Delivery, Error, ErrorKind, HashKey, Producer, ProducerConfig,
+    RecordResult, Stored, UserRecord,
 };
 use serde::Serialize;
 use serde_json::Value;
@@ -66,6 +67,9 @@ struct Arguments {
     /// Print where each record was stored, one JSON object a line
     #[arg(long)]
     deliveries: bool,
+    /// Make streams that are not there, with so many shards
+    #[arg(long, value_name = "SHARDS")]
+    create: Option<u32>,
     /// Put each line as a Kinesis record of its own
     #[arg(long)]
     no_aggregation: bool,
@@ -226,6 +230,11 @@ fn member(object: &Value, path: &str) -> Result<String, String> {
 fn producer(arguments: &Arguments, failures: Arc<Failures>) -> Result<Producer, Error> {
     let properties = arguments.service.properties()?;
     let client = arguments.service.client(&properties)?;
+    if let Some(shards) = arguments.create {
+        for stream in &arguments.streams {
+            create(&client, stream, shards)?;
+        }
+    }
     let mut config = ProducerConfig::builder().properties(&properties)?;
     if arguments.no_aggregation {
         config = config.aggregation(false);
@@ -245,6 +254,23 @@ fn producer(arguments: &Arguments, failures: Arc<Failures>) -> Result<Producer, 
         }
         None => producer.start(),
     }
+}
+
+/// Makes a stream, and waits until it is there; one that is there already stays as it is.
+fn create(client: &Client, stream: &str, shards: u32) -> Result<(), Error> {
+    if let Err(error) = client.create_stream(stream, shards) {
+        let is_there = matches!(error.kind(), ErrorKind::Service { code, .. } if code == "ResourceInUseException");
+        if !is_there {
+            return Err(error);
+        }
+    }
+    for _ in 0..CREATING_SECONDS_MAX {
+        if client.describe_stream_summary(stream)?.status != "CREATING" {
+            break;
+        }
+        thread::sleep(Duration::from_secs(1));
+    }
+    Ok(())
 }
 
 enum Input {
@@ -418,6 +444,9 @@ fn progress() -> ProgressBar {
     }
     progress
 }
+
+/// A stream takes about half a minute. What is not there by then is told by the first call.
+const CREATING_SECONDS_MAX: u32 = 120;
 
 /// Lines read ahead of what the producer takes in.
 const LINES_AHEAD: usize = 1_024;

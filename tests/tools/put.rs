@@ -107,6 +107,31 @@ fn what_was_not_delivered_is_printed_with_the_reason() {
 }
 
 #[test]
+fn a_stream_that_is_not_there_is_made_if_asked_to() {
+    let kinesis = FakeKinesis::new();
+    let server = kinesis.serve().expect("a socket");
+    let put = || {
+        let mut put = tool_for(&server, "put");
+        put.arg("--stream=orders");
+        put
+    };
+    let told = refused(&mut put(), "one\n");
+    assert!(told.contains("ResourceNotFoundException"), "{told}");
+    for _ in 0..2 {
+        printed(put().arg("--create=2"), "one\n");
+    }
+    assert_eq!(kinesis.records("orders").len(), 2);
+    assert_eq!(
+        kinesis
+            .client()
+            .list_shards("orders")
+            .expect("listed")
+            .len(),
+        2
+    );
+}
+
+#[test]
 fn no_more_lines_a_second_are_put_than_it_is_told() {
     let kinesis = FakeKinesis::new().with_stream("orders", 1);
     let server = kinesis.serve().expect("a socket");
