@@ -159,8 +159,8 @@ fn what_waits_for_its_turn_comes_back_from_a_producer_that_is_closed() {
     let deliveries: Vec<_> = (0..70)
         .map(|n| producer.put(numbered(n)).expect("taken in"))
         .collect();
-    let left = producer.close_timeout(Duration::from_secs(1));
-    assert_eq!(left.expect("closed"), 70);
+    let closed = producer.close_timeout(Duration::from_secs(1));
+    assert_eq!(closed.expect("closed").undelivered(), 70);
     for (n, delivery) in deliveries.into_iter().enumerate() {
         assert_eq!(undelivered(delivery.wait()).record, numbered(n));
     }
