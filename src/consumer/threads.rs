@@ -247,7 +247,7 @@ pub(super) fn start_sync(
                 workers.bell.ring();
             }
         }
-        tracking.withdraw();
+        tracking.withdraw(clock.now());
     })?;
     Ok(())
 }

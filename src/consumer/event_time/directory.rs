@@ -118,12 +118,13 @@ impl WatermarkTracker for DirectoryWatermarkTracker {
         Ok(state.participants.lowest(report))
     }
 
-    fn withdraw(&self, subtask: &str) -> io::Result<()> {
+    fn withdraw(&self, report: &WatermarkReport<'_>) -> io::Result<()> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        state.participants.withdraw(subtask);
+        state.participants.withdraw(report);
         state.beat += 1;
         let beat = state.beat;
-        let Some(entry) = state.own.get_mut(subtask) else {
+        let own = state.own.get_mut(report.subtask);
+        let Some(entry) = own.filter(|own| own.run == report.run) else {
             return Ok(());
         };
         (entry.beat, entry.watermark_ms) = (beat, None);
@@ -155,17 +156,15 @@ impl State {
         if is_own || self.beats.insert(entry.subtask.clone(), beat) == Some(beat) {
             return;
         }
-        self.participants.report(&WatermarkReport {
+        let watermark = entry.watermark_ms.map(Timestamp::from_millis);
+        let report = WatermarkReport {
             run: entry.run,
             timeout: asks.timeout,
-            ..WatermarkReport::new(
-                &entry.subtask,
-                entry.watermark_ms.map(Timestamp::from_millis),
-                asks.now,
-            )
-        });
-        if entry.watermark_ms.is_none() {
-            self.participants.withdraw(&entry.subtask);
+            ..WatermarkReport::new(&entry.subtask, watermark, asks.now)
+        };
+        self.participants.report(&report);
+        if watermark.is_none() {
+            self.participants.withdraw(&report);
         }
     }
 }
@@ -254,7 +253,8 @@ mod tests {
         let now = Instant::now();
         update(&other, "orders-1", 4, now);
         assert_eq!(update(&one, "orders-0", 9, now), Some(4));
-        other.withdraw("orders-1").expect("withdrawn");
+        let done = WatermarkReport::new("orders-1", None, now);
+        other.withdraw(&done).expect("withdrawn");
         assert_eq!(update(&one, "orders-0", 9, now), Some(9));
         assert_eq!(update(&other, "orders-1", 6, now), Some(6));
         let later = now + TIMEOUT;

@@ -11,8 +11,7 @@ pub(in crate::consumer) struct Participants(BTreeMap<String, Participant>);
 #[derive(Debug)]
 struct Participant {
     run: u64,
-    /// When this run was heard first, and last.
-    joined: Instant,
+    /// When it said anything last.
     heard: Instant,
     /// What it reported last, and when.
     reported: Option<(Timestamp, Instant)>,
@@ -25,7 +24,6 @@ impl Participants {
         self.0.retain(|_, other| !other.is_gone(report));
         let new = Participant {
             run,
-            joined: now,
             heard: now,
             reported: None,
         };
@@ -46,25 +44,20 @@ impl Participants {
         }
     }
 
-    /// Does not wait for somebody until it reports again.
-    pub fn withdraw(&mut self, subtask: &str) {
-        if let Some(participant) = self.0.get_mut(subtask) {
+    /// Does not wait for somebody until it reports again. An older run has no say in that.
+    pub fn withdraw(&mut self, report: &WatermarkReport<'_>) {
+        let participant = self.0.get_mut(report.subtask);
+        if let Some(participant) = participant.filter(|known| known.run == report.run) {
             participant.reported = None;
         }
     }
 
-    /// The lowest watermark that counts for who asks. Who has just joined waits for the others to be
-    /// there, for as long as the timeout: until then the lowest is the beginning of time.
+    /// The lowest watermark that counts for who asks; for who joins while others are missing, the
+    /// beginning of time.
     pub fn lowest(&self, asks: &WatermarkReport<'_>) -> Option<Timestamp> {
         let alive = |at: Instant| asks.now.saturating_duration_since(at) <= asks.timeout;
-        let heard = self
-            .0
-            .values()
-            .filter(|participant| alive(participant.heard));
-        let is_new = self.0.get(asks.subtask).is_some_and(|own| {
-            own.run == asks.run && asks.now.saturating_duration_since(own.joined) < asks.timeout
-        });
-        if is_new && heard.count() < asks.parallelism {
+        let heard = self.0.values().filter(|other| alive(other.heard));
+        if asks.is_joining && heard.count() < asks.parallelism {
             return Some(Timestamp::MIN);
         }
         let reported = self
@@ -139,7 +132,13 @@ mod tests {
         let (mut all, now) = (Participants::default(), Instant::now());
         assert_eq!(update(&mut all, "idle", 1, now), Some(1));
         assert_eq!(update(&mut all, "own", 7, now), Some(1));
-        all.withdraw("idle");
+        let idle = WatermarkReport::new("idle", None, now);
+        all.withdraw(&WatermarkReport {
+            run: 9,
+            ..idle.clone()
+        });
+        assert_eq!(update(&mut all, "own", 7, now), Some(1), "another run");
+        all.withdraw(&idle);
         assert_eq!(update(&mut all, "own", 7, now), Some(7));
         assert_eq!(update(&mut all, "idle", 5, now), Some(5), "and is back");
     }
@@ -159,17 +158,17 @@ mod tests {
     #[test]
     fn who_joins_waits_for_those_that_are_expected_but_not_for_ever() {
         let (mut all, now) = (Participants::default(), Instant::now());
-        let report = |subtask, watermark, now| WatermarkReport {
+        let report = |subtask, watermark, is_joining| WatermarkReport {
             parallelism: 2,
+            is_joining,
             ..WatermarkReport::new(subtask, Some(at(watermark)), now)
         };
-        let first = report("orders-0", 9, now);
+        let first = report("orders-0", 9, true);
         all.report(&first);
         assert_eq!(all.lowest(&first), Some(Timestamp::MIN));
-        let late = report("orders-0", 9, now + TIMEOUT);
-        all.report(&late);
-        assert_eq!(all.lowest(&late), Some(at(9)), "the other never came");
-        let second = report("orders-1", 4, now + TIMEOUT);
+        let patient = report("orders-0", 9, false);
+        assert_eq!(all.lowest(&patient), Some(at(9)), "the other never came");
+        let second = report("orders-1", 4, true);
         all.report(&second);
         assert_eq!(all.lowest(&second), Some(at(4)));
         assert_eq!(all.lowest(&first), Some(at(4)));

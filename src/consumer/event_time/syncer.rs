@@ -16,6 +16,8 @@ pub(in crate::consumer) struct Syncer {
     next: Instant,
     /// When the tracker answered last.
     answered: Option<Instant>,
+    /// Until when it waits for those that are to be there.
+    joins_until: Option<Instant>,
 }
 
 impl Syncer {
@@ -33,6 +35,7 @@ impl Syncer {
             interval,
             next: now + interval,
             answered: None,
+            joins_until: now.checked_add(timeout(interval)),
         }
     }
 
@@ -55,6 +58,7 @@ impl Syncer {
             run: self.run,
             parallelism: self.parallelism,
             timeout: timeout(self.interval),
+            is_joining: self.joins_until.is_some_and(|until| now < until),
             ..WatermarkReport::new(&self.subtask, watermark, now)
         }
     }
@@ -80,6 +84,8 @@ impl Syncer {
                 // Somebody is expected who is not there yet.
                 if *lowest == Some(Timestamp::MIN) {
                     self.next = now + self.interval.min(JOIN_INTERVAL_MAX);
+                } else if lowest.is_some() {
+                    self.joins_until = None;
                 }
                 lowest.map_or(alone, Global::At)
             }
@@ -183,5 +189,9 @@ mod tests {
         let global = syncer.on_answer(joining, &Ok(Some(Timestamp::MIN)), now);
         assert_eq!(global, Global::At(Timestamp::MIN));
         assert_eq!(syncer.due(), now + Duration::from_secs(1));
+        assert!(syncer.report(joining.0, now).is_joining);
+        assert!(!syncer.report(joining.0, now + 3 * INTERVAL).is_joining);
+        syncer.on_answer(joining, &Ok(Some(at(4))), now);
+        assert!(!syncer.report(joining.0, now).is_joining, "all are there");
     }
 }

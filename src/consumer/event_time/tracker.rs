@@ -31,8 +31,8 @@ pub trait WatermarkTracker: Send + Sync {
     ///
     /// # Errors
     /// As of [`update`](WatermarkTracker::update).
-    fn withdraw(&self, subtask: &str) -> io::Result<()> {
-        let _ = subtask;
+    fn withdraw(&self, report: &WatermarkReport<'_>) -> io::Result<()> {
+        let _ = report;
         Ok(())
     }
 }
@@ -42,8 +42,8 @@ impl<T: WatermarkTracker + ?Sized> WatermarkTracker for Arc<T> {
         (**self).update(report)
     }
 
-    fn withdraw(&self, subtask: &str) -> io::Result<()> {
-        (**self).withdraw(subtask)
+    fn withdraw(&self, report: &WatermarkReport<'_>) -> io::Result<()> {
+        (**self).withdraw(report)
     }
 }
 
@@ -57,6 +57,9 @@ pub struct WatermarkReport<'a> {
     pub run: u64,
     /// How many consumers there are to be, as [`subtask`](crate::ConsumerBuilder::subtask) was told.
     pub parallelism: usize,
+    /// Whether it has just begun: it waits for those that are to be there, for as long as the timeout.
+    /// Until then the lowest watermark is [`Timestamp::MIN`].
+    pub is_joining: bool,
     /// The watermark that its next record would bring; `None` if it only asks for the others', and its
     /// last report is to grow old.
     pub watermark: Option<Timestamp>,
@@ -77,6 +80,7 @@ impl<'a> WatermarkReport<'a> {
             subtask,
             run: 0,
             parallelism: 1,
+            is_joining: false,
             watermark,
             timeout: Duration::from_secs(60),
             now,
@@ -118,9 +122,9 @@ impl WatermarkTracker for MemoryWatermarkTracker {
         Ok(participants.lowest(report))
     }
 
-    fn withdraw(&self, subtask: &str) -> io::Result<()> {
+    fn withdraw(&self, report: &WatermarkReport<'_>) -> io::Result<()> {
         let mut participants = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        participants.withdraw(subtask);
+        participants.withdraw(report);
         Ok(())
     }
 }

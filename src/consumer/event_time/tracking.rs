@@ -37,16 +37,17 @@ impl Tracking {
     }
 
     /// Who is idle, or has ended, is not to be waited for.
-    pub fn withdraw(&self) {
-        let subtask = &self.syncer.subtask;
-        if let Err(error) = caught(|| self.tracker.withdraw(subtask)) {
+    pub fn withdraw(&self, now: Instant) {
+        let report = self.syncer.report(Local::Idle, now);
+        if let Err(error) = caught(|| self.tracker.withdraw(&report)) {
+            let subtask = report.subtask;
             log::warn!("watermark tracker of {subtask}: {error}; it grows old there");
         }
     }
 
     fn ask(&self, local: Local, now: Instant) -> io::Result<Option<Timestamp>> {
         if local == Local::Idle {
-            self.withdraw();
+            self.withdraw(now);
         }
         let report = self.syncer.report(local, now);
         caught(|| self.tracker.update(&report))
