@@ -35,7 +35,7 @@ impl Syncer {
             interval,
             next: now + interval,
             answered: None,
-            joins_until: now.checked_add(timeout(interval)),
+            joins_until: now.checked_add(timeout(interval).max(JOIN_TIME_MIN)),
         }
     }
 
@@ -105,6 +105,9 @@ impl Syncer {
 pub(in crate::consumer) fn timeout(interval: Duration) -> Duration {
     interval.saturating_mul(3)
 }
+
+/// How long the others of a group may take to start, however short the interval is.
+const JOIN_TIME_MIN: Duration = Duration::from_secs(10);
 
 /// How often to look whether all are there that are expected.
 const JOIN_INTERVAL_MAX: Duration = Duration::from_secs(1);

@@ -57,8 +57,8 @@ pub struct WatermarkReport<'a> {
     pub run: u64,
     /// How many consumers there are to be, as [`subtask`](crate::ConsumerBuilder::subtask) was told.
     pub parallelism: usize,
-    /// Whether it has just begun: it waits for those that are to be there, for as long as the timeout.
-    /// Until then the lowest watermark is [`Timestamp::MIN`].
+    /// Whether it has just begun, and waits for those that are to be there: while they are not, the
+    /// lowest watermark is [`Timestamp::MIN`].
     pub is_joining: bool,
     /// The watermark that its next record would bring; `None` if it only asks for the others', and its
     /// last report is to grow old.
