@@ -6,8 +6,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use kinesis_blocking::{
@@ -50,20 +50,45 @@ struct Member {
     idle: BTreeSet<ShardRef>,
     /// How far the watermark has gone while a shard was idle: what it brings from before may be late.
     idle_to: BTreeMap<ShardRef, i64>,
+    /// How many answers of the tracker it had at its last event.
+    answers: usize,
 }
 
 /// A tracker that answers only when it is told to.
 struct Flaky {
     tracker: Box<dyn WatermarkTracker>,
     fails: AtomicBool,
+    /// What each subtask was answered, or has to do with instead: its own watermark, or no limit.
+    answers: Mutex<BTreeMap<String, Vec<i64>>>,
+}
+
+impl Flaky {
+    /// The highest answer that counts or counted since there were so many; and how many there are.
+    fn highest(&self, index: usize, since: usize) -> (Option<i64>, usize) {
+        let answers = self.answers.lock().expect("no panic");
+        let all = answers.get(&format!("{STREAM}-{index}"));
+        let all = all.map_or(&[][..], Vec::as_slice);
+        // The last one may just be on its way.
+        let counting = all.iter().skip(since.saturating_sub(2));
+        (counting.max().copied(), all.len())
+    }
 }
 
 impl WatermarkTracker for Flaky {
     fn update(&self, report: &WatermarkReport<'_>) -> io::Result<Option<Timestamp>> {
-        match self.fails.load(Ordering::Relaxed) {
+        let answer = match self.fails.load(Ordering::Relaxed) {
             true => Err(io::Error::other("out of reach")),
             false => self.tracker.update(report),
-        }
+        };
+        let lowest = *answer.as_ref().unwrap_or(&None);
+        let counts = lowest.or(report.watermark);
+        let counts = counts.map_or(i64::MAX, Timestamp::as_millis);
+        let mut answers = self.answers.lock().expect("no panic");
+        let all = answers.entry(report.subtask.to_owned()).or_default();
+        // Without an answer the last one goes on to count for a while.
+        let last = all.last().filter(|_| answer.is_err()).copied();
+        all.push(last.map_or(counts, |last| last.max(counts)));
+        answer
     }
 
     fn withdraw(&self, report: &WatermarkReport<'_>) -> io::Result<()> {
@@ -97,7 +122,11 @@ impl History {
             .watermark_sync_queue_capacity(world.rng.usize(1..50))
             .shard_idle_interval(idle);
         History {
-            tracker: Arc::new(Flaky { tracker, fails }),
+            tracker: Arc::new(Flaky {
+                tracker,
+                fails,
+                answers: Mutex::default(),
+            }),
             _folder: folder,
             members: (0..world.rng.usize(1..=3))
                 .map(|_| Member::default())
@@ -185,8 +214,11 @@ impl History {
         let parallelism = self.members.len();
         let member = &mut self.members[index];
         let consumer = member.consumer.as_mut().expect("started");
-        let before = consumer.metrics().event_time.global_watermark;
-        match consumer.next_event(patience).expect("an event") {
+        let had = member.answers;
+        let event = consumer.next_event(patience).expect("an event");
+        let (global, answers) = self.tracker.highest(index, had);
+        member.answers = answers;
+        match event {
             Event::Timeout => return false,
             Event::Ended => panic!("nobody stopped it"),
             Event::Watermark(watermark) => member.go_on(watermark.as_millis()),
@@ -200,14 +232,10 @@ impl History {
                 member.inherit(&shard, &parents);
             }
             Event::Record(record) => {
-                let after = consumer.metrics().event_time.global_watermark;
-                let global = before.zip(after).map(|(before, after)| before.max(after));
-                let limit = global.map(|global| global.saturating_add(self.lookahead.max(DELAY)));
+                let global = global.expect("nothing comes before all have been asked");
+                let limit = global.saturating_add(self.lookahead.max(DELAY));
                 let time = record.event_time().as_millis();
-                assert!(
-                    limit.is_none_or(|limit| time <= limit),
-                    "{time} beyond {limit:?}"
-                );
+                assert!(time <= limit, "{time} beyond {limit}");
                 // What another one has read the parent of begins without a watermark.
                 let is_whole = parallelism == 1 || !self.world.has_parents(record.shard());
                 assert!(!is_whole || !member.is_late(&record), "{record:?} is late");
