@@ -13,6 +13,7 @@ use crate::error::{Error, Result};
 use crate::http::{HttpTransport, Network, Proxying, Trust, UreqTransport};
 use crate::model::{self, Operation, Variant};
 use crate::retry::RetryPolicy;
+use crate::sign::SigningClock;
 use crate::sys::Sys;
 use crate::sys::stop::Stop;
 
@@ -233,24 +234,26 @@ impl ClientBuilder {
             Some(transport) => transport.clone(),
             None => Arc::new(self.over_ureq()?),
         };
-        let clock = self.sys.clock.clone();
+        let clock = Arc::new(SigningClock::new(self.sys.clock.clone()));
         let provider = match self.credentials {
             Some(provider) => provider,
             None => {
                 let transport = transport.clone();
-                let outside = Outside::of_client(&self.sys, &region, transport, is_own_transport);
+                let env = self.sys.env.clone();
+                let outside =
+                    Outside::of_client(env, clock.clone(), &region, transport, is_own_transport);
                 configured(&self.credentials_config, &outside)?
             }
         };
         let shared = Shared {
             transport,
-            credentials: Cached::on_clock(provider, clock),
+            credentials: Cached::on_clock(provider, clock.clone()),
             endpoint,
             region,
             request_timeout: self.request_timeout,
             call_timeout: self.call_timeout,
             clock_offset: AtomicI64::new(0),
-            signing_offset: AtomicI64::new(0),
+            signing_clock: clock,
             jitter: Mutex::new(self.sys.rng("client")),
             maps: Maps::default(),
             sys: self.sys,

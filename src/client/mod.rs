@@ -9,7 +9,6 @@ pub(crate) mod fuzz;
 mod maps;
 #[cfg(feature = "cloudwatch")]
 mod neighbour;
-mod skew;
 mod watch;
 mod wire;
 
@@ -26,6 +25,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::http::HttpTransport;
 use crate::model::{HashKey, Operation, Shard, ShardId, ShardPosition, ShardRef, Timestamp};
 use crate::retry::RetryPolicy;
+use crate::sign::SigningClock;
 use crate::sys::Sys;
 use crate::sys::rng::Rng;
 use crate::sys::stop::Stop;
@@ -75,9 +75,7 @@ struct Shared {
     call_timeout: Duration,
     /// The service's time of day less this machine's, in milliseconds.
     clock_offset: AtomicI64,
-    /// What is added to this machine's time of day where a call is signed: 0 until the service
-    /// refuses a call because of its time.
-    signing_offset: AtomicI64,
+    signing_clock: Arc<SigningClock>,
     jitter: Mutex<Rng>,
     maps: maps::Maps,
     sys: Sys,

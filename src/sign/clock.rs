@@ -1,6 +1,8 @@
-//! Whether the service refused a call because this machine's clock is wrong.
+//! The time of day that requests are signed with.
 
-use std::time::Duration;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::{Duration, Instant};
 
 use http::HeaderMap;
 use time::OffsetDateTime;
@@ -8,9 +10,66 @@ use time::format_description::well_known::Rfc2822;
 
 use crate::error::ErrorKind;
 use crate::model::Timestamp;
+use crate::sys::clock::{Clock, Timer};
+
+/// This machine's time of day, as far as no service objected to it; one for a client, its
+/// credentials and STS.
+pub(crate) struct SigningClock {
+    clock: Arc<dyn Clock>,
+    /// What is added to this machine's time of day, in milliseconds: 0 until a service refuses a
+    /// request because of its time.
+    offset: AtomicI64,
+}
+
+impl SigningClock {
+    pub fn new(clock: Arc<dyn Clock>) -> SigningClock {
+        SigningClock {
+            clock,
+            offset: AtomicI64::new(0),
+        }
+    }
+
+    /// Says whether a request that was signed at `signed_at` was refused because of that time; from
+    /// then on the service's own time is told.
+    pub fn is_corrected_by(
+        &self,
+        refusal: &ErrorKind,
+        headers: &HeaderMap,
+        signed_at: Timestamp,
+    ) -> bool {
+        let server = server_time(headers);
+        let Some(server) = server.filter(|server| is_about_time(refusal, signed_at, *server))
+        else {
+            return false;
+        };
+        let ours = self.clock.wall().as_millis();
+        let offset = server.as_millis().saturating_sub(ours);
+        self.offset.store(offset, Ordering::Relaxed);
+        log::warn!(
+            "this machine's clock is off by {} s; calls are signed by the service's",
+            offset / 1_000
+        );
+        true
+    }
+}
+
+impl Clock for SigningClock {
+    fn now(&self) -> Instant {
+        self.clock.now()
+    }
+
+    fn wall(&self) -> Timestamp {
+        let millis = self.clock.wall().as_millis();
+        Timestamp::from_millis(millis.saturating_add(self.offset.load(Ordering::Relaxed)))
+    }
+
+    fn at(&self, deadline: Instant) -> Timer {
+        self.clock.at(deadline)
+    }
+}
 
 /// The time of day of whoever answered. To the second, and never ahead of it.
-pub(super) fn server_time(headers: &HeaderMap) -> Option<Timestamp> {
+pub(crate) fn server_time(headers: &HeaderMap) -> Option<Timestamp> {
     let date = headers.get("date")?.to_str().ok()?;
     let date = OffsetDateTime::parse(date, &Rfc2822).ok()?;
     Some(Timestamp::from_millis(
@@ -21,7 +80,7 @@ pub(super) fn server_time(headers: &HeaderMap) -> Option<Timestamp> {
 /// Says whether a call that was signed at `signed_at` failed because of that time.
 ///
 /// Either the refusal says so, or the server's time is so far from it that nothing else explains it.
-pub(super) fn is_about_time(refusal: &ErrorKind, signed_at: Timestamp, server: Timestamp) -> bool {
+fn is_about_time(refusal: &ErrorKind, signed_at: Timestamp, server: Timestamp) -> bool {
     let ErrorKind::Service { code, message, .. } = refusal else {
         return false;
     };
