@@ -38,7 +38,7 @@ pub use aggregation::Misplaced;
 #[cfg(feature = "client")]
 pub use client::{
     Client, ClientBuilder, EntryError, GetRecordsOutput, PutRecordOutput, PutRecordsEntry,
-    PutRecordsOutput, RawRecord, ShardIterator, StreamSummary,
+    PutRecordsOutput, RawRecord, ShardFilter, ShardIterator, StreamSummary,
 };
 #[cfg(feature = "client")]
 pub use config::{

@@ -28,7 +28,7 @@ pub(crate) fn put_records(body: &[u8]) -> (Option<Outcomes>, Result<Outcomes>) {
 }
 
 pub(crate) fn list_shards(body: Bytes) -> Result<(Vec<Shard>, Option<String>)> {
-    let page = wire::ListShards::first("orders").answer(body)?;
+    let page = wire::ListShards::first("orders", None).answer(body)?;
     Ok((page.shards, page.next_token))
 }
 

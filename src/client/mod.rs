@@ -6,6 +6,7 @@ mod call;
 mod endpoint;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzz;
+mod listing;
 mod maps;
 #[cfg(feature = "cloudwatch")]
 mod neighbour;
@@ -21,9 +22,9 @@ use http::Uri;
 
 use crate::config::Properties;
 use crate::credentials::{Cached, CredentialsProvider};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::http::HttpTransport;
-use crate::model::{HashKey, Operation, Shard, ShardId, ShardPosition, ShardRef, Timestamp};
+use crate::model::{HashKey, Operation, ShardId, ShardPosition, ShardRef, Timestamp};
 use crate::retry::RetryPolicy;
 use crate::sign::SigningClock;
 use crate::sys::Sys;
@@ -35,6 +36,7 @@ pub use answers::{
     ShardIterator, StreamSummary,
 };
 pub use builder::ClientBuilder;
+pub use listing::ShardFilter;
 pub(crate) use maps::Listed;
 pub(crate) use watch::Watch;
 
@@ -145,41 +147,6 @@ impl Client {
                 .as_millis()
                 .saturating_add(offset),
         )
-    }
-
-    /// Lists all shards of a stream, open and closed, in the service's order.
-    ///
-    /// Starts again, a few times, when the token for the next page has expired on the way.
-    ///
-    /// <https://docs.aws.amazon.com/kinesis/latest/APIReference/API_ListShards.html>
-    ///
-    /// # Errors
-    /// `Service`: the stream does not exist, or its state or the credentials forbid it.
-    /// `Transport`: the service was not reached.
-    pub fn list_shards(&self, stream: &str) -> Result<Vec<Shard>> {
-        let mut restarts = 0;
-        loop {
-            match self.list_pages(stream) {
-                Err(error) if restarts < RESTARTS_MAX && has_expired_token(&error) => restarts += 1,
-                outcome => return outcome,
-            }
-        }
-    }
-
-    fn list_pages(&self, stream: &str) -> Result<Vec<Shard>> {
-        let mut shards = Vec::new();
-        let mut page = wire::ListShards::first(stream);
-        loop {
-            let answer = self.call(&page)?;
-            shards.extend(answer.shards);
-            match answer.next_token {
-                Some(token) if shards.len() < SHARDS_MAX => {
-                    page = wire::ListShards::after(stream, token)
-                }
-                Some(_) => return Err(Error::malformed("response", "ListShards has no end")),
-                None => return Ok(shards),
-            }
-        }
     }
 
     /// Turns a position in a shard into an iterator, which lives for five minutes.
@@ -310,14 +277,3 @@ impl fmt::Debug for Client {
             .finish_non_exhaustive()
     }
 }
-
-fn has_expired_token(error: &Error) -> bool {
-    matches!(error.kind(), ErrorKind::Service { code, .. } if code == "ExpiredNextTokenException")
-}
-
-/// A token lives for 300 seconds, so each listing that has to start again has failed slowly.
-const RESTARTS_MAX: u32 = 2;
-
-/// Ten times the largest quota that AWS states; a listing beyond it goes in circles.
-/// Source: <https://docs.aws.amazon.com/streams/latest/dev/service-sizes-and-limits.html>
-const SHARDS_MAX: usize = 200_000;
