@@ -7,7 +7,9 @@ use crate::client::RawRecord;
 use crate::consumer::discovery::Start;
 use crate::consumer::record::{Origin, Record};
 use crate::error::{Error, ErrorKind, Result};
-use crate::model::{Gap, GapCause, HashKeyRange, SequenceNumber, ShardPosition, ShardRef};
+use crate::model::{
+    Gap, GapCause, HashKeyRange, PartitionKey, SequenceNumber, ShardPosition, ShardRef,
+};
 
 /// Makes user records of a shard's Kinesis records. Loses none without a word.
 #[derive(Debug)]
@@ -135,7 +137,7 @@ impl Deaggregator {
     }
 }
 
-fn whole(data: Bytes, partition_key: Arc<str>, origin: Arc<Origin>) -> Record {
+fn whole(data: Bytes, partition_key: PartitionKey, origin: Arc<Origin>) -> Record {
     Record {
         data,
         partition_key,
@@ -149,7 +151,7 @@ fn whole(data: Bytes, partition_key: Arc<str>, origin: Arc<Origin>) -> Record {
 fn part(sub: u64, record: SubRecord, origin: Arc<Origin>) -> Record {
     Record {
         data: record.data,
-        partition_key: record.partition_key,
+        partition_key: record.partition_key.into(),
         explicit_hash_key: record.explicit_hash_key,
         sub_sequence_number: Some(sub),
         origin,

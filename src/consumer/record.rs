@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::error::Error;
-use crate::model::{Gap, HashKey, SequenceNumber, ShardRef, Timestamp};
+use crate::model::{Gap, HashKey, PartitionKey, SequenceNumber, ShardRef, Timestamp};
 
 /// A user record, taken out of its aggregate if it came in one. Its data is a slice, not a copy.
 ///
@@ -13,7 +13,7 @@ use crate::model::{Gap, HashKey, SequenceNumber, ShardRef, Timestamp};
 #[derive(Clone)]
 pub struct Record {
     pub(super) data: Bytes,
-    pub(super) partition_key: Arc<str>,
+    pub(super) partition_key: PartitionKey,
     pub(super) explicit_hash_key: Option<HashKey>,
     pub(super) sub_sequence_number: Option<u64>,
     pub(super) origin: Arc<Origin>,
