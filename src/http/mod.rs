@@ -2,6 +2,7 @@
 
 mod network;
 mod over_ureq;
+mod tcp;
 
 use std::sync::Arc;
 use std::time::Duration;

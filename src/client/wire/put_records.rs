@@ -155,7 +155,13 @@ impl Scanned<'_> {
                 sequence_number: SequenceNumber::from_digits(&number)?,
                 shard_id: shared(&shard_id, shards)?,
             })),
-            _ => Some(Err(refused(self.code.flatten(), self.message.flatten()))),
+            (number, shard_id) => {
+                // Not used, but text they have to be.
+                for text in [number, shard_id].iter().flatten() {
+                    std::str::from_utf8(text).ok()?;
+                }
+                Some(Err(refused(self.code.flatten(), self.message.flatten())))
+            }
         }
     }
 }
