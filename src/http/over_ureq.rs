@@ -196,7 +196,7 @@ fn read_body(
     // By way of a part that stays in the cache: memory to read into has to be cleared, which for
     // all of a long answer costs more than the copy. And so that a peer who sends a byte now and
     // then cannot hold the thread for ever.
-    let mut part = [0; READ_BYTES_MAX];
+    let mut part = vec![0; expected_bytes.clamp(READ_BYTES_MIN, READ_BYTES_MAX)];
     while in_time() {
         match reader
             .read(&mut part)
@@ -304,8 +304,10 @@ impl Resolver for CachingResolver {
 /// Source: <https://docs.aws.amazon.com/kinesis/latest/APIReference/API_GetRecords.html>
 const RESPONSE_BYTES_MAX: usize = 32 << 20;
 
-/// How much is read between two looks at the clock.
-const READ_BYTES_MAX: usize = 8 << 10;
+/// How much is read between two looks at the clock. Of a long answer it is more, but stays in the
+/// processor's cache.
+const READ_BYTES_MIN: usize = 2 << 10;
+const READ_BYTES_MAX: usize = 64 << 10;
 
 /// How many time-outs of a read or write all of them together may take, so that a peer who takes or
 /// gives a byte now and then cannot hold the thread for ever. At 1, what is left would be told to

@@ -11,18 +11,26 @@ use std::sync::Arc;
 /// of one that is kept for long.
 #[derive(Clone)]
 pub struct PartitionKey {
-    text: Arc<str>,
+    /// `None` holds the empty key, for which no memory is needed.
+    text: Option<Arc<str>>,
     start: u32,
     end: u32,
 }
 
 impl PartitionKey {
+    /// The key of no characters.
+    pub(crate) const EMPTY: PartitionKey = PartitionKey {
+        text: None,
+        start: 0,
+        end: 0,
+    };
+
     /// Takes a slice of a text, if the text has it.
     pub(crate) fn slice(text: &Arc<str>, range: Range<u32>) -> Option<PartitionKey> {
         let Range { start, end } = range;
         text.get(start as usize..end as usize)?;
         Some(PartitionKey {
-            text: Arc::clone(text),
+            text: Some(Arc::clone(text)),
             start,
             end,
         })
@@ -34,7 +42,8 @@ impl Deref for PartitionKey {
 
     fn deref(&self) -> &str {
         let range = self.start as usize..self.end as usize;
-        self.text.get(range).unwrap_or_default()
+        let text = self.text.as_ref().and_then(|text| text.get(range));
+        text.unwrap_or_default()
     }
 }
 
@@ -56,7 +65,7 @@ impl<T: Into<Arc<str>>> From<T> for PartitionKey {
         let text = text.into();
         let end = u32::try_from(text.len()).unwrap_or(u32::MAX);
         PartitionKey {
-            text,
+            text: Some(text),
             start: 0,
             end,
         }

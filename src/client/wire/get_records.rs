@@ -133,7 +133,7 @@ fn scanned_records<'a>(text: &mut Scanner<'a>) -> Option<Assembly> {
         assembly
             .push(data, &key, number, record.arrived.unwrap_or(EPOCH))
             .ok()?;
-        if assembly.found.len() == 1 {
+        if assembly.records.len() == 1 {
             // Most records are as long as the first.
             assembly.reserve((ahead / (ahead - text.ahead())).min(RECORDS_MAX));
         }
@@ -226,26 +226,22 @@ impl Record<'_> {
     }
 }
 
-/// All payloads in one buffer and all partition keys in one text, of which records become slices.
+/// Records whose payloads are still to become slices of one buffer, and their partition keys of one
+/// text.
 #[derive(Default)]
-struct Assembly {
-    found: Vec<Found>,
+pub(in crate::client) struct Assembly {
+    records: Vec<RawRecord>,
+    /// Where the slices of each record end.
+    ends: Vec<(u32, u32)>,
     data: Vec<u8>,
     keys: Vec<u8>,
-}
-
-/// A record, with the places where its slices end.
-struct Found {
-    number: SequenceNumber,
-    arrived: Timestamp,
-    data_end: u32,
-    key_end: u32,
 }
 
 impl Assembly {
     /// Makes room for so many records like the first one.
     fn reserve(&mut self, records: usize) {
-        self.found.reserve_exact(records);
+        self.records.reserve_exact(records);
+        self.ends.reserve_exact(records);
         self.data.reserve_exact(records * self.data.len());
         self.keys.reserve_exact(records * self.keys.len());
     }
@@ -255,9 +251,15 @@ impl Assembly {
         &mut self,
         base64: &[u8],
         key: &[u8],
-        number: SequenceNumber,
-        arrived: Timestamp,
+        sequence_number: SequenceNumber,
+        approximate_arrival: Timestamp,
     ) -> Result<()> {
+        self.records.push(RawRecord {
+            data: Bytes::new(),
+            partition_key: PartitionKey::EMPTY,
+            sequence_number,
+            approximate_arrival,
+        });
         let start = self.data.len();
         let room = base64::decoded_len_estimate(base64.len());
         self.data.resize(start + room, 0);
@@ -265,30 +267,20 @@ impl Assembly {
         self.data.truncate(start + decoded.map_err(malformed)?);
         self.keys.extend_from_slice(key);
         let end = |buffer: &[u8]| u32::try_from(buffer.len()).map_err(malformed);
-        self.found.push(Found {
-            number,
-            arrived,
-            data_end: end(&self.data)?,
-            key_end: end(&self.keys)?,
-        });
+        self.ends.push((end(&self.data)?, end(&self.keys)?));
         Ok(())
     }
 
-    fn records(self) -> Result<Vec<RawRecord>> {
+    fn records(mut self) -> Result<Vec<RawRecord>> {
         let keys: Arc<str> = String::from_utf8(self.keys).map_err(malformed)?.into();
         let (data, mut data_start, mut key_start) = (Bytes::from(self.data), 0, 0);
-        let mut records = Vec::with_capacity(self.found.len());
-        for found in self.found {
-            let key = PartitionKey::slice(&keys, key_start..found.key_end);
-            records.push(RawRecord {
-                data: data.slice(data_start as usize..found.data_end as usize),
-                partition_key: key.ok_or_else(|| malformed("a partition key is no text"))?,
-                sequence_number: found.number,
-                approximate_arrival: found.arrived,
-            });
-            (data_start, key_start) = (found.data_end, found.key_end);
+        for (record, (data_end, key_end)) in self.records.iter_mut().zip(self.ends) {
+            record.data = data.slice(data_start as usize..data_end as usize);
+            let key = PartitionKey::slice(&keys, key_start..key_end);
+            record.partition_key = key.ok_or_else(|| malformed("a partition key is no text"))?;
+            (data_start, key_start) = (data_end, key_end);
         }
-        Ok(records)
+        Ok(self.records)
     }
 }
 
