@@ -206,6 +206,9 @@ impl ClientBuilder {
     }
 
     /// Sets how long one attempt may take. Default: 6 s, the KPL's `RequestTimeout`.
+    ///
+    /// It counts for each read and write; a peer that goes on by a few bytes at a time is given up
+    /// after at most twice as long for the request, the answer's headers and its body each.
     pub fn request_timeout(mut self, timeout: Duration) -> ClientBuilder {
         self.request_timeout = timeout;
         self
@@ -215,7 +218,8 @@ impl ClientBuilder {
     ///
     /// When the time is up, or the next wait would outlast it, the last attempt's error is returned
     /// and says so. Default: 2 minutes, which the default retries do not need unless each attempt
-    /// hangs. A listing of several pages is as many calls.
+    /// hangs. A listing of several pages is as many calls. A provider of credentials that is being
+    /// asked keeps to limits of its own.
     pub fn call_timeout(mut self, timeout: Duration) -> ClientBuilder {
         self.call_timeout = timeout;
         self

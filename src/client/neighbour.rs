@@ -45,29 +45,26 @@ impl Client {
             let answered = shared.transport.round_trip(request, shared.request_timeout);
             answered.map_err(Error::from)
         };
-        let signed_at = shared.signing_clock.wall();
-        let (response, error) = match refused(send(signed_at)?) {
-            Ok(response) => return Ok(response),
-            Err(refused) => refused,
+        let clock = &shared.signing_clock;
+        let signed_at = clock.wall();
+        let response = send(signed_at)?;
+        let Some(error) = refusal(&response) else {
+            return Ok(response);
         };
         if error.verdict() == Verdict::RefreshCredentials {
             provider.refused(&credentials);
         }
-        let clock = &shared.signing_clock;
-        match clock.is_corrected_by(error.kind(), response.headers(), signed_at) {
-            true => refused(send(clock.wall())?).map_err(|(_, error)| error),
-            false => Err(error),
+        if !clock.is_corrected_by(error.kind(), response.headers(), signed_at) {
+            return Err(error);
         }
+        let response = send(clock.wall())?;
+        refusal(&response).map_or(Ok(response), Err)
     }
 }
 
-/// Sorts a refusal, which is kept beside what it says, from an answer.
-fn refused(response: Response<Bytes>) -> Result<Response<Bytes>, (Response<Bytes>, Error)> {
-    if response.status().is_success() {
-        return Ok(response);
-    }
-    let error = sts::refusal(response.status().as_u16(), response.body());
-    Err((response, error))
+fn refusal(response: &Response<Bytes>) -> Option<Error> {
+    let status = response.status();
+    (!status.is_success()).then(|| sts::refusal(status.as_u16(), response.body()))
 }
 
 fn form_to(uri: &Uri, body: Bytes) -> Result<Request<Bytes>> {
