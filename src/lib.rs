@@ -37,9 +37,11 @@ mod sys;
 pub use aggregation::Misplaced;
 #[cfg(feature = "client")]
 pub use client::{
-    Client, ClientBuilder, EntryError, GetRecordsOutput, PutRecordOutput, PutRecordsEntry,
-    PutRecordsOutput, RawRecord, ShardFilter, ShardIterator, StreamSummary,
+    ChildShard, Client, ClientBuilder, EntryError, GetRecordsOutput, PutRecordOutput,
+    PutRecordsEntry, PutRecordsOutput, RawRecord, ShardFilter, ShardIterator, StreamSummary,
 };
+#[cfg(feature = "cloudwatch")]
+pub use config::metrics::{MetricsGranularity, MetricsLevel};
 #[cfg(feature = "client")]
 pub use config::{
     ConsumerConfig, ConsumerConfigBuilder, DataLoss, KnownKey, Ordering, ProducerConfig,
@@ -47,10 +49,11 @@ pub use config::{
 };
 #[cfg(feature = "client")]
 pub use consumer::{
-    Checkpoint, CheckpointStore, Commit, CommitMetrics, Consumer, ConsumerBuilder, ConsumerMetrics,
-    DeadLetterHandler, DiscoveryMetrics, Event, FileCheckpointStore, FlinkHashAssigner,
-    MemoryCheckpointStore, PoisonPolicy, ReadCounts, Record, ShardAssigner, ShardMetrics,
-    StopHandle, UniformAssigner,
+    Bounded, BoundedOutOfOrderness, Checkpoint, CheckpointStore, Commit, CommitMetrics, Consumer,
+    ConsumerBuilder, ConsumerMetrics, DeadLetterHandler, DiscoveryMetrics, Event, EventTimeMetrics,
+    FileCheckpointStore, FlinkHashAssigner, Marked, MemoryCheckpointStore, MonotonousTimestamps,
+    PoisonPolicy, Punctuated, ReadCounts, Record, ShardAssigner, ShardMetrics, StopHandle,
+    UniformAssigner, WatermarkGenerator, WatermarkStrategy,
 };
 #[cfg(feature = "client")]
 pub use credentials::CredentialsProvider;
@@ -59,14 +62,14 @@ pub use error::{Error, ErrorKind, Result, TransportError};
 #[cfg(feature = "client")]
 pub use http::HttpTransport;
 pub use model::*;
+#[cfg(feature = "cloudwatch")]
+pub use producer::CloudWatch;
 #[cfg(feature = "client")]
 pub use producer::{
     Attempt, Delivered, Delivery, FixedPartitioner, Measures, Partitioner, Percentiles, Producer,
     ProducerBuilder, ProducerMetrics, PutError, RandomPartitioner, RecordResult, Serializer,
     Stored, StreamMetrics, Summary, TimePercentiles, TypedProducer, Undelivered, UserRecord,
 };
-#[cfg(feature = "cloudwatch")]
-pub use producer::{CloudWatch, MetricsGranularity, MetricsLevel};
 #[cfg(feature = "client")]
 pub use retry::RetryPolicy;
 #[cfg(feature = "client")]

@@ -1,10 +1,10 @@
 use std::fmt;
 use std::path::PathBuf;
-use std::sync::atomic::AtomicI64;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use crate::client::maps::Maps;
+use crate::client::skew::ClockOffset;
 use crate::client::{Client, Shared, endpoint};
 use crate::config::Properties;
 use crate::config::aws::{CredentialsConfig, Patience};
@@ -256,7 +256,7 @@ impl ClientBuilder {
             region,
             request_timeout: self.request_timeout,
             call_timeout: self.call_timeout,
-            clock_offset: AtomicI64::new(0),
+            clock_offset: ClockOffset::default(),
             signing_clock: clock,
             jitter: Mutex::new(self.sys.rng("client")),
             maps: Maps::default(),

@@ -1,7 +1,6 @@
 //! The way of every call: encode, sign, send, judge, and perhaps wait and send again.
 
 use std::sync::PoisonError;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -126,12 +125,16 @@ impl Client {
         let credentials = shared.credentials.credentials()?;
         let signed_at = shared.signing_clock.wall();
         let request = self.signed(exchange, body.clone(), &credentials, signed_at)?;
+        let sent = shared.sys.clock.wall();
         let timeout = timeout.min(shared.request_timeout);
         let response = shared
             .transport
             .round_trip(request, timeout)
             .map_err(Error::from)?;
-        self.note(server_time(response.headers()));
+        if let Some(server_time) = server_time(response.headers()) {
+            let received = shared.sys.clock.wall();
+            shared.clock_offset.note(sent, received, server_time);
+        }
         log::trace!(
             "{}: {} in {} bytes",
             E::OPERATION,
@@ -149,15 +152,6 @@ impl Client {
                 error: error.within(|context| context.request_id = request_id(&headers)),
             }
         })
-    }
-
-    /// Notes how far this machine's clock is from the service's.
-    fn note(&self, server_time: Option<Timestamp>) {
-        if let Some(server_time) = server_time {
-            let ours = self.shared.sys.clock.wall().as_millis();
-            let offset = server_time.as_millis().saturating_sub(ours);
-            self.shared.clock_offset.store(offset, Ordering::Relaxed);
-        }
     }
 
     fn signed<E: Exchange>(

@@ -10,11 +10,11 @@ mod listing;
 mod maps;
 #[cfg(feature = "cloudwatch")]
 mod neighbour;
+mod skew;
 mod watch;
 mod wire;
 
 use std::fmt;
-use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -32,8 +32,8 @@ use crate::sys::rng::Rng;
 use crate::sys::stop::Stop;
 
 pub use answers::{
-    EntryError, GetRecordsOutput, PutRecordOutput, PutRecordsEntry, PutRecordsOutput, RawRecord,
-    ShardIterator, StreamSummary,
+    ChildShard, EntryError, GetRecordsOutput, PutRecordOutput, PutRecordsEntry, PutRecordsOutput,
+    RawRecord, ShardIterator, StreamSummary,
 };
 pub use builder::ClientBuilder;
 pub use listing::ShardFilter;
@@ -75,8 +75,7 @@ struct Shared {
     region: String,
     request_timeout: Duration,
     call_timeout: Duration,
-    /// The service's time of day less this machine's, in milliseconds.
-    clock_offset: AtomicI64,
+    clock_offset: skew::ClockOffset,
     signing_clock: Arc<SigningClock>,
     jitter: Mutex<Rng>,
     maps: maps::Maps,
@@ -136,17 +135,16 @@ impl Client {
         &self.policies[operation as usize]
     }
 
-    /// The service's time of day, as its last answer told it.
+    /// The service's time of day by its last answer, and not later.
     pub(crate) fn server_time(&self) -> Timestamp {
-        let offset = self.shared.clock_offset.load(Ordering::Relaxed);
-        Timestamp::from_millis(
-            self.shared
-                .sys
-                .clock
-                .wall()
-                .as_millis()
-                .saturating_add(offset),
-        )
+        let shared = &*self.shared;
+        shared.clock_offset.earliest(shared.sys.clock.wall())
+    }
+
+    /// The service's time of day by its last answer, and not earlier.
+    pub(crate) fn server_time_at_most(&self) -> Timestamp {
+        let shared = &*self.shared;
+        shared.clock_offset.latest(shared.sys.clock.wall())
     }
 
     /// Turns a position in a shard into an iterator, which lives for five minutes.

@@ -32,6 +32,8 @@ pub struct ConsumerConfig {
     pub(crate) empty_interval: Duration,
     pub(crate) read_bytes_per_second: Option<u32>,
     pub(crate) buffered_bytes_max: u64,
+    pub(crate) watermark_interval: Duration,
+    pub(crate) shard_idle_interval: Option<Duration>,
 }
 
 /// What becomes of a consumer when records may be lost before it has read them: they outlived the
@@ -86,6 +88,8 @@ impl Default for ConsumerConfig {
             empty_interval: Duration::from_millis(250),
             read_bytes_per_second: Some(2 << 20),
             buffered_bytes_max: 256 << 20,
+            watermark_interval: Duration::from_millis(200),
+            shard_idle_interval: None,
         }
     }
 }
@@ -225,6 +229,27 @@ impl ConsumerConfigBuilder {
         self
     }
 
+    /// Sets how often the watermark is looked at, and handed out if it has moved, up to 1 day. Zero:
+    /// each time, right behind the record that moved it, which costs a look at all shards. Default:
+    /// 200 ms.
+    ///
+    /// Flink's `pipeline.auto-watermark-interval`.
+    pub fn watermark_interval(mut self, interval: Duration) -> ConsumerConfigBuilder {
+        self.config.watermark_interval = interval;
+        self
+    }
+
+    /// Sets for how long a shard has to have nothing before the watermark goes on without it, 1 ms to
+    /// 1 day. Default: `None`, the watermark stalls where such a shard is.
+    ///
+    /// Only what the service says counts: a shard whose calls fail, or that is behind, is not idle,
+    /// and neither is one with records that wait for the caller. What an idle shard brings later may
+    /// be late. Flink's `flink.shard.idle.interval`.
+    pub fn shard_idle_interval(mut self, interval: Option<Duration>) -> ConsumerConfigBuilder {
+        self.config.shard_idle_interval = interval;
+        self
+    }
+
     /// Checks the settings.
     ///
     /// # Errors
@@ -242,6 +267,10 @@ impl ConsumerConfigBuilder {
             0..=3_600_000,
         )?;
         check("empty_interval", config.empty_interval, 0..=3_600_000)?;
+        check("watermark_interval", config.watermark_interval, 0..=DAY_MS)?;
+        if let Some(interval) = config.shard_idle_interval {
+            check("shard_idle_interval", interval, 1..=DAY_MS)?;
+        }
         if config.buffered_bytes_max < 1 << 20 {
             return Err(Error::config(
                 "buffered_bytes_max",
@@ -270,6 +299,8 @@ impl ConsumerConfigBuilder {
         Ok(config)
     }
 }
+
+const DAY_MS: u128 = 86_400_000;
 
 fn check(key: &str, value: Duration, range_ms: RangeInclusive<u128>) -> Result<()> {
     if range_ms.contains(&value.as_millis()) {

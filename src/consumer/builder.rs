@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crossbeam::channel::{self, Receiver, select};
+use crossbeam::channel::{self, Receiver, TryRecvError, select};
 
 use crate::client::Client;
 use crate::config::ConsumerConfig;
@@ -17,6 +17,8 @@ use crate::consumer::commits::Commits;
 use crate::consumer::decoder::{Decoding, PoisonPolicy};
 use crate::consumer::discovery::{Discovery, Plan};
 use crate::consumer::emitter::{Emitter, News};
+use crate::consumer::event_time::{EventTime, Stamping, WatermarkStrategy, stamping};
+use crate::consumer::first_listings::{Listing, first_listings};
 use crate::consumer::meters::Meters;
 use crate::consumer::metrics::ConsumerMetrics;
 use crate::consumer::record::Record;
@@ -26,8 +28,7 @@ use crate::consumer::shelf::{Bell, Shelf};
 use crate::consumer::store::CheckpointStore;
 use crate::consumer::threads::{DiscoveryThread, Report, Workers, start_reports};
 use crate::error::{Error, Result, TransportError};
-use crate::model::{Operation, Shard, ShardPosition, StartPosition, stream_name};
-use crate::retry::RetryPolicy;
+use crate::model::{ShardPosition, StartPosition, stream_name};
 use crate::sys::stop::StopSource;
 
 /// Describes a [`Consumer`].
@@ -44,6 +45,7 @@ pub struct ConsumerBuilder {
     commit_interval: Option<Duration>,
     metrics: Option<(Duration, Report)>,
     decoding: Decoding,
+    stamping: Option<Arc<Stamping>>,
 }
 
 impl ConsumerBuilder {
@@ -60,6 +62,7 @@ impl ConsumerBuilder {
             commit_interval: None,
             metrics: None,
             decoding: Decoding::default(),
+            stamping: None,
         }
     }
 
@@ -183,6 +186,35 @@ impl ConsumerBuilder {
         self
     }
 
+    /// Looks at event time: gives each record [its own](Record::event_time), and hands out
+    /// [`Watermark`](crate::Event::Watermark)s between the records. Default: not.
+    ///
+    /// The page [`manual::event_time`](crate::manual::event_time) shows what is made of it. Flink's
+    /// `setPeriodicWatermarkAssigner`.
+    ///
+    /// ```
+    /// # fn main() -> kinesis_blocking::Result<()> {
+    /// use std::time::Duration;
+    ///
+    /// use kinesis_blocking::fake::FakeKinesis;
+    /// use kinesis_blocking::{BoundedOutOfOrderness, Consumer, Event};
+    ///
+    /// let client = FakeKinesis::new().with_stream("orders", 2).client();
+    /// let strategy = BoundedOutOfOrderness::by_arrival(Duration::from_secs(5));
+    /// let mut consumer = Consumer::builder(client).stream("orders").watermarks(strategy).start()?;
+    /// match consumer.next_event(Duration::from_millis(1))? {
+    ///     Event::Record(record) => println!("happened at {}", record.event_time()),
+    ///     Event::Watermark(time) => println!("all before {time} is complete"),
+    ///     _ => {}
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn watermarks(mut self, strategy: impl WatermarkStrategy + 'static) -> ConsumerBuilder {
+        self.stamping = Some(stamping(strategy).into());
+        self
+    }
+
     /// Reports the metrics every so often, and once more at the end, on a thread of the consumer's
     /// own: also while the caller's loop is stuck. Default: never.
     ///
@@ -225,7 +257,8 @@ impl ConsumerBuilder {
         let stop = StopSource::new();
         let client = self.client.with_stop(stop.stop());
         let client = client.with_watch(meters.clone());
-        let listings = self.first_listings(&client)?;
+        let streams = self.streams.iter().map(|(name, _)| name);
+        let listings = first_listings(&client, streams)?;
         let ((bell, heard), (ended_bell, ended_heard)) = (Bell::new(), Bell::new());
         let (alive, all_ended) = channel::bounded(0);
         let workers = Workers {
@@ -237,6 +270,7 @@ impl ConsumerBuilder {
             stop: stop.stop(),
             meters: meters.clone(),
             decoding: Arc::new(self.decoding),
+            stamping: self.stamping,
             _alive: alive,
             count: Arc::new(()),
         };
@@ -253,9 +287,16 @@ impl ConsumerBuilder {
         let mut discovery = Discovery::new(plan, restored.clone());
         let news = start_shards(&workers, &mut discovery, listings)?;
         let clock = workers.client.sys().clock.clone();
+        let event_time = workers.stamping.as_ref().map(|_| {
+            let restored = (restored.watermark, restored.watermarks.clone());
+            EventTime::new(&self.config, restored, meters.clone(), clock.now())
+        });
+        let mut emitter = Emitter::new(restored, discovery.childless());
+        emitter.set_event_time(event_time);
         let mut consumer = Consumer {
-            emitter: Emitter::new(restored, discovery.childless()),
+            emitter,
             events: VecDeque::new(),
+            signals: VecDeque::new(),
             held: VecDeque::new(),
             news: Arc::new(Shelf::new(workers.bell.clone())),
             ended: Arc::new(Shelf::new(ended_bell)),
@@ -362,27 +403,6 @@ impl ConsumerBuilder {
         }
         Ok((commits, given.or(stored).unwrap_or_default()))
     }
-
-    /// Few retries: a wrong endpoint should be said soon.
-    fn first_listings(&self, client: &Client) -> Result<Vec<(Arc<str>, Vec<Shard>)>> {
-        let policy = client.policy(Operation::ListShards);
-        let max_retries = Some(
-            policy
-                .max_retries
-                .unwrap_or(START_RETRIES_MAX)
-                .min(START_RETRIES_MAX),
-        );
-        let client = client.with_retry(
-            Operation::ListShards,
-            RetryPolicy {
-                max_retries,
-                ..policy.clone()
-            },
-        );
-        let list =
-            |(stream, _): &(Arc<str>, _)| Ok((stream.clone(), list_when_active(&client, stream)?));
-        self.streams.iter().map(list).collect()
-    }
 }
 
 impl fmt::Debug for ConsumerBuilder {
@@ -397,33 +417,20 @@ impl fmt::Debug for ConsumerBuilder {
     }
 }
 
-/// Lists a stream's shards, and waits a while if it is only being made.
-fn list_when_active(client: &Client, stream: &str) -> Result<Vec<Shard>> {
-    let clock = &client.sys().clock;
-    let deadline = clock.now() + ACTIVE_WAIT_MAX;
-    loop {
-        match client.list_shards(stream) {
-            Err(error) if error.is_service("ResourceInUseException") && clock.now() < deadline => {
-                log::info!("{error}; it is listed again in a second");
-                clock.wait_until(clock.now() + ACTIVE_INTERVAL, client.stop());
-            }
-            outcome => return outcome,
-        }
-    }
-}
-
 /// Starts the shards of the first listings; from `Latest`, waits until each has its place.
 fn start_shards(
     workers: &Workers,
     discovery: &mut Discovery,
-    listings: Vec<(Arc<str>, Vec<Shard>)>,
+    listings: Vec<Listing>,
 ) -> Result<Vec<News>> {
     let settings = &workers.settings;
     let (ready, all_ready) = channel::bounded(0);
     let mut news = Vec::new();
-    for (stream, listing) in listings {
-        let listed = News::listed(&stream, &listing);
-        let found = discovery.on_listing(settings.started, &stream, listing);
+    for (stream, at, listing) in listings {
+        let listed = News::listed(&stream, at, &listing);
+        // Before its shards start: they have their watermarks from their parents.
+        news.push(News::lineage(&stream, &listing));
+        let found = discovery.on_listing(at, &stream, listing);
         workers.meters.found(found.known.len());
         for gap in found.gaps {
             news.push(News::Gap(settings.report(gap, None)?));
@@ -431,7 +438,7 @@ fn start_shards(
         news.extend(found.vanished.into_iter().map(News::Vanished));
         news.extend(found.foreign.into_iter().map(News::Foreign));
         let known = found.known.into_iter();
-        news.extend(known.map(|(shard, position)| News::Known(shard, settings.fixed(position))));
+        news.extend(known.map(|(shard, place)| News::Known(shard, settings.fixed_place(place))));
         for start in found.starts {
             let latest = start.position == ShardPosition::Start(StartPosition::Latest);
             news.push(workers.start(start, latest.then(|| ready.clone()))?);
@@ -447,17 +454,15 @@ fn wait_until_ready(workers: &Workers, all_ready: &Receiver<()>) -> Result<()> {
     let clock = &workers.client.sys().clock;
     let timer = clock.at(clock.now() + READY_WAIT_MAX);
     select! {
-        recv(all_ready) -> _ => Ok(()),
-        recv(timer.channel()) -> _ => Err(TransportError::Timeout(READY_WAIT_MAX).into()),
+        recv(all_ready) -> _ => {}
+        recv(timer.channel()) -> _ => {}
+    }
+    // Of two that are there the select takes any.
+    match all_ready.try_recv() {
+        Err(TryRecvError::Disconnected) => Ok(()),
+        _ => Err(TransportError::Timeout(READY_WAIT_MAX).into()),
     }
 }
-
-/// Attempts beyond the first, of each call that `start` makes itself.
-const START_RETRIES_MAX: u32 = 3;
-
-/// How long a stream may take to become ACTIVE; it takes about half a minute.
-const ACTIVE_WAIT_MAX: Duration = Duration::from_secs(60);
-const ACTIVE_INTERVAL: Duration = Duration::from_secs(1);
 
 /// How long the iterators of all shards may take.
 const READY_WAIT_MAX: Duration = Duration::from_secs(60);

@@ -1,5 +1,6 @@
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -14,6 +15,12 @@ pub struct Checkpoint {
     pub(super) shards: BTreeMap<ShardRef, ShardPosition>,
     /// Up to when everything of a shard that arrived is covered by its position, where that is known.
     pub(super) times: BTreeMap<ShardRef, Timestamp>,
+    /// How far the event time of each shard has come with its position, where that is known.
+    pub(super) watermarks: BTreeMap<ShardRef, Timestamp>,
+    /// The last watermark that was handed out.
+    pub(super) watermark: Option<Timestamp>,
+    /// When the shards of each stream were listed last: what it does not know was not there then.
+    pub(super) listed: BTreeMap<Arc<str>, Timestamp>,
 }
 
 impl Checkpoint {
@@ -30,6 +37,41 @@ impl Checkpoint {
     /// Says whether nothing has been read of anything.
     pub fn is_empty(&self) -> bool {
         self.shards.is_empty()
+    }
+
+    /// Says how far one shard has been read, in place of what was known of it.
+    ///
+    /// For a checkpoint that is made by hand, of another library's say: no consumer needs it.
+    /// `complete_to` is the time up to which all that arrived is covered, where that is known: only
+    /// with it can a consumer tell whether records were trimmed before it came.
+    ///
+    /// ```
+    /// use kinesis_blocking::{Checkpoint, ShardPosition, ShardRef, StartPosition};
+    ///
+    /// let mut checkpoint = Checkpoint::default();
+    /// let shard = ShardRef::new("orders", "shardId-000000000000");
+    /// let begin = ShardPosition::Start(StartPosition::TrimHorizon);
+    /// checkpoint.insert(shard.clone(), begin.clone(), None);
+    /// assert_eq!(checkpoint.position(&shard), Some(&begin));
+    /// ```
+    pub fn insert(
+        &mut self,
+        shard: ShardRef,
+        position: ShardPosition,
+        complete_to: Option<Timestamp>,
+    ) {
+        self.times.remove(&shard);
+        self.times
+            .extend(complete_to.map(|time| (shard.clone(), time)));
+        self.shards.insert(shard, position);
+    }
+
+    /// Forgets a shard, and gives how far it had been read.
+    ///
+    /// A consumer that goes on from here reads it from its beginning if it finds it, as a new one.
+    pub fn remove(&mut self, shard: &ShardRef) -> Option<ShardPosition> {
+        self.times.remove(shard);
+        self.shards.remove(shard)
     }
 
     /// Puts the checkpoints of two consumers together, for one that goes on from both.
@@ -54,19 +96,26 @@ impl Checkpoint {
     /// ```
     #[must_use]
     pub fn merge(mut self, other: Checkpoint) -> Checkpoint {
-        let Checkpoint { shards, mut times } = other;
-        for (shard, position) in shards {
-            let mine = self.shards.get(&shard);
-            if mine == Some(&position) {
-                // Both times hold.
-                let time = times.remove(&shard).max(self.times.remove(&shard));
-                self.times.extend(time.map(|time| (shard, time)));
-            } else if mine.is_none_or(|mine| counts_more(&position, mine)) {
-                match times.remove(&shard) {
-                    Some(time) => self.times.insert(shard.clone(), time),
-                    None => self.times.remove(&shard),
-                };
-                self.shards.insert(shard, position);
+        self.watermark = match (self.is_empty(), other.is_empty()) {
+            (true, _) => other.watermark,
+            (_, true) => self.watermark,
+            // What is complete is what is complete for both; nothing, if one does not know.
+            _ => self.watermark.min(other.watermark),
+        };
+        for (stream, listed) in other.listed {
+            let mine = self.listed.entry(stream).or_insert(listed);
+            *mine = listed.min(*mine);
+        }
+        for (shard, position) in &other.shards {
+            let mine = self.shards.get(shard);
+            if mine == Some(position) {
+                // The times of both hold.
+                keep_later(&mut self.times, &other.times, shard);
+                keep_later(&mut self.watermarks, &other.watermarks, shard);
+            } else if mine.is_none_or(|mine| counts_more(position, mine)) {
+                replace(&mut self.times, &other.times, shard);
+                replace(&mut self.watermarks, &other.watermarks, shard);
+                self.shards.insert(shard.clone(), position.clone());
             }
         }
         self
@@ -78,17 +127,22 @@ impl Checkpoint {
     }
 
     /// The same, with streams under other names where there is one.
-    pub(super) fn renamed(self, name: impl Fn(&str) -> Option<std::sync::Arc<str>>) -> Checkpoint {
-        let renamed = |mut shard: ShardRef| {
-            shard.stream = name(&shard.stream).unwrap_or(shard.stream);
-            shard
+    pub(super) fn renamed(self, name: impl Fn(&str) -> Option<Arc<str>>) -> Checkpoint {
+        let stream = |stream: Arc<str>| name(&stream).unwrap_or(stream);
+        let shard = |shard: ShardRef| ShardRef {
+            stream: stream(shard.stream),
+            ..shard
         };
-        let (shards, times) = (self.shards.into_iter(), self.times.into_iter());
+        let all = |times: BTreeMap<ShardRef, Timestamp>| {
+            times.into_iter().map(|(of, at)| (shard(of), at)).collect()
+        };
+        let (shards, listed) = (self.shards.into_iter(), self.listed.into_iter());
         Checkpoint {
-            shards: shards
-                .map(|(shard, position)| (renamed(shard), position))
-                .collect(),
-            times: times.map(|(shard, time)| (renamed(shard), time)).collect(),
+            shards: shards.map(|(of, at)| (shard(of), at)).collect(),
+            times: all(self.times),
+            watermarks: all(self.watermarks),
+            watermark: self.watermark,
+            listed: listed.map(|(of, at)| (stream(of), at)).collect(),
         }
     }
 
@@ -96,20 +150,19 @@ impl Checkpoint {
     pub(super) fn forget_stream(&mut self, stream: &str) {
         self.shards.retain(|shard, _| &*shard.stream != stream);
         self.times.retain(|shard, _| &*shard.stream != stream);
+        self.watermarks.retain(|shard, _| &*shard.stream != stream);
+        self.listed.remove(stream);
     }
 
-    /// Up to when everything of a shard that arrived is covered by its position.
-    pub(super) fn complete_to(&self, shard: &ShardRef) -> Option<Timestamp> {
+    /// Returns up to when everything of a shard that arrived is covered by its position; `None` if
+    /// that is not known.
+    pub fn complete_to(&self, shard: &ShardRef) -> Option<Timestamp> {
         self.times.get(shard).copied()
     }
 
-    /// The same of the shard of a stream that was read last: about when the checkpoint was made.
-    pub(super) fn made(&self, stream: &str) -> Option<Timestamp> {
-        let times = self.times.iter();
-        times
-            .filter(|(shard, _)| &*shard.stream == stream)
-            .map(|(_, time)| *time)
-            .max()
+    /// When the shards of a stream were listed last.
+    pub(super) fn listed(&self, stream: &str) -> Option<Timestamp> {
+        self.listed.get(stream).copied()
     }
 
     /// Writes the checkpoint as one JSON object.
@@ -124,12 +177,18 @@ impl Checkpoint {
             .iter()
             .map(|(shard, position)| Line {
                 complete_to_ms: self.complete_to(shard).map(Timestamp::as_millis),
+                watermark_ms: self.watermarks.get(shard).map(|time| time.as_millis()),
                 ..Line::new(shard, position)
             })
             .collect();
+        let streams = self.listed.iter();
         let file = File {
             version: VERSION,
+            streams: streams
+                .map(|(name, time)| Listed::new(name, *time))
+                .collect(),
             shards,
+            watermark_ms: self.watermark.map(Timestamp::as_millis),
         };
         serde_json::to_string(&file).expect("strings and numbers are always JSON")
     }
@@ -153,15 +212,45 @@ impl Checkpoint {
             )));
         }
         let file: File = serde_json::from_str(text).map_err(malformed)?;
-        let times = file.shards.iter().filter_map(Line::time).collect();
+        let time_of = |line: &Line, millis: Option<i64>| {
+            let shard = ShardRef::new(line.stream.as_str(), line.shard_id.as_str());
+            Some((shard, Timestamp::from_millis(millis?)))
+        };
+        let lines = file.shards.iter();
+        let times = lines
+            .clone()
+            .filter_map(|line| time_of(line, line.complete_to_ms));
+        let watermarks = lines.filter_map(|line| time_of(line, line.watermark_ms));
+        let (times, watermarks) = (times.collect(), watermarks.collect());
+        let listed = file.streams.into_iter().map(Listed::into_time).collect();
         let shards = file
             .shards
             .into_iter()
             .map(Line::into_position)
             .collect::<Result<_>>()?;
-        Ok(Checkpoint { shards, times })
+        Ok(Checkpoint {
+            shards,
+            times,
+            watermarks,
+            watermark: file.watermark_ms.map(Timestamp::from_millis),
+            listed,
+        })
     }
 }
+
+/// Two times of the same position of a shard both hold, so the later one says more.
+fn keep_later(mine: &mut Times, others: &Times, shard: &ShardRef) {
+    let later = mine.remove(shard).max(others.get(shard).copied());
+    mine.extend(later.map(|time| (shard.clone(), time)));
+}
+
+/// A time goes with its position.
+fn replace(mine: &mut Times, others: &Times, shard: &ShardRef) {
+    mine.remove(shard);
+    mine.extend(others.get(shard).map(|time| (shard.clone(), *time)));
+}
+
+type Times = BTreeMap<ShardRef, Timestamp>;
 
 /// Of two positions of one shard, says whether the first is to go on from.
 fn counts_more(one: &ShardPosition, other: &ShardPosition) -> bool {
@@ -213,7 +302,33 @@ struct Version {
 #[derive(Serialize, Deserialize)]
 struct File {
     version: u32,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    streams: Vec<Listed>,
     shards: Vec<Line>,
+    /// The last watermark that was handed out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    watermark_ms: Option<i64>,
+}
+
+/// When the shards of a stream were listed last.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Listed {
+    stream: String,
+    listed_ms: i64,
+}
+
+impl Listed {
+    fn new(stream: &str, time: Timestamp) -> Listed {
+        Listed {
+            stream: stream.to_owned(),
+            listed_ms: time.as_millis(),
+        }
+    }
+
+    fn into_time(self) -> (Arc<str>, Timestamp) {
+        (self.stream.into(), Timestamp::from_millis(self.listed_ms))
+    }
 }
 
 /// One shard. Exactly one of `start`, `sequence_number` and `shard_end` says how far it was read.
@@ -235,6 +350,9 @@ struct Line {
     /// Everything that arrived up to then is covered.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     complete_to_ms: Option<i64>,
+    /// The event time of what is covered has come so far.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    watermark_ms: Option<i64>,
 }
 
 impl Line {
@@ -275,12 +393,6 @@ impl Line {
                 ..entry
             },
         }
-    }
-
-    fn time(&self) -> Option<(ShardRef, Timestamp)> {
-        let time = Timestamp::from_millis(self.complete_to_ms?);
-        let (stream, shard_id) = (self.stream.as_str(), self.shard_id.as_str());
-        Some((ShardRef::new(stream, shard_id), time))
     }
 
     fn into_position(self) -> Result<(ShardRef, ShardPosition)> {
@@ -364,18 +476,63 @@ mod tests {
         );
     }
 
+    /// What version 1 wrote once there were watermarks.
+    const WITH_WATERMARKS: &str =
+        include_str!("../../tests/data/checkpoint/version_1_watermarks.json");
+
+    #[test]
+    fn watermarks_are_kept_beside_the_positions_they_belong_to() {
+        let (millis, shard) = (Timestamp::from_millis, ShardRef::new("orders", "shardId-3"));
+        let checkpoint = Checkpoint {
+            watermarks: [(shard, millis(1_459_799_926_000))].into(),
+            watermark: Some(millis(1_459_799_925_000)),
+            ..checkpoint()
+        };
+        assert_eq!(checkpoint.to_json(), WITH_WATERMARKS.trim_end());
+        let read = Checkpoint::from_json(WITH_WATERMARKS).expect("a checkpoint");
+        assert_eq!(read, checkpoint);
+        let renamed = read.renamed(|_| Some("returns".into()));
+        assert_eq!(
+            renamed.watermarks.keys().next(),
+            Some(&ShardRef::new("returns", "shardId-3"))
+        );
+    }
+
+    #[test]
+    fn two_consumers_are_as_far_together_as_the_one_that_is_behind() {
+        let at = |shard: &str, watermark: Option<i64>| Checkpoint {
+            shards: [(ShardRef::new("orders", shard), ShardPosition::ShardEnd)].into(),
+            watermark: watermark.map(Timestamp::from_millis),
+            ..Checkpoint::default()
+        };
+        for (one, other, both) in [
+            (at("a", Some(3)), at("b", Some(5)), Some(3)),
+            (at("a", Some(3)), at("b", None), None),
+            (at("a", Some(3)), Checkpoint::default(), Some(3)),
+        ] {
+            let both = both.map(Timestamp::from_millis);
+            assert_eq!(one.clone().merge(other.clone()).watermark, both);
+            assert_eq!(other.merge(one).watermark, both);
+        }
+    }
+
     #[test]
     fn the_time_of_a_position_is_kept_beside_it() {
         let mut timed = checkpoint();
         let shard = ShardRef::new("orders", "shardId-3");
         timed.times.insert(shard.clone(), Timestamp::from_millis(7));
+        timed
+            .listed
+            .insert("orders".into(), Timestamp::from_millis(8));
         let json = timed.to_json();
         assert!(json.contains(r#""complete_to_ms":7"#), "{json}");
+        let streams = r#""streams":[{"stream":"orders","listed_ms":8}]"#;
+        assert!(json.contains(streams), "{json}");
         let read = Checkpoint::from_json(&json).expect("a checkpoint");
         assert_eq!(read, timed);
         assert_eq!(read.complete_to(&shard), Some(Timestamp::from_millis(7)));
-        assert_eq!(read.made("orders"), Some(Timestamp::from_millis(7)));
-        assert_eq!(read.made("returns"), None);
+        assert_eq!(read.listed("orders"), Some(Timestamp::from_millis(8)));
+        assert_eq!(read.listed("returns"), None);
     }
 
     #[test]
@@ -451,9 +608,29 @@ mod tests {
     }
 
     #[test]
+    fn two_know_only_the_shards_that_both_could_have_listed() {
+        let listed = |times: &[(&str, i64)]| Checkpoint {
+            listed: times
+                .iter()
+                .map(|(stream, time)| ((*stream).into(), Timestamp::from_millis(*time)))
+                .collect(),
+            ..Checkpoint::default()
+        };
+        let one = listed(&[("orders", 7), ("returns", 7)]);
+        let other = listed(&[("orders", 5), ("returns", 9), ("visits", 1)]);
+        let both = listed(&[("orders", 5), ("returns", 7), ("visits", 1)]);
+        assert_eq!(one.merge(other), both);
+    }
+
+    #[test]
     fn a_time_goes_with_the_position_it_belongs_to() {
         let shard = || ShardRef::new("orders", "a");
         let at = |number: u32, time: Option<i64>| Checkpoint {
+            watermark: None,
+            watermarks: time
+                .map(|time| (shard(), Timestamp::from_millis(time + 1)))
+                .into_iter()
+                .collect(),
             shards: [(
                 shard(),
                 ShardPosition::After {
@@ -466,6 +643,7 @@ mod tests {
                 .map(|time| (shard(), Timestamp::from_millis(time)))
                 .into_iter()
                 .collect(),
+            ..Checkpoint::default()
         };
         for (one, other, both) in [
             (at(1, Some(9)), at(2, None), at(2, None)),

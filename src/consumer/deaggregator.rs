@@ -7,9 +7,7 @@ use crate::client::RawRecord;
 use crate::consumer::discovery::Start;
 use crate::consumer::record::{Origin, Record};
 use crate::error::{Error, ErrorKind, Result};
-use crate::model::{
-    Gap, GapCause, HashKeyRange, PartitionKey, SequenceNumber, ShardPosition, ShardRef,
-};
+use crate::model::{Gap, GapCause, HashKeyRange, SequenceNumber, ShardPosition, ShardRef};
 
 /// Makes user records of a shard's Kinesis records. Loses none without a word.
 #[derive(Debug)]
@@ -61,7 +59,7 @@ impl Deaggregator {
             });
             match self.readable(decoded, &origin) {
                 Some(subs) => self.add_parts(subs, &origin, &mut records)?,
-                None => records.push(whole(raw.data, raw.partition_key, origin)),
+                None => records.push(Record::whole(raw.data, raw.partition_key, origin)),
             }
         }
         Ok(records)
@@ -117,7 +115,7 @@ impl Deaggregator {
         let covered = self.covered_in(origin);
         let new = |sub: &u64| covered.is_none_or(|covered| *sub > covered);
         let parts = placement.select(subs).filter(|(sub, _)| new(sub));
-        records.extend(parts.map(|(sub, record)| part(sub, record, origin.clone())));
+        records.extend(parts.map(|(sub, record)| Record::part(sub, record, origin.clone())));
         Ok(())
     }
 
@@ -134,28 +132,6 @@ impl Deaggregator {
             records,
         };
         Error::new(kind).within(|context| context.shard = Some(self.shard.clone()))
-    }
-}
-
-fn whole(data: Bytes, partition_key: PartitionKey, origin: Arc<Origin>) -> Record {
-    Record {
-        data,
-        partition_key,
-        explicit_hash_key: None,
-        sub_sequence_number: None,
-        origin,
-        value: None,
-    }
-}
-
-fn part(sub: u64, record: SubRecord, origin: Arc<Origin>) -> Record {
-    Record {
-        data: record.data,
-        partition_key: record.partition_key.into(),
-        explicit_hash_key: record.explicit_hash_key,
-        sub_sequence_number: Some(sub),
-        origin,
-        value: None,
     }
 }
 

@@ -175,13 +175,8 @@ mod tests {
             sequence_number: at.to_string().parse().expect("a number"),
             approximate_arrival: Timestamp::default(),
         };
-        let record = |(at, text): (usize, &&'static str)| Record {
-            data: (*text).into(),
-            partition_key: "key".into(),
-            explicit_hash_key: None,
-            sub_sequence_number: None,
-            origin: Arc::new(origin(at)),
-            value: None,
+        let record = |(at, text): (usize, &&'static str)| {
+            Record::whole((*text).into(), "key".into(), Arc::new(origin(at)))
         };
         texts.iter().enumerate().map(record).collect()
     }

@@ -1,7 +1,8 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::client::ChildShard;
 use crate::consumer::assigner::Assignment;
 use crate::consumer::checkpoint::Checkpoint;
 use crate::consumer::missing::Missing;
@@ -48,10 +49,12 @@ struct Known {
     state: State,
     /// It had ended before this consumer started.
     ended_before: bool,
+    /// Else its parents' end told of it, which says nothing of its records.
+    is_listed: bool,
 }
 
 /// Where a shard is read from, and up to when nothing is missing before that.
-type Place = (ShardPosition, Option<Timestamp>);
+pub(super) type Place = (ShardPosition, Option<Timestamp>);
 
 #[derive(Debug, PartialEq, Eq)]
 enum State {
@@ -85,7 +88,7 @@ pub(super) struct Found {
     /// Shards that another consumer reads.
     pub foreign: Vec<ShardRef>,
     /// Shards not known before, for the checkpoint.
-    pub known: Vec<(ShardRef, ShardPosition)>,
+    pub known: Vec<(ShardRef, Place)>,
     /// Shards to start now.
     pub starts: Vec<Start>,
 }
@@ -116,44 +119,81 @@ impl Discovery {
         let mut found = Found::default();
         self.drop_recreated(stream, &listing, &mut found);
         self.drop_vanished(stream, &listing, &mut found);
+        self.drop_unseen(stream, &listing, &mut found);
         for shard in listing {
-            let at = reference(stream, &shard.id);
-            let owns = self.plan.assignment.owns(&at, shard.hash_key_range);
-            let place = self.place(now, &at, &shard);
             let shards = &mut self.streams.entry(stream.clone()).or_default().shards;
-            if let Some(known) = shards.get_mut(&shard.id) {
-                known.update(shard);
-                continue;
+            match shards.get_mut(&shard.id) {
+                Some(known) => known.update(shard),
+                None => self.take_in(now, stream, shard, &mut found),
             }
-            let ended = place.0 == ShardPosition::ShardEnd;
-            let state = match (owns, ended) {
-                (false, _) => State::Foreign,
-                (true, true) => State::Ended,
-                (true, false) => State::Waiting,
-            };
-            match owns {
-                true => found.known.push((at, place.0.clone())),
-                false => found.foreign.push(at),
-            }
-            let known = Known {
-                place,
-                state,
-                ended_before: ended,
-                shard,
-            };
-            shards.insert(known.shard.id.clone(), known);
         }
         self.streams.entry(stream.clone()).or_default().listed = Some(now);
         found.starts = self.start_ready(stream);
         found
     }
 
-    /// Takes note that a shard has been handed out to its end, and says who may follow.
-    pub fn on_end(&mut self, shard: &ShardRef) -> Vec<Start> {
+    /// Takes in a shard that was not known before.
+    fn take_in(&mut self, now: Timestamp, name: &Arc<str>, shard: Shard, found: &mut Found) {
+        let at = reference(name, &shard.id);
+        let owns = self.plan.assignment.owns(&at, shard.hash_key_range);
+        let place = self.place(now, &at, &shard);
+        let ended = place.0 == ShardPosition::ShardEnd;
+        let state = match (owns, ended) {
+            (false, _) => State::Foreign,
+            (true, true) => State::Ended,
+            (true, false) => State::Waiting,
+        };
+        match owns {
+            true => found.known.push((at, place.clone())),
+            false => found.foreign.push(at),
+        }
+        let known = Known {
+            place,
+            state,
+            ended_before: ended,
+            is_listed: true,
+            shard,
+        };
+        let shards = &mut self.streams.entry(name.clone()).or_default().shards;
+        shards.insert(known.shard.id.clone(), known);
+    }
+
+    /// Takes note that a shard has been handed out to its end, and says who may follow: of those that
+    /// are listed, and of the children that the end itself told of.
+    pub fn on_end(&mut self, shard: &ShardRef, children: Vec<ChildShard>) -> Found {
         if let Some(known) = self.known_mut(shard) {
             known.state = State::Ended;
         }
-        self.start_ready(&shard.stream)
+        let mut found = Found::default();
+        for child in children {
+            self.on_child(&shard.stream, child, &mut found);
+        }
+        found.starts = self.start_ready(&shard.stream);
+        found
+    }
+
+    /// Takes in a shard before it is listed. With a parent that is not, it has to wait for that:
+    /// nobody would know whether it may start.
+    fn on_child(&mut self, name: &Arc<str>, child: ChildShard, found: &mut Found) {
+        let Some(stream) = self.streams.get(name) else {
+            return;
+        };
+        let is_known = |id: &ShardId| stream.shards.contains_key(id);
+        let first = child.parents.first().and_then(|id| stream.shards.get(id));
+        let (Some(now), Some(first)) = (stream.listed, first) else {
+            return;
+        };
+        if is_known(&child.id) || !child.parents.iter().all(is_known) {
+            return;
+        }
+        let starting = first.shard.starting_sequence_number.clone();
+        let mut shard = Shard::new(child.id.clone(), child.hash_key_range, starting);
+        let mut parents = child.parents.into_iter();
+        (shard.parent, shard.adjacent_parent) = (parents.next(), parents.next());
+        self.take_in(now, name, shard, found);
+        if let Some(known) = self.known_mut(&reference(name, &child.id)) {
+            known.is_listed = false;
+        }
     }
 
     /// Says whether any child of an ended shard has been listed yet, or none ever will be. A listing
@@ -254,11 +294,45 @@ impl Discovery {
                 let gap = Gap::new(at.clone(), GapCause::ShardVanished);
                 found.gaps.push(Gap { after, ..gap });
             }
-            self.restored
-                .shards
-                .insert(at.clone(), ShardPosition::ShardEnd);
-            found.vanished.push(at);
+            self.vanish(at, found);
         }
+    }
+
+    /// Tells of the parents of new shards that nobody has ever seen: they came and went since the
+    /// listing before.
+    fn drop_unseen(&mut self, name: &Arc<str>, listing: &[Shard], found: &mut Found) {
+        let under_way = |stream: &&Stream| stream.is_under_way();
+        let Some(stream) = self.streams.get(name).filter(under_way) else {
+            return;
+        };
+        let is_known = |id: &ShardId| {
+            let restored = self.restored.position(&reference(name, id));
+            stream.shards.contains_key(id) || restored.is_some()
+        };
+        let is_listed = |id: &ShardId| listing.iter().any(|shard| shard.id == *id);
+        let is_mine = |shard: &&Shard| {
+            let at = reference(name, &shard.id);
+            self.plan.assignment.owns(&at, shard.hash_key_range)
+        };
+        let new = listing.iter().filter(|shard| !is_known(&shard.id));
+        let parents = new.filter(is_mine).flat_map(Shard::parents);
+        let unseen = parents.filter(|id| !is_known(id) && !is_listed(id));
+        let unseen: BTreeSet<_> = unseen.map(|id| reference(name, id)).collect();
+        for at in unseen {
+            if self.plan.assignment.owns(&at, HashKeyRange::FULL) {
+                found
+                    .gaps
+                    .push(Gap::new(at.clone(), GapCause::ShardVanished));
+            }
+            self.vanish(at, found);
+        }
+    }
+
+    /// Counts a shard as read, as nothing more can come of it.
+    fn vanish(&mut self, at: ShardRef, found: &mut Found) {
+        let shards = &mut self.restored.shards;
+        shards.insert(at.clone(), ShardPosition::ShardEnd);
+        found.vanished.push(at);
     }
 
     fn number(&self, shard: &ShardRef) -> Option<SequenceNumber> {
@@ -277,28 +351,23 @@ impl Discovery {
 
     /// Where a shard seen for the first time is read from.
     fn place(&self, now: Timestamp, at: &ShardRef, shard: &Shard) -> Place {
-        let made = self.restored.made(&at.stream);
-        // The checkpoint had all shards that there were when it was made, or a little before.
-        let unknown_since = made.map(|made| made.saturating_sub(LISTING_LAG_MAX));
         if let Some(position) = self.restored.position(at) {
-            let never_read = matches!(position, ShardPosition::Start(_));
-            let known = self.restored.complete_to(at);
-            let complete_to = known.or(unknown_since.filter(|_| never_read));
-            return (position.clone(), complete_to);
+            return (position.clone(), self.restored.complete_to(at));
         }
         let Some(stream) = self.streams.get(&at.stream) else {
             return (ShardPosition::Start(StartPosition::TrimHorizon), None);
         };
         // It opened after the consumer started, or while it was down: all of it is new.
         let new = ShardPosition::Start(StartPosition::TrimHorizon);
-        match (stream.listed, stream.restored, stream.start) {
-            (Some(listed), _, _) => (new, Some(listed.saturating_sub(LISTING_LAG_MAX))),
-            (None, true, _) => (new, unknown_since),
-            // Nothing newer than the newest record can come out of a closed shard.
-            (None, false, StartPosition::Latest) if !shard.is_open() => {
-                (ShardPosition::ShardEnd, Some(now))
+        match stream.start {
+            _ if stream.is_under_way() => {
+                let listed = stream.listed.or(self.restored.listed(&at.stream));
+                let unknown_since = listed.map(|listed| listed.saturating_sub(LISTING_LAG_MAX));
+                (new, unknown_since)
             }
-            (None, false, start) => (ShardPosition::Start(start), Some(now)),
+            // Nothing newer than the newest record can come out of a closed shard.
+            StartPosition::Latest if !shard.is_open() => (ShardPosition::ShardEnd, Some(now)),
+            start => (ShardPosition::Start(start), Some(now)),
         }
     }
 
@@ -330,6 +399,12 @@ impl Discovery {
 }
 
 impl Stream {
+    /// Says whether its shards were listed before, if not by this consumer: what is new since then has
+    /// to be read whole.
+    fn is_under_way(&self) -> bool {
+        self.restored || self.listed.is_some()
+    }
+
     fn has_children(&self, id: &ShardId) -> bool {
         let is_child = |known: &Known| known.shard.parents().any(|parent| parent == id);
         self.shards.values().any(is_child)
@@ -347,12 +422,13 @@ impl Stream {
 impl Known {
     /// A shard of the same name, with other records.
     fn is_reborn(&self, shard: &Shard) -> bool {
-        self.shard.starting_sequence_number != shard.starting_sequence_number
+        self.is_listed && self.shard.starting_sequence_number != shard.starting_sequence_number
     }
 
     fn update(&mut self, shard: Shard) {
         if !self.is_reborn(&shard) {
             self.shard = shard;
+            self.is_listed = true;
         }
     }
 
@@ -436,6 +512,19 @@ mod tests {
         discovery.on_listing(NOW, &stream(), listing.into())
     }
 
+    /// A shard was handed out to its end, which told of no children.
+    fn ended(discovery: &mut Discovery, id: &str) -> Vec<Start> {
+        discovery.on_end(&at(id), Vec::new()).starts
+    }
+
+    fn child(id: &str, parents: &[&str]) -> ChildShard {
+        ChildShard {
+            id: id.into(),
+            parents: parents.iter().map(|&id| id.into()).collect(),
+            hash_key_range: HashKeyRange::FULL,
+        }
+    }
+
     const NOW: Timestamp = Timestamp::from_millis(1_700_000_000_000);
 
     fn after() -> ShardPosition {
@@ -469,11 +558,11 @@ mod tests {
         assert_eq!(names(&found.starts), [("a", TRIM_HORIZON)]);
         assert_eq!(found.known.len(), 4);
         assert_eq!(
-            names(&discovery.on_end(&at("a"))),
+            names(&ended(&mut discovery, "a")),
             [("b", TRIM_HORIZON), ("c", TRIM_HORIZON)]
         );
-        assert_eq!(names(&discovery.on_end(&at("c"))), []);
-        assert_eq!(names(&discovery.on_end(&at("b"))), [("d", TRIM_HORIZON)]);
+        assert_eq!(names(&ended(&mut discovery, "c")), []);
+        assert_eq!(names(&ended(&mut discovery, "b")), [("d", TRIM_HORIZON)]);
     }
 
     #[test]
@@ -486,7 +575,10 @@ mod tests {
         assert_eq!(names(&found.starts), [("b", LATEST)]);
         assert_eq!(
             found.known,
-            [(at("a"), ShardPosition::ShardEnd), (at("b"), LATEST)]
+            [
+                (at("a"), (ShardPosition::ShardEnd, Some(NOW))),
+                (at("b"), (LATEST, Some(NOW)))
+            ]
         );
         let listing = vec![
             shard("a", &[], false),
@@ -494,7 +586,7 @@ mod tests {
             shard("c", &["b"], true),
         ];
         assert_eq!(names(&listed(&mut discovery, listing).starts), []);
-        assert_eq!(names(&discovery.on_end(&at("b"))), [("c", TRIM_HORIZON)]);
+        assert_eq!(names(&ended(&mut discovery, "b")), [("c", TRIM_HORIZON)]);
     }
 
     #[test]
@@ -527,7 +619,7 @@ mod tests {
             vec![shard("a", &[], false), shard("b", &["a"], true)],
         );
         assert_eq!(names(&found.starts), [("a", after())]);
-        assert_eq!(names(&discovery.on_end(&at("a"))), [("b", TRIM_HORIZON)]);
+        assert_eq!(names(&ended(&mut discovery, "a")), [("b", TRIM_HORIZON)]);
     }
 
     #[test]
@@ -552,7 +644,7 @@ mod tests {
     fn children_may_be_listed_later_than_their_parent_ends() {
         let mut discovery = discovery(StartPosition::TrimHorizon, &[]);
         listed(&mut discovery, vec![shard("a", &[], true)]);
-        assert_eq!(names(&discovery.on_end(&at("a"))), []);
+        assert_eq!(names(&ended(&mut discovery, "a")), []);
         assert!(!discovery.is_settled(&at("a")));
         let found = listed(
             &mut discovery,
@@ -560,6 +652,43 @@ mod tests {
         );
         assert_eq!(names(&found.starts), [("b", TRIM_HORIZON)]);
         assert!(discovery.is_settled(&at("a")));
+    }
+
+    #[test]
+    fn children_start_at_once_if_the_end_tells_of_them() {
+        let mut discovery = discovery(StartPosition::Latest, &[]);
+        listed(&mut discovery, [shard("a", &[], true)]);
+        let children = ["b", "c"].map(|id| child(id, &["a"])).to_vec();
+        let found = discovery.on_end(&at("a"), children.clone());
+        assert_eq!(
+            names(&found.starts),
+            [("b", TRIM_HORIZON), ("c", TRIM_HORIZON)]
+        );
+        let since = Some(NOW.saturating_sub(LISTING_LAG_MAX));
+        let known = ["b", "c"].map(|id| (at(id), (TRIM_HORIZON, since)));
+        assert_eq!(found.known, known);
+        assert!(discovery.is_settled(&at("a")));
+        assert_eq!(
+            listed(&mut discovery, [shard("a", &[], true)]),
+            Found::default(),
+            "late"
+        );
+        let listing = ["b", "c"].map(|id| starting_at("9", shard(id, &["a"], true)));
+        assert_eq!(listed(&mut discovery, listing), Found::default());
+        let again = discovery.on_end(&at("a"), children);
+        assert_eq!(again, Found::default());
+    }
+
+    #[test]
+    fn a_merged_child_waits_for_both_parents_and_for_one_that_is_not_listed_yet() {
+        let mut discovery = discovery(StartPosition::TrimHorizon, &[]);
+        listed(&mut discovery, ["a", "b"].map(|id| shard(id, &[], true)));
+        let merged = || vec![child("c", &["a", "b"])];
+        assert_eq!(discovery.on_end(&at("a"), merged()).starts, []);
+        let found = discovery.on_end(&at("b"), merged());
+        assert_eq!(names(&found.starts), [("c", TRIM_HORIZON)]);
+        let found = discovery.on_end(&at("c"), vec![child("e", &["c", "d"])]);
+        assert_eq!(found, Found::default(), "nobody knows whether d has ended");
     }
 
     #[test]
@@ -592,7 +721,7 @@ mod tests {
         let found = listed(&mut discovery, listing);
         assert_eq!(names(&found.starts), [("b", TRIM_HORIZON)]);
         assert_eq!(found.foreign, [at("a")]);
-        assert_eq!(found.known, [(at("b"), TRIM_HORIZON)]);
+        assert_eq!(found.known, [(at("b"), (TRIM_HORIZON, Some(NOW)))]);
         assert_eq!(discovery.childless(), []);
     }
 
@@ -682,7 +811,7 @@ mod tests {
         let anew = || [starting_at("8", shard("a", &[], true))];
         let found = listed(&mut discovery, anew());
         assert_eq!(found, Found::default(), "who reads it finds out first");
-        assert_eq!(names(&discovery.on_end(&at("a"))), []);
+        assert_eq!(names(&ended(&mut discovery, "a")), []);
         let found = listed(&mut discovery, anew());
         assert_eq!(found.gaps, [Gap::new(at("a"), GapCause::StreamRecreated)]);
         assert_eq!(names(&found.starts), [("a", TRIM_HORIZON)]);
@@ -716,7 +845,9 @@ mod tests {
 
         let restored = Checkpoint {
             shards: [(at("a"), after()), (at("c"), TRIM_HORIZON)].into(),
-            times: [(at("a"), NOW)].into(),
+            times: [(at("a"), NOW), (at("c"), minutes(2))].into(),
+            listed: [(stream(), minutes(3))].into(),
+            ..Checkpoint::default()
         };
         let mut resumed = Discovery::new(plan(StartPosition::Latest), restored);
         let three = ["a", "b", "c"].map(|id| shard(id, &[], true));
@@ -724,6 +855,28 @@ mod tests {
             .on_listing(minutes(5), &stream(), three.into())
             .starts;
         let times: Vec<_> = starts.iter().map(|start| start.complete_to).collect();
-        assert_eq!(times, [Some(NOW), Some(minutes(-1)), Some(minutes(-1))]);
+        assert_eq!(times, [Some(NOW), Some(minutes(2)), Some(minutes(2))]);
+    }
+
+    #[test]
+    fn a_parent_that_came_and_went_unseen_is_told_of_once() {
+        let restored = [("a", ShardPosition::ShardEnd)];
+        let mut discovery = discovery(StartPosition::Latest, &restored);
+        // a was split into b and c, and each of these was merged into the next.
+        let d = || shard("d", &["b", "c"], true);
+        let found = listed(&mut discovery, [d()]);
+        let gone = |id| Gap::new(at(id), GapCause::ShardVanished);
+        assert_eq!(found.gaps, [gone("b"), gone("c")]);
+        assert_eq!(found.vanished, [at("b"), at("c")]);
+        assert_eq!(names(&found.starts), [("d", TRIM_HORIZON)]);
+        let found = listed(&mut discovery, [d(), shard("e", &["c"], true)]);
+        assert_eq!((found.gaps, found.vanished), (vec![], vec![]));
+    }
+
+    #[test]
+    fn at_the_first_start_parents_have_gone_rightly() {
+        let mut discovery = discovery(StartPosition::TrimHorizon, &[]);
+        let found = listed(&mut discovery, [shard("d", &["b", "c"], true)]);
+        assert_eq!((found.gaps, found.vanished), (vec![], vec![]));
     }
 }

@@ -1,12 +1,16 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::vec;
+use std::time::Instant;
 
+use crate::client::ChildShard;
 use crate::consumer::checkpoint::Checkpoint;
+use crate::consumer::discovery::Place;
+use crate::consumer::event_time::{EventTime, Lineage, Parents};
 use crate::consumer::queue::{Look, Message, QueueReceiver};
-use crate::consumer::record::{Origin, Record};
+use crate::consumer::record::{Event, Record};
 use crate::consumer::shard_reader::End;
-use crate::error::{Error, ErrorKind};
+use crate::consumer::slot::Slot;
+use crate::error::Error;
 use crate::model::{Gap, Shard, ShardId, ShardPosition, ShardRef, Timestamp};
 
 /// Chooses which record comes next and owns all positions. Lives in the caller's thread, so that a
@@ -25,29 +29,25 @@ pub(super) struct Emitter {
     paused: BTreeSet<ShardRef>,
     /// Up to when nothing is missing of the shards that are not being read.
     times: BTreeMap<ShardRef, Timestamp>,
-}
-
-/// What a shard's reading has come to.
-#[derive(Debug)]
-struct Slot {
-    shard: ShardRef,
-    queue: QueueReceiver,
-    records: vec::IntoIter<Record>,
-    started: ShardPosition,
-    paused: bool,
-    /// The last record handed out, once there is one.
-    last: Option<(Arc<Origin>, Option<u64>)>,
+    /// When the shards of each stream were listed last.
+    listed: BTreeMap<Arc<str>, Timestamp>,
+    /// If somebody asks for it.
+    event_time: Option<EventTime>,
 }
 
 /// News from the discovery thread.
 #[derive(Debug)]
 pub(super) enum News {
     /// A shard that was not known before, and where it is to be read from.
-    Known(ShardRef, ShardPosition),
+    Known(ShardRef, Place),
     /// A shard whose thread has been started.
     Started(ShardRef, ShardPosition, QueueReceiver),
-    /// All shards that a stream has.
-    Listed(Arc<str>, BTreeSet<ShardId>),
+    /// All shards that a stream had at that time; all of them are known by now.
+    Listed(Arc<str>, Timestamp, BTreeSet<ShardId>),
+    /// Of all shards that a stream has, those they came from.
+    Lineage(Arc<str>, Vec<Parents>),
+    /// The same of a shard that no listing has shown yet.
+    Born(ShardRef, Vec<ShardId>),
     /// The children of an ended shard are known, or there will never be any.
     Settled(ShardRef),
     /// A shard that another consumer reads.
@@ -63,11 +63,13 @@ pub(super) enum News {
 #[derive(Debug)]
 pub(super) enum Next {
     Record(Record),
-    Ended(ShardRef),
+    Ended(ShardRef, Vec<ChildShard>),
     Gap(Gap),
     Failed(Error),
     /// A shard is read no further, because of a record behind its position.
     Halted(ShardRef, Error),
+    /// A shard that was idle has records: this is to be told before them.
+    Awake(Vec<Event>),
     /// Nothing at the moment.
     Nothing,
     /// Nothing any more.
@@ -75,9 +77,14 @@ pub(super) enum Next {
 }
 
 impl News {
-    pub fn listed(stream: &Arc<str>, listing: &[Shard]) -> News {
+    pub fn listed(stream: &Arc<str>, now: Timestamp, listing: &[Shard]) -> News {
         let ids = listing.iter().map(|shard| shard.id.clone());
-        News::Listed(stream.clone(), ids.collect())
+        News::Listed(stream.clone(), now, ids.collect())
+    }
+
+    pub fn lineage(stream: &Arc<str>, listing: &[Shard]) -> News {
+        let parents = |shard: &Shard| (shard.id.clone(), shard.parents().cloned().collect());
+        News::Lineage(stream.clone(), listing.iter().map(parents).collect())
     }
 }
 
@@ -90,9 +97,17 @@ impl Emitter {
         Emitter {
             resting: restored.shards,
             times: restored.times,
+            listed: restored.listed,
             childless: childless.into_iter().collect(),
             ..Emitter::default()
         }
+    }
+
+    /// Looks at event time from now on. Shards whose children are not listed yet hold the watermark.
+    pub fn set_event_time(&mut self, event_time: Option<EventTime>) {
+        let childless = self.childless.clone();
+        self.event_time = event_time;
+        self.on_lineage(|lineage| lineage.childless(childless));
     }
 
     pub fn start(&mut self, shard: ShardRef, position: ShardPosition, queue: QueueReceiver) {
@@ -101,29 +116,49 @@ impl Emitter {
         // It may be the first of its name that ended, and this one the first of a new stream's.
         self.childless.remove(&shard);
         let paused = self.paused.contains(&shard);
-        queue.set_paused(paused);
-        self.slots.push(Slot {
-            paused,
-            shard,
-            queue,
-            records: Vec::new().into_iter(),
-            started: position,
-            last: None,
-        });
+        let mut slot = Slot::new(shard, position, queue);
+        slot.set_paused(paused);
+        if let Some(event_time) = &mut self.event_time {
+            slot.watermark = event_time.lineage.start(&slot.shard);
+        }
+        self.slots.push(slot);
     }
 
-    pub fn know(&mut self, shard: ShardRef, position: ShardPosition) {
+    pub fn know(&mut self, shard: ShardRef, (position, complete_to): Place) {
+        self.on_lineage(|lineage| lineage.known(&shard, &position));
         self.hidden.remove(&shard);
+        self.times.remove(&shard);
+        self.times
+            .extend(complete_to.map(|time| (shard.clone(), time)));
         self.resting.insert(shard, position);
     }
 
     /// Keeps the end off until each of these is known to be there, or gone.
     pub fn expect(&mut self, hidden: impl IntoIterator<Item = ShardRef>) {
         self.hidden.extend(hidden);
+        let hidden = self.hidden.clone();
+        self.on_lineage(|lineage| lineage.hidden(hidden));
+    }
+
+    /// A listing says who comes from whom.
+    pub fn learn_parents(&mut self, stream: &Arc<str>, parents: Vec<Parents>) {
+        self.on_lineage(|lineage| lineage.listed(stream, parents));
+    }
+
+    /// The end of a shard says who follows it.
+    pub fn learn_birth(&mut self, child: ShardRef, parents: Vec<ShardId>) {
+        self.on_lineage(|lineage| lineage.born(child, parents));
+    }
+
+    fn on_lineage(&mut self, change: impl FnOnce(&mut Lineage)) {
+        if let Some(event_time) = &mut self.event_time {
+            change(&mut event_time.lineage);
+        }
     }
 
     /// Leaves a shard to the consumer that reads it.
     pub fn forget(&mut self, shard: &ShardRef) {
+        self.on_lineage(|lineage| lineage.forget(shard));
         self.hidden.remove(shard);
         self.resting.remove(shard);
         self.times.remove(shard);
@@ -131,6 +166,7 @@ impl Emitter {
 
     /// Takes a shard that is gone for ended.
     pub fn vanish(&mut self, shard: ShardRef) {
+        self.on_lineage(|lineage| lineage.vanish(&shard));
         self.hidden.remove(&shard);
         self.resting.insert(shard, ShardPosition::ShardEnd);
     }
@@ -142,22 +178,27 @@ impl Emitter {
             false => self.paused.remove(shard),
         };
         if let Some(slot) = self.slots.iter_mut().find(|slot| slot.shard == *shard) {
-            slot.paused = paused;
-            slot.queue.set_paused(paused);
+            slot.set_paused(paused);
         }
     }
 
     /// The children of an ended shard are known.
     pub fn settle(&mut self, shard: &ShardRef) {
+        self.on_lineage(|lineage| lineage.settled(shard));
         self.childless.remove(shard);
     }
 
-    /// Forgets the ended shards of a stream that have outlived its retention.
+    /// Takes note of a listing, and forgets the ended shards that have outlived the retention.
     ///
     /// A listing may lag behind and lack shards that are new, and were the end of one forgotten, it
     /// would be read again from its beginning. The service counts shards up: a listing that has a
     /// newer shard than one it lacks is not late, and the one is gone for good.
-    pub fn prune(&mut self, stream: &Arc<str>, listed: &BTreeSet<ShardId>) {
+    pub fn on_listing(&mut self, stream: Arc<str>, now: Timestamp, listed: &BTreeSet<ShardId>) {
+        self.prune(&stream, listed);
+        self.listed.insert(stream, now);
+    }
+
+    fn prune(&mut self, stream: &Arc<str>, listed: &BTreeSet<ShardId>) {
         let newest = listed.iter().map(age).max();
         let childless = &self.childless;
         self.resting.retain(|shard, position| {
@@ -167,6 +208,35 @@ impl Emitter {
                 || listed.contains(&shard.shard_id)
                 || newest < Some(age(&shard.shard_id))
         });
+        let (resting, slots) = (&self.resting, &self.slots);
+        let is_kept = |shard: &ShardRef| {
+            resting.contains_key(shard) || slots.iter().any(|slot| slot.shard == *shard)
+        };
+        self.times.retain(|shard, _| is_kept(shard));
+        if let Some(event_time) = &mut self.event_time {
+            event_time.lineage.prune(is_kept);
+        }
+    }
+
+    /// When to look at event time next, if nothing happens before.
+    pub fn event_time_due(&self) -> Option<Instant> {
+        self.event_time.as_ref().map(EventTime::due)
+    }
+
+    /// How far event time has come: nothing earlier will follow, but for late records.
+    pub fn watermark(&self) -> Option<Timestamp> {
+        self.event_time.as_ref()?.watermark()
+    }
+
+    /// Looks at event time if it is time to, and says what has changed.
+    pub fn look_at_event_time(&mut self, now: Instant) -> Vec<Event> {
+        let last = self.slots.get(self.turn);
+        match &mut self.event_time {
+            Some(event_time) if event_time.is_due(last, now) => {
+                event_time.look(&mut self.slots, now)
+            }
+            _ => Vec::new(),
+        }
     }
 
     /// Takes the next record of the answer that is being handed out.
@@ -206,14 +276,27 @@ impl Emitter {
         match slot.queue.look() {
             Look::Message(Message::Records(records)) => {
                 slot.records = records.into_iter();
-                slot.next_record().map_or(Next::Nothing, Next::Record)
+                self.take_turn()
             }
             Look::Message(Message::Gap(gap)) => Next::Gap(*gap),
-            Look::Message(Message::End(end)) => self.end_turn(end),
+            Look::Message(Message::End(end, children)) => self.end_turn(end, children),
             Look::Message(Message::Halted(error)) => self.halt_turn(error),
             Look::Message(Message::Failed(error)) => Next::Failed(error),
             Look::Abandoned => Next::Failed(slot.abandoned()),
             Look::Empty => Next::Nothing,
+        }
+    }
+
+    /// Hands out the first record of an answer.
+    fn take_turn(&mut self) -> Next {
+        let Some(slot) = self.slots.get_mut(self.turn) else {
+            return Next::Nothing;
+        };
+        match &mut self.event_time {
+            Some(event_time) if std::mem::take(&mut slot.is_idle) => {
+                Next::Awake(event_time.wake(&slot.shard))
+            }
+            _ => slot.next_record().map_or(Next::Nothing, Next::Record),
         }
     }
 
@@ -231,29 +314,43 @@ impl Emitter {
         for slot in &self.slots {
             times.extend(slot.complete_to().map(|time| (slot.shard.clone(), time)));
         }
-        Checkpoint {
+        let mut checkpoint = Checkpoint {
             shards: reading.chain(resting).collect(),
             times,
+            listed: self.listed.clone(),
+            ..Checkpoint::default()
+        };
+        if let Some(event_time) = &self.event_time {
+            checkpoint.watermark = event_time.watermark();
+            let reading = self.slots.iter().map(|slot| (&slot.shard, &slot.watermark));
+            let resting = event_time.lineage.watermarks().iter();
+            let known = reading
+                .chain(resting)
+                .filter(|(_, at)| **at > Timestamp::MIN);
+            checkpoint.watermarks = known.map(|(shard, at)| (shard.clone(), *at)).collect();
         }
+        checkpoint
     }
 
     /// Takes the shard whose turn it is out of the circle.
-    fn end_turn(&mut self, end: End) -> Next {
+    fn end_turn(&mut self, end: End, children: Vec<ChildShard>) -> Next {
         let slot = self.slots.swap_remove(self.turn);
         let complete_to = slot.complete_to();
         self.times
             .extend(complete_to.map(|time| (slot.shard.clone(), time)));
         match end {
             End::CaughtUp => {
+                self.on_lineage(|lineage| lineage.rest(&slot.shard, slot.watermark));
                 let position = slot.position();
                 self.resting.insert(slot.shard, position);
                 Next::Nothing
             }
             End::ShardEnd => {
+                self.on_lineage(|lineage| lineage.end(&slot.shard, slot.watermark));
                 self.resting
                     .insert(slot.shard.clone(), ShardPosition::ShardEnd);
                 self.childless.insert(slot.shard.clone());
-                Next::Ended(slot.shard)
+                Next::Ended(slot.shard, children)
             }
         }
     }
@@ -262,6 +359,9 @@ impl Emitter {
     fn halt_turn(&mut self, error: Error) -> Next {
         let slot = self.slots.swap_remove(self.turn);
         let (shard, position) = (slot.shard.clone(), slot.position());
+        if let Some(event_time) = &mut self.event_time {
+            event_time.halt(&shard, slot.watermark);
+        }
         self.resting.insert(shard.clone(), position);
         Next::Halted(shard, error)
     }
@@ -278,63 +378,15 @@ fn age(shard: &ShardId) -> (usize, &str) {
     (shard.as_str().len(), shard.as_str())
 }
 
-impl Slot {
-    /// What is left out counts as handed out when the caller has come past it.
-    fn next_record(&mut self) -> Option<Record> {
-        loop {
-            let record = self.records.next()?;
-            self.note(&record);
-            if !record.is_left_out() {
-                return Some(record);
-            }
-        }
-    }
-
-    fn note(&mut self, record: &Record) {
-        match &mut self.last {
-            Some((origin, sub)) if Arc::ptr_eq(origin, &record.origin) => {
-                *sub = record.sub_sequence_number
-            }
-            last => *last = Some((record.origin.clone(), record.sub_sequence_number)),
-        }
-    }
-
-    fn position(&self) -> ShardPosition {
-        let Some((origin, sub_sequence_number)) = &self.last else {
-            return self.started.clone();
-        };
-        let sequence_number = origin.sequence_number.clone();
-        ShardPosition::After {
-            sequence_number,
-            sub_sequence_number: *sub_sequence_number,
-        }
-    }
-
-    /// Up to when nothing is missing of what was handed out.
-    fn complete_to(&self) -> Option<Timestamp> {
-        let idle = self.queue.complete_to();
-        let idle = idle.filter(|_| self.records.as_slice().is_empty());
-        let last = self.last.as_ref();
-        let last = last.map(|(origin, _)| origin.approximate_arrival);
-        // The epoch stands for an endpoint that does not tell.
-        idle.max(last.filter(|time| time.as_millis() > 0))
-    }
-
-    fn abandoned(&self) -> Error {
-        let (name, message) = (
-            format!("of {}", self.shard),
-            "it ended without a word".to_owned(),
-        );
-        Error::new(ErrorKind::Thread { name, message })
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::aggregation::SubRecord;
     use crate::consumer::budget::Budget;
     use crate::consumer::queue::{QueueSender, queue};
+    use crate::consumer::record::Origin;
     use crate::consumer::shelf::Bell;
+    use crate::error::ErrorKind;
     use crate::model::{GapCause, StartPosition};
 
     fn shard(name: &str) -> ShardRef {
@@ -350,22 +402,16 @@ mod tests {
             approximate_arrival: Timestamp::default(),
         };
         let origin = Arc::new(origin);
-        let record = |sub_sequence_number| Record {
-            data: format!("{name}-{number}").into(),
-            partition_key: "key".into(),
-            explicit_hash_key: None,
-            sub_sequence_number,
-            origin: origin.clone(),
-            value: None,
-        };
-        if subs == 0 {
-            vec![record(None)]
-        } else {
-            (0..subs).map(|sub| record(Some(sub))).collect()
+        let data = || format!("{name}-{number}");
+        let part = |sub| Record::part(sub, SubRecord::new("key", data()), origin.clone());
+        match subs {
+            0 => vec![Record::whole(data().into(), "key".into(), origin)],
+            _ => (0..subs).map(part).collect(),
         }
     }
 
     const START: ShardPosition = ShardPosition::Start(StartPosition::TrimHorizon);
+    const NOW: Timestamp = Timestamp::from_millis(1_700_000_000_000);
 
     fn emitter(names: &[&str]) -> (Emitter, Vec<QueueSender>) {
         let mut emitter = Emitter::new(Checkpoint::default(), Vec::new());
@@ -373,7 +419,7 @@ mod tests {
         for name in names {
             let account = Budget::new(u64::MAX).account();
             let (sender, receiver) = queue(Bell::new().0, Arc::default(), account, None);
-            emitter.know(shard(name), START);
+            emitter.know(shard(name), (START, None));
             emitter.start(shard(name), START, receiver);
             senders.push(sender);
         }
@@ -388,10 +434,11 @@ mod tests {
     fn said(next: Next) -> String {
         match next {
             Next::Record(record) => String::from_utf8_lossy(record.data()).into_owned(),
-            Next::Ended(shard) => format!("end of {}", shard.shard_id),
+            Next::Ended(shard, _) => format!("end of {}", shard.shard_id),
             Next::Gap(gap) => format!("gap in {}", gap.shard.shard_id),
             Next::Failed(error) => error.to_string(),
             Next::Halted(shard, error) => format!("halt of {}: {error}", shard.shard_id),
+            Next::Awake(events) => format!("{events:?}"),
             Next::Nothing => "nothing".to_owned(),
             Next::Done => "done".to_owned(),
         }
@@ -445,7 +492,7 @@ mod tests {
         let (mut emitter, queues) = emitter(&["a"]);
         queues[0].send(Message::Records(records("a", 1, 0)));
         assert_eq!(said(next(&mut emitter)), "a-1");
-        queues[0].send(Message::End(End::ShardEnd));
+        queues[0].send(Message::End(End::ShardEnd, Vec::new()));
         assert_eq!(at("a", &emitter), after(1, None));
         assert_eq!(said(next(&mut emitter)), "end of a");
         assert_eq!(at("a", &emitter), ShardPosition::ShardEnd);
@@ -464,7 +511,7 @@ mod tests {
         queues[0].send(Message::Records(records("a", 1, 0)));
         assert_eq!(said(next(&mut emitter)), "a-1");
         for queue in &queues {
-            queue.send(Message::End(End::CaughtUp));
+            queue.send(Message::End(End::CaughtUp, Vec::new()));
         }
         assert_eq!(said(next(&mut emitter)), "done");
         assert_eq!(
@@ -492,7 +539,7 @@ mod tests {
         queues[0].send(Message::Records(two));
         while said(next(&mut emitter)) != "a-1" {}
         emitter.set_paused(&shard("a"), true);
-        queues[0].send(Message::End(End::ShardEnd));
+        queues[0].send(Message::End(End::ShardEnd, Vec::new()));
         queues[1].send(Message::Records(records("b", 1, 0)));
         assert_eq!(said(next(&mut emitter)), "b-1");
         assert_eq!(said(next(&mut emitter)), "nothing");
@@ -526,7 +573,11 @@ mod tests {
             assert!(matches!(next(&mut emitter), Next::Record(_)));
         }
         assert_eq!(time(&emitter), Some(Timestamp::from_millis(9)));
-        queues[0].send(Message::End(End::CaughtUp));
+        queues[0].send(Message::Records(records("a", 3, 0)));
+        assert!(matches!(next(&mut emitter), Next::Record(_)));
+        assert_eq!(time(&emitter), None, "more may follow");
+        queues[0].complete(Timestamp::from_millis(9));
+        queues[0].send(Message::End(End::CaughtUp, Vec::new()));
         assert_eq!(said(next(&mut emitter)), "done");
         assert_eq!(time(&emitter), Some(Timestamp::from_millis(9)));
     }
@@ -535,10 +586,10 @@ mod tests {
     fn the_end_waits_for_restored_shards_that_no_listing_has_shown() {
         let (mut emitter, queues) = emitter(&["a"]);
         emitter.expect([shard("b"), shard("c"), shard("d")]);
-        queues[0].send(Message::End(End::CaughtUp));
+        queues[0].send(Message::End(End::CaughtUp, Vec::new()));
         assert_eq!(said(next(&mut emitter)), "nothing");
         emitter.vanish(shard("b"));
-        emitter.know(shard("c"), START);
+        emitter.know(shard("c"), (START, None));
         assert_eq!(said(next(&mut emitter)), "nothing");
         emitter.forget(&shard("d"));
         assert_eq!(said(next(&mut emitter)), "done");
@@ -574,7 +625,7 @@ mod tests {
         let halt = "halt of a: the producer or consumer was closed";
         assert_eq!(order, ["a-7", "a-7", "b-1", halt]);
         assert_eq!(at("a", &emitter), after(7, Some(1)));
-        queues[1].send(Message::End(End::CaughtUp));
+        queues[1].send(Message::End(End::CaughtUp, Vec::new()));
         assert_eq!(said(next(&mut emitter)), "done");
     }
 
@@ -617,18 +668,20 @@ mod tests {
             let shards = [(shard(old), position)].into();
             let mut emitter = Emitter::new(of(shards), Vec::new());
             let ids: BTreeSet<ShardId> = listed.into_iter().map(ShardId::from).collect();
-            emitter.prune(&"returns".into(), &ids);
+            emitter.on_listing("returns".into(), NOW, &ids);
             assert_eq!(
                 emitter.checkpoint().iter().count(),
                 1,
                 "another stream's listing"
             );
-            emitter.prune(&"orders".into(), &ids);
-            assert_eq!(emitter.checkpoint().iter().count() == 1, kept, "{what}");
+            emitter.on_listing("orders".into(), NOW, &ids);
+            let checkpoint = emitter.checkpoint();
+            assert_eq!(checkpoint.iter().count() == 1, kept, "{what}");
+            assert_eq!(checkpoint.listed("orders"), Some(NOW));
         }
         let shards = [(shard(old), ShardPosition::ShardEnd)].into();
         let mut emitter = Emitter::new(of(shards), vec![shard(old)]);
-        emitter.prune(&"orders".into(), &BTreeSet::from([ShardId::from(new)]));
+        emitter.on_listing("orders".into(), NOW, &BTreeSet::from([ShardId::from(new)]));
         assert_eq!(
             emitter.checkpoint().iter().count(),
             1,

@@ -9,11 +9,11 @@ use std::time::{Duration, Instant};
 
 use crate::client::{GetRecordsOutput, Watch};
 use crate::consumer::metrics::{
-    CommitMetrics, ConsumerMetrics, DiscoveryMetrics, ReadCounts, ShardMetrics,
+    CommitMetrics, ConsumerMetrics, DiscoveryMetrics, EventTimeMetrics, ReadCounts, ShardMetrics,
 };
 use crate::consumer::record::Record;
 use crate::error::{Error, Verdict};
-use crate::model::{Gap, GapCause, Operation, ShardRef};
+use crate::model::{Gap, GapCause, Operation, ShardRef, Timestamp};
 
 /// All meters of a consumer.
 #[derive(Default)]
@@ -23,6 +23,7 @@ pub(super) struct Meters {
     gone: Mutex<ReadCounts>,
     discovery: Mutex<DiscoveryMetrics>,
     commits: Mutex<(CommitMetrics, Option<Instant>)>,
+    event_time: Mutex<EventTimeMetrics>,
 }
 
 impl Meters {
@@ -57,6 +58,12 @@ impl Meters {
         }
     }
 
+    /// How far event time has come, and whether every shard is idle.
+    pub fn watermark(&self, watermark: Option<Timestamp>, is_idle: bool) {
+        let mut event_time = locked(&self.event_time);
+        (event_time.watermark, event_time.is_idle) = (watermark.map(Timestamp::as_millis), is_idle);
+    }
+
     pub fn snapshot(&self, now: Instant) -> ConsumerMetrics {
         let (shards, total) = self.read_shards();
         let (commits, last) = locked(&self.commits).clone();
@@ -68,6 +75,7 @@ impl Meters {
                 millis_since_last: last.map(|last| millis(now.saturating_duration_since(last))),
                 ..commits
             },
+            event_time: locked(&self.event_time).clone(),
         }
     }
 }
@@ -200,6 +208,13 @@ impl ShardMeter {
         metrics.counts.user_records_taken += records.len() as u64;
     }
 
+    /// How far the shard's event time has come; [`Timestamp::MIN`] is not known.
+    pub fn watermark(&self, watermark: Timestamp, is_idle: bool) {
+        let metrics = &mut locked(&self.0).metrics;
+        let known = Some(watermark).filter(|watermark| *watermark > Timestamp::MIN);
+        (metrics.watermark, metrics.is_idle) = (known.map(Timestamp::as_millis), is_idle);
+    }
+
     /// Nothing more will be read.
     pub fn end(&self) {
         locked(&self.0).is_over = true;
@@ -273,7 +288,6 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 mod tests {
     use super::*;
     use crate::consumer::record::Origin;
-    use crate::model::Timestamp;
 
     fn shard() -> ShardRef {
         ShardRef::new("orders", "a")
@@ -285,14 +299,7 @@ mod tests {
             sequence_number: "1".parse().expect("a number"),
             approximate_arrival: Timestamp::default(),
         };
-        Record {
-            data: data.into(),
-            partition_key: "key".into(),
-            explicit_hash_key: None,
-            sub_sequence_number: None,
-            origin: Arc::new(origin),
-            value: None,
-        }
+        Record::whole(data.into(), "key".into(), Arc::new(origin))
     }
 
     fn fetch(kinesis_records: u64, millis_behind_latest: Option<u64>) -> Fetch {

@@ -19,6 +19,8 @@ pub struct ConsumerMetrics {
     pub discovery: DiscoveryMetrics,
     /// What was committed.
     pub commits: CommitMetrics,
+    /// How far event time has come.
+    pub event_time: EventTimeMetrics,
 }
 
 /// One shard's reading.
@@ -48,6 +50,11 @@ pub struct ShardMetrics {
     pub queued_records: u64,
     /// Their data and partition keys.
     pub queued_bytes: u64,
+    /// How far the event time of what was handed out has come, in milliseconds since the epoch, as of
+    /// the last look at all shards.
+    pub watermark: Option<i64>,
+    /// Whether the watermark goes on without the shard, as nothing happens in it.
+    pub is_idle: bool,
     /// What went wrong last, if anything did.
     pub last_error: Option<String>,
     /// Sums since the consumer was started.
@@ -140,6 +147,17 @@ pub struct CommitMetrics {
     pub millis_since_last: Option<u64>,
 }
 
+/// How far event time has come.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+#[non_exhaustive]
+pub struct EventTimeMetrics {
+    /// The last watermark, in milliseconds since the epoch.
+    pub watermark: Option<i64>,
+    /// Whether every shard is idle, or there is none.
+    pub is_idle: bool,
+}
+
 impl ConsumerMetrics {
     /// Writes them as one JSON object, whose form is documented in
     /// [`manual::metrics`](crate::manual::metrics). A field may be added, and none changes, while its
@@ -151,6 +169,7 @@ impl ConsumerMetrics {
             total: &self.total,
             discovery: &self.discovery,
             commits: &self.commits,
+            event_time: &self.event_time,
         };
         serde_json::to_string(&document).expect("strings and numbers are always JSON")
     }
@@ -163,6 +182,8 @@ struct Document<'a> {
     total: &'a ReadCounts,
     discovery: &'a DiscoveryMetrics,
     commits: &'a CommitMetrics,
+    #[serde(rename = "eventTime")]
+    event_time: &'a EventTimeMetrics,
 }
 
 #[derive(Serialize)]
@@ -215,12 +236,14 @@ mod tests {
             r#""numberOfAggregatedRecordsPerFetch":0,"numberOfDeaggregatedRecordsPerFetch":0,"#,
             r#""averageRecordSizeBytes":0,"maxNumberOfRecordsPerFetch":0,"#,
             r#""bytesRequestedPerFetch":0.0,"runLoopTimeNanos":0,"loopFrequencyHz":5.0,"#,
-            r#""sleepTimeMillis":0,"queuedRecords":0,"queuedBytes":0,"lastError":null,"#,
+            r#""sleepTimeMillis":0,"queuedRecords":0,"queuedBytes":0,"watermark":null,"isIdle":false,"#,
+            r#""lastError":null,"#,
         );
         let rest = concat!(
             r#""discovery":{"listShardsCalls":0,"listShardsMillis":0,"retries":0,"#,
             r#""throttledCalls":0,"shardsFound":0,"shardsEnded":0,"lastError":null},"#,
-            r#""commits":{"commits":0,"failedCommits":0,"millisSinceLast":null}"#,
+            r#""commits":{"commits":0,"failedCommits":0,"millisSinceLast":null},"#,
+            r#""eventTime":{"watermark":null,"isIdle":false}"#,
         );
         let expected = format!(
             r#"{{"version":1,"shards":[{{{shard}{counts}}}],"total":{{{counts}}},{rest}}}"#

@@ -10,7 +10,9 @@ mod deaggregator;
 mod decoder;
 mod discovery;
 mod emitter;
+mod event_time;
 mod file_store;
+mod first_listings;
 mod meters;
 mod metrics;
 mod missing;
@@ -21,6 +23,7 @@ mod retention;
 mod shard_reader;
 mod shard_worker;
 mod shelf;
+mod slot;
 mod store;
 mod threads;
 mod trim_watch;
@@ -36,20 +39,27 @@ use crossbeam::channel::{Receiver, select};
 
 use crate::client::Client;
 use crate::error::Result;
-use crate::model::ShardRef;
+use crate::model::{ShardRef, Timestamp};
 use crate::sys::clock::Clock;
 use crate::sys::stop::StopSource;
 use commits::Commits;
 use emitter::{Emitter, News, Next};
 use meters::Meters;
 use shelf::Shelf;
+use threads::Ended;
 
 pub use assigner::{FlinkHashAssigner, ShardAssigner, UniformAssigner};
 pub use builder::ConsumerBuilder;
 pub use checkpoint::Checkpoint;
 pub use decoder::{DeadLetterHandler, PoisonPolicy};
+pub use event_time::{
+    Bounded, BoundedOutOfOrderness, Marked, MonotonousTimestamps, Punctuated, WatermarkGenerator,
+    WatermarkStrategy,
+};
 pub use file_store::FileCheckpointStore;
-pub use metrics::{CommitMetrics, ConsumerMetrics, DiscoveryMetrics, ReadCounts, ShardMetrics};
+pub use metrics::{
+    CommitMetrics, ConsumerMetrics, DiscoveryMetrics, EventTimeMetrics, ReadCounts, ShardMetrics,
+};
 pub use record::{Event, Record};
 pub use store::{CheckpointStore, Commit, MemoryCheckpointStore};
 
@@ -83,10 +93,12 @@ pub use store::{CheckpointStore, Commit, MemoryCheckpointStore};
 pub struct Consumer {
     emitter: Emitter,
     events: VecDeque<Event>,
+    /// What is to be told of event time before anything else is handed out.
+    signals: VecDeque<Event>,
     /// News behind a gap: what follows from it counts once the caller knows of it.
     held: VecDeque<News>,
     news: Arc<Shelf<News>>,
-    ended: Arc<Shelf<ShardRef>>,
+    ended: Arc<Shelf<Ended>>,
     heard: Receiver<()>,
     all_ended: Receiver<Infallible>,
     stop: Arc<StopSource>,
@@ -105,7 +117,7 @@ impl Consumer {
         ConsumerBuilder::new(client)
     }
 
-    /// Blocks for the next record or shard change, but not longer than `timeout`.
+    /// Blocks for the next record, shard change or watermark, but not longer than `timeout`.
     ///
     /// # Errors
     /// What went wrong for good: a shard's, discovery's or, with a commit interval, the store's
@@ -117,6 +129,11 @@ impl Consumer {
     /// Returns where to go on from: it covers every record returned so far, and no other.
     pub fn checkpoint(&self) -> Checkpoint {
         self.emitter.checkpoint()
+    }
+
+    /// Returns the last [watermark](Event::Watermark), also of the run that this one goes on from.
+    pub fn watermark(&self) -> Option<Timestamp> {
+        self.emitter.watermark()
     }
 
     /// Saves [`checkpoint`](Consumer::checkpoint) to the store, if there is one, before it returns.
@@ -221,9 +238,13 @@ impl Consumer {
 
     fn next_until(&mut self, deadline: Option<Instant>) -> Result<Event> {
         loop {
-            self.commit_if_due()?;
+            let now = self.clock.now();
+            self.commit_if_due(now)?;
             if self.over || self.stop.stop_ref().is_stopped() {
                 return Ok(Event::Ended);
+            }
+            if let Some(event) = self.next_signal(now) {
+                return Ok(event);
             }
             if let Some(record) = self.emitter.next_in_turn() {
                 return Ok(Event::Record(record));
@@ -238,13 +259,14 @@ impl Consumer {
             }
             match self.emitter.next_turn() {
                 Next::Record(record) => return Ok(Event::Record(record)),
-                Next::Ended(shard) => {
-                    self.ended.put([shard.clone()]);
+                Next::Ended(shard, children) => {
+                    self.ended.put([(shard.clone(), children)]);
                     return Ok(Event::ShardEnded(shard));
                 }
                 Next::Gap(gap) => return Ok(Event::Gap(gap)),
                 Next::Halted(shard, error) => return Ok(Event::ShardHalted(shard, error)),
                 Next::Failed(error) => return self.fail(error),
+                Next::Awake(events) => self.signals.extend(events),
                 Next::Done if self.bounded => self.over = true,
                 Next::Nothing | Next::Done => {
                     if deadline.is_some_and(|deadline| self.clock.now() >= deadline) {
@@ -257,8 +279,7 @@ impl Consumer {
     }
 
     /// The caller has come back for more, so what was handed out is done with.
-    fn commit_if_due(&mut self) -> Result<()> {
-        let now = self.clock.now();
+    fn commit_if_due(&mut self, now: Instant) -> Result<()> {
         match self.commits.due() {
             Some(due) if !self.over && now >= due => {
                 let saved = self.commits.save(self.checkpoint(), now);
@@ -266,6 +287,14 @@ impl Consumer {
             }
             _ => Ok(()),
         }
+    }
+
+    /// What there is to tell of event time, with all that was handed out done with.
+    fn next_signal(&mut self, now: Instant) -> Option<Event> {
+        if self.signals.is_empty() {
+            self.signals.extend(self.emitter.look_at_event_time(now));
+        }
+        self.signals.pop_front()
     }
 
     /// Takes in what discovery has found.
@@ -300,16 +329,18 @@ impl Consumer {
 
     fn learn(&mut self, news: News) -> Result<()> {
         match news {
-            News::Known(shard, position) => self.emitter.know(shard, position),
+            News::Known(shard, place) => self.emitter.know(shard, place),
             News::Started(shard, position, queue) => {
                 self.events.push_back(Event::ShardStarted(shard.clone()));
                 self.emitter.start(shard, position, queue);
             }
+            News::Born(child, parents) => self.emitter.learn_birth(child, parents),
             News::Settled(shard) => self.emitter.settle(&shard),
             News::Foreign(shard) => self.emitter.forget(&shard),
             News::Vanished(shard) => self.emitter.vanish(shard),
             News::Gap(gap) => self.events.push_back(Event::Gap(gap)),
-            News::Listed(stream, shards) => self.emitter.prune(&stream, &shards),
+            News::Lineage(stream, parents) => self.emitter.learn_parents(&stream, parents),
+            News::Listed(stream, now, shards) => self.emitter.on_listing(stream, now, &shards),
             News::Failed(error) => return self.fail(error),
         }
         Ok(())
@@ -321,9 +352,10 @@ impl Consumer {
         Err(error)
     }
 
-    /// Waits for something to look at, for the time to be up, or for the next commit.
+    /// Waits for something to look at, for the time to be up, or for the next commit or watermark.
     fn wait(&self, deadline: Option<Instant>) {
-        let wake = [deadline, self.commits.due()].into_iter().flatten().min();
+        let due = [self.commits.due(), self.emitter.event_time_due()];
+        let wake = due.into_iter().chain([deadline]).flatten().min();
         let timer = wake.map(|wake| self.clock.at(wake));
         let never = crossbeam::channel::never();
         let fires = timer.as_ref().map_or(&never, |timer| timer.channel());

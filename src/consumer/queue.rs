@@ -1,9 +1,12 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
 
 use crossbeam::channel::{self, Receiver, SendError, Sender, TryRecvError};
 
+use crate::client::ChildShard;
 use crate::consumer::budget::{Account, Room};
+use crate::consumer::event_time::Pulse;
 use crate::consumer::meters::ShardMeter;
 use crate::consumer::record::Record;
 use crate::consumer::shard_reader::End;
@@ -18,8 +21,8 @@ pub(super) enum Message {
     Records(Vec<Record>),
     /// Records that will not come, or not as they were meant.
     Gap(Box<Gap>),
-    /// Nothing will follow, and rightly so.
-    End(End),
+    /// Nothing will follow, and rightly so. Who follows the shard, where the service has said it.
+    End(End, Vec<ChildShard>),
     /// Nothing will follow, because this went wrong.
     Failed(Error),
     /// Nothing will follow, because of a record; the consumer goes on.
@@ -31,6 +34,7 @@ pub(super) enum Message {
 pub(super) struct QueueSender {
     messages: Option<Sender<(Message, Option<Room>)>>,
     complete_to: Arc<AtomicI64>,
+    pulse: Arc<Pulse>,
     bell: Bell,
     meter: Arc<ShardMeter>,
 }
@@ -39,8 +43,9 @@ pub(super) struct QueueSender {
 #[derive(Debug)]
 pub(super) struct QueueReceiver {
     messages: Receiver<(Message, Option<Room>)>,
-    meter: Arc<ShardMeter>,
+    pub meter: Arc<ShardMeter>,
     complete_to: Arc<AtomicI64>,
+    pulse: Arc<Pulse>,
     account: Arc<Account>,
     /// What the message takes that was found last: the caller is at it until it looks again.
     room: Option<Room>,
@@ -67,9 +72,11 @@ pub(super) fn queue(
     let (sender, receiver) = channel::bounded(ANSWERS_QUEUED);
     let complete_to = complete_to.map_or(UNKNOWN, Timestamp::as_millis);
     let complete_to = Arc::new(AtomicI64::new(complete_to));
+    let pulse = Arc::new(Pulse::default());
     let sender = QueueSender {
         messages: Some(sender),
         complete_to: complete_to.clone(),
+        pulse: pulse.clone(),
         bell,
         meter: meter.clone(),
     };
@@ -77,6 +84,7 @@ pub(super) fn queue(
         messages: receiver,
         meter,
         complete_to,
+        pulse,
         account,
         room: None,
     };
@@ -96,6 +104,8 @@ impl QueueSender {
         };
         if let Message::Records(records) = &message {
             self.meter.queued(records);
+            // The records themselves say how far it goes, once they are handed out.
+            self.complete_to.store(UNKNOWN, Ordering::Release);
         }
         let sent = messages.send((message, room));
         self.bell.ring();
@@ -106,6 +116,11 @@ impl QueueSender {
     /// Disturbs nobody.
     pub fn complete(&self, to: Timestamp) {
         self.complete_to.store(to.as_millis(), Ordering::Release);
+    }
+
+    /// Where to note whether anything happens in the shard: before what happens is sent.
+    pub fn pulse(&self) -> &Pulse {
+        &self.pulse
     }
 }
 
@@ -134,12 +149,21 @@ impl QueueReceiver {
     }
 
     /// Up to when nothing is missing, once all that was found here has been handed out; `None` while
-    /// there is more to find.
+    /// there is more to find, or if records were the last that was found.
     pub fn complete_to(&self) -> Option<Timestamp> {
         // In this order: what is sent behind a time is found behind it.
         let complete_to = self.complete_to.load(Ordering::Acquire);
         let known = complete_to != UNKNOWN && self.messages.is_empty();
         known.then_some(Timestamp::from_millis(complete_to))
+    }
+
+    /// For how long it is certain that nothing has happened in the shard.
+    pub fn quiet(&self) -> Option<Duration> {
+        self.pulse.quiet()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.messages.is_empty()
     }
 
     /// Says that nobody is about to look, or that somebody is again.

@@ -1,9 +1,11 @@
 use std::any::Any;
 use std::fmt;
+use std::num::NonZeroU64;
 use std::sync::Arc;
 
 use bytes::Bytes;
 
+use crate::aggregation::SubRecord;
 use crate::error::Error;
 use crate::model::{Gap, HashKey, PartitionKey, SequenceNumber, ShardRef, Timestamp};
 
@@ -14,10 +16,26 @@ use crate::model::{Gap, HashKey, PartitionKey, SequenceNumber, ShardRef, Timesta
 pub struct Record {
     pub(super) data: Bytes,
     pub(super) partition_key: PartitionKey,
-    pub(super) explicit_hash_key: Option<HashKey>,
-    pub(super) sub_sequence_number: Option<u64>,
+    /// As bytes, which need not stand at an address that 16 divides.
+    explicit_hash_key: Option<[u8; 16]>,
+    /// Its place in its aggregate, counted from 1: so a record fits two lines of a processor's cache.
+    pub(super) place: Option<NonZeroU64>,
     pub(super) origin: Arc<Origin>,
     pub(super) value: Option<Value>,
+    pub(super) stamp: Stamp,
+}
+
+const _: () = assert!(
+    size_of::<Record>() <= 128,
+    "two lines of a processor's cache"
+);
+
+/// Where a record is in event time.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Stamp {
+    pub event_time: Timestamp,
+    /// That of its shard, with this record handed out; [`Timestamp::MIN`] if there is none.
+    pub watermark: Timestamp,
 }
 
 /// What the user's decoder made of a record; or [`LeftOut`].
@@ -35,6 +53,33 @@ pub(super) struct Origin {
 }
 
 impl Record {
+    /// A record that did not come in an aggregate. Its event time is when it arrived.
+    pub(super) fn whole(data: Bytes, partition_key: PartitionKey, origin: Arc<Origin>) -> Record {
+        let stamp = Stamp {
+            event_time: origin.approximate_arrival,
+            watermark: Timestamp::MIN,
+        };
+        Record {
+            data,
+            partition_key,
+            explicit_hash_key: None,
+            place: None,
+            origin,
+            value: None,
+            stamp,
+        }
+    }
+
+    /// The record at a place, counted from 0, of an aggregate.
+    pub(super) fn part(sub: u64, record: SubRecord, origin: Arc<Origin>) -> Record {
+        let (key, hash_key) = (record.partition_key.into(), record.explicit_hash_key);
+        Record {
+            explicit_hash_key: hash_key.map(|key| key.as_u128().to_ne_bytes()),
+            place: NonZeroU64::new(sub.saturating_add(1)),
+            ..Record::whole(record.data, key, origin)
+        }
+    }
+
     /// Returns what was put.
     pub fn data(&self) -> &Bytes {
         &self.data
@@ -53,7 +98,8 @@ impl Record {
     /// Returns the explicit hash key it was put with. Known only of records that came in an
     /// aggregate: the service does not tell it of others.
     pub fn explicit_hash_key(&self) -> Option<HashKey> {
-        self.explicit_hash_key
+        let key = self.explicit_hash_key?;
+        Some(u128::from_ne_bytes(key).into())
     }
 
     /// Returns the place of its Kinesis record in the shard.
@@ -63,12 +109,18 @@ impl Record {
 
     /// Returns its place in its aggregate, from 0; `None` if it did not come in one.
     pub fn sub_sequence_number(&self) -> Option<u64> {
-        self.sub_sequence_number
+        self.place.map(|place| place.get() - 1)
     }
 
     /// Returns when the service took in its Kinesis record.
     pub fn approximate_arrival(&self) -> Timestamp {
         self.origin.approximate_arrival
+    }
+
+    /// Returns when it happened: what the [watermark strategy](crate::ConsumerBuilder::watermarks) made
+    /// of it, or else [when it arrived](Record::approximate_arrival).
+    pub fn event_time(&self) -> Timestamp {
+        self.stamp.event_time
     }
 
     /// Returns what the [decoder](crate::ConsumerBuilder::decoder) made of it; `None` if there is no
@@ -114,7 +166,7 @@ impl PartialEq for Record {
         self.data == other.data
             && self.partition_key == other.partition_key
             && self.explicit_hash_key == other.explicit_hash_key
-            && self.sub_sequence_number == other.sub_sequence_number
+            && self.place == other.place
             && self.origin == other.origin
     }
 }
@@ -127,7 +179,7 @@ impl fmt::Debug for Record {
         f.debug_struct("Record")
             .field("shard", self.shard())
             .field("sequence_number", self.sequence_number())
-            .field("sub_sequence_number", &self.sub_sequence_number)
+            .field("sub_sequence_number", &self.sub_sequence_number())
             .field("partition_key", &self.partition_key)
             .field("data_bytes", &self.data.len())
             .finish_non_exhaustive()
@@ -138,20 +190,35 @@ impl fmt::Debug for Record {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Event {
-    /// Nothing will follow: the consumer was stopped, or there is nothing more to read.
+    /// A shard is not idle any more, after [`Idle`](Event::Idle): the watermark may move again.
+    Active,
+    /// Nothing will follow: the consumer was stopped, or there is nothing more to read. Where event
+    /// time is looked at, this stands for the last watermark of all.
     Ended,
     /// Records may be lost, or were left out, or come in another form than they were meant to.
     Gap(Gap),
+    /// Every shard is idle, or there is none: until [`Active`](Event::Active), whoever combines the
+    /// watermarks of several consumers should not wait for this one's.
+    Idle,
     /// A user record.
     Record(Record),
+    /// Records of a shard that was idle are about to come, or its reading is in trouble. It counts for
+    /// the watermark again; what it brings may be late.
+    ShardActive(ShardRef),
     /// A shard was closed by a split or a merge, and all its records have been handed out. Its
     /// children follow.
     ShardEnded(ShardRef),
     /// The decoder refused a record, and by the [policy](crate::PoisonPolicy::HaltShard) on that its
     /// shard is read no further. The other shards go on.
     ShardHalted(ShardRef, Error),
+    /// A shard had no record for the [idle interval](crate::ConsumerConfigBuilder::shard_idle_interval):
+    /// the watermark goes on without it.
+    ShardIdle(ShardRef),
     /// A shard's records are about to come.
     ShardStarted(ShardRef),
     /// Nothing came in the time that was given.
     Timeout,
+    /// Event time has come so far: the records that follow are not earlier, but for late ones. Each is
+    /// later than the one before. See [`manual::event_time`](crate::manual::event_time).
+    Watermark(Timestamp),
 }

@@ -1,10 +1,10 @@
 use std::time::{Duration, Instant};
 
-use crate::client::{Client, GetRecordsOutput, ShardIterator};
+use crate::client::{ChildShard, Client, GetRecordsOutput, ShardIterator};
 use crate::config::{ConsumerConfig, DataLoss};
 use crate::consumer::bound::{Bound, Until};
 use crate::consumer::deaggregator::Deaggregator;
-use crate::consumer::discovery::Start;
+use crate::consumer::discovery::{Place, Start};
 use crate::consumer::pace::{Pace, Weight};
 use crate::consumer::record::Record;
 use crate::consumer::trim_watch::{Asked, Judgement, TrimWatch, is_at_tip};
@@ -27,6 +27,8 @@ pub(super) struct ShardReader {
     bound: Bound,
     /// What the last answer brought.
     bytes: usize,
+    /// Who follows the shard.
+    children: Vec<ChildShard>,
 }
 
 /// What all readers of a consumer are told.
@@ -42,14 +44,12 @@ pub(super) struct Settings {
 
 impl Settings {
     pub fn new(config: &ConsumerConfig, until: Until, client: &Client) -> Settings {
-        let started = client.server_time();
-        // The service's time is known to the second, less what its answer took.
         let this_machine = client.sys().clock.wall();
         Settings {
             config: config.clone(),
             until,
-            started,
-            started_by: this_machine.max(started.saturating_add(Duration::from_secs(1))),
+            started: client.server_time(),
+            started_by: this_machine.max(client.server_time_at_most()),
         }
     }
 
@@ -61,6 +61,11 @@ impl Settings {
             }
             other => other,
         }
+    }
+
+    /// The same with the time that goes with it.
+    pub fn fixed_place(&self, (position, complete_to): Place) -> Place {
+        (self.fixed(position), complete_to)
     }
 
     /// Lets a gap pass, to be reported to the caller, if it may.
@@ -131,6 +136,7 @@ impl ShardReader {
             },
             bound,
             bytes: 0,
+            children: Vec::new(),
             position: start.position,
             shard: start.shard,
         }
@@ -151,7 +157,7 @@ impl ShardReader {
     }
 
     /// Where another reader would have to go on from, if this one ended now.
-    pub fn place(&self) -> (ShardPosition, Option<Timestamp>) {
+    pub fn place(&self) -> Place {
         (self.position.clone(), self.watch.complete_to())
     }
 
@@ -167,6 +173,11 @@ impl ShardReader {
 
     pub fn bytes_taken(&self) -> u64 {
         self.bytes as u64
+    }
+
+    /// Gives, at the shard's end, who follows it.
+    pub fn take_children(&mut self) -> Vec<ChildShard> {
+        std::mem::take(&mut self.children)
     }
 
     /// Takes an iterator; there is none behind the end of a closed shard.
@@ -259,6 +270,7 @@ impl ShardReader {
                 sub_sequence_number,
             };
         }
+        self.children = output.child_shards;
         self.state = match output.next {
             _ if reached => State::Done(End::CaughtUp),
             None => State::Done(End::ShardEnd),

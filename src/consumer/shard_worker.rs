@@ -3,14 +3,16 @@ use std::time::Duration;
 
 use crossbeam::channel::Sender;
 
-use crate::client::ShardIterator;
+use crate::client::{ChildShard, ShardIterator};
 use crate::consumer::budget::{Account, Room};
 use crate::consumer::discovery::Start;
+use crate::consumer::event_time::Stamper;
 use crate::consumer::meters::{Fetch, ShardMeter};
 use crate::consumer::queue::{Message, QueueSender};
+use crate::consumer::record::Record;
 use crate::consumer::shard_reader::{End, ShardReader, Step, Taken};
 use crate::consumer::threads::Workers;
-use crate::consumer::trim_watch::Asked;
+use crate::consumer::trim_watch::{Asked, is_at_tip};
 use crate::error::{Error, Result, Verdict};
 use crate::model::{Operation, ShardPosition};
 use crate::sys::thread;
@@ -27,6 +29,8 @@ pub(super) struct ShardWorker {
     /// Behind what was handed over: where to begin again after a panic.
     pub start: Start,
     pub trouble: Trouble,
+    /// Made of the user's strategy, if there is one, when the first records come.
+    pub stamper: Option<Box<dyn Stamper>>,
 }
 
 /// What may end a shard's thread.
@@ -80,7 +84,7 @@ impl ShardWorker {
         while !self.workers.stop.is_stopped() && !self.trouble.is_over {
             let step = reader.next_step(clock.now());
             if let Step::Done(end) = step {
-                self.end(end);
+                self.end(end, reader.take_children());
                 return Ok(());
             }
             if let Err(error) = self.take(step, &mut reader) {
@@ -90,13 +94,13 @@ impl ShardWorker {
         Ok(())
     }
 
-    fn end(&self, end: End) {
+    fn end(&self, end: End, children: Vec<ChildShard>) {
         log::info!("{}: reading ends: {end:?}", self.start.shard);
         self.meter.end();
         if end == End::ShardEnd {
             self.workers.meters.ended();
         }
-        self.queue.send(Message::End(end));
+        self.queue.send(Message::End(end, children));
     }
 
     fn take(&mut self, step: Step, reader: &mut ShardReader) -> Result<()> {
@@ -106,7 +110,7 @@ impl ShardWorker {
             Step::GetRecords(iterator, limit) => self.get_records(&iterator, limit, reader),
             Step::GetRetention => {
                 let retention = self.workers.retentions.of(client, &self.start.shard.stream);
-                reader.on_retention(client.server_time(), retention);
+                reader.on_retention(client.server_time_at_most(), retention);
                 Ok(())
             }
             Step::WaitUntil(until) => {
@@ -150,7 +154,11 @@ impl ShardWorker {
         };
         let (called, at) = (client.sys().clock.now(), client.server_time());
         let output = client.get_records(iterator, limit)?;
-        let answered = client.server_time();
+        match is_at_tip(&output) {
+            true => self.queue.pulse().nothing(called),
+            false => self.queue.pulse().something(),
+        }
+        let answered = client.server_time_at_most();
         let fetch = Fetch::of(&output, limit);
         let taken = reader.on_records(called, Asked { at, answered }, output)?;
         room.resize(reader.bytes_taken());
@@ -164,6 +172,7 @@ impl ShardWorker {
     fn hand_over(&mut self, taken: Taken, room: Room, reader: &ShardReader) {
         let Taken { gaps, mut records } = taken;
         let last = self.workers.decoding.apply(&mut records, &self.meter);
+        self.stamp(&mut records);
         for gap in gaps {
             self.queue.send(Message::Gap(gap.into()));
         }
@@ -181,6 +190,14 @@ impl ShardWorker {
         }
     }
 
+    /// Says when records happened.
+    fn stamp(&mut self, records: &mut [Record]) {
+        if let Some(stamping) = &self.workers.stamping {
+            let new = || stamping(&self.start.shard);
+            self.stamper.get_or_insert_with(new).stamp(records);
+        }
+    }
+
     fn on_handed_over(&mut self, is_new: bool, reader: &ShardReader) {
         let (position, complete_to) = reader.place();
         if is_new || position != self.start.position {
@@ -195,6 +212,7 @@ impl ShardWorker {
 
     /// Says whether to go on after an error, once it is time to.
     fn recover(&mut self, error: Error, reader: &mut ShardReader) -> Result<()> {
+        self.queue.pulse().something();
         let clock = &self.workers.client.sys().clock;
         match error.verdict() {
             _ if self.workers.stop.is_stopped() => {}

@@ -7,12 +7,14 @@ use std::time::Duration;
 
 use crossbeam::channel::{Receiver, Sender, select};
 
-use crate::client::Client;
+use crate::client::{ChildShard, Client};
 use crate::config::DataLoss;
+use crate::consumer::bound::Until;
 use crate::consumer::budget::Budget;
 use crate::consumer::decoder::Decoding;
 use crate::consumer::discovery::{Discovery, Found, Start};
 use crate::consumer::emitter::News;
+use crate::consumer::event_time::Stamping;
 use crate::consumer::meters::Meters;
 use crate::consumer::metrics::ConsumerMetrics;
 use crate::consumer::queue::queue;
@@ -37,6 +39,8 @@ pub(super) struct Workers {
     pub stop: Stop,
     pub meters: Arc<Meters>,
     pub decoding: Arc<Decoding>,
+    /// Says when records happened, if anybody asks.
+    pub stamping: Option<Arc<Stamping>>,
     /// Every thread holds a clone: when the last is gone, all threads have ended.
     pub _alive: Sender<Infallible>,
     /// The same, to be counted.
@@ -69,11 +73,15 @@ impl Workers {
             ready,
             start,
             trouble: Trouble::default(),
+            stamper: None,
         };
         thread::spawn(name, STACK_BYTES, move || worker.run())?;
         Ok(News::Started(shard, position, receiver))
     }
 }
+
+/// A shard that was handed out to its end, and who follows it, where the service has said it.
+pub(super) type Ended = (ShardRef, Vec<ChildShard>);
 
 /// The discovery thread: lists shards by interval, and at once when one has ended.
 pub(super) struct DiscoveryThread {
@@ -81,7 +89,7 @@ pub(super) struct DiscoveryThread {
     pub discovery: Discovery,
     pub interval: Duration,
     /// Shards that were handed out to their end.
-    pub ended: Arc<Shelf<ShardRef>>,
+    pub ended: Arc<Shelf<Ended>>,
     pub ended_bell: Receiver<()>,
     pub news: Arc<Shelf<News>>,
     /// Ended shards whose children are not listed yet.
@@ -133,12 +141,19 @@ impl DiscoveryThread {
 
     /// Starts the children of shards that were handed out to their end, as far as they are known.
     fn follow_ends(&mut self) -> Result<()> {
-        for shard in self.ended.take() {
-            let starts = self.discovery.on_end(&shard);
-            self.pass_on(Found {
-                starts,
-                ..Found::default()
-            })?;
+        for (shard, children) in self.ended.take() {
+            // What is bounded has to know whether a shard was closed before, which listings say.
+            let children = match self.workers.settings.until {
+                Until::Stopped => children,
+                _ => Vec::new(),
+            };
+            let born = children.iter().map(|child| {
+                let at = ShardRef::new(shard.stream.clone(), child.id.clone());
+                News::Born(at, child.parents.clone())
+            });
+            self.news.put(born);
+            let found = self.discovery.on_end(&shard, children);
+            self.pass_on(found)?;
             self.childless.push(shard);
         }
         self.settle();
@@ -159,7 +174,9 @@ impl DiscoveryThread {
             let listing = self.workers.client.list_shards(&stream);
             let listing = listing.map_or_else(|error| self.without_listing(error), |l| Ok(Some(l)));
             if let Some(listing) = listing? {
-                let listed = News::listed(&stream, &listing);
+                let listed = News::listed(&stream, now, &listing);
+                // Before its shards start: they have their watermarks from their parents.
+                self.news.put([News::lineage(&stream, &listing)]);
                 let found = self.discovery.on_listing(now, &stream, listing);
                 self.pass_on(found)?;
                 self.news.put([listed]);
@@ -197,7 +214,7 @@ impl DiscoveryThread {
         news.extend(found.vanished.into_iter().map(News::Vanished));
         news.extend(found.foreign.into_iter().map(News::Foreign));
         let known = found.known.into_iter();
-        news.extend(known.map(|(shard, position)| News::Known(shard, settings.fixed(position))));
+        news.extend(known.map(|(shard, place)| News::Known(shard, settings.fixed_place(place))));
         self.news.put(news);
         for start in found.starts {
             let news = self.workers.start(start, None)?;

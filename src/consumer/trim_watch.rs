@@ -12,7 +12,8 @@ use crate::model::{SequenceNumber, ShardPosition, Timestamp};
 /// that came behind it. Pure: times are told.
 #[derive(Debug)]
 pub(super) struct TrimWatch {
-    /// Everything that arrived up to then has been read, or was told to be missing.
+    /// Everything that arrived up to then has been read, or was told to be missing. Of a shard that is
+    /// read for the first time: what arrived later is expected, and what is there from before.
     complete_to: Option<Timestamp>,
     retention: Option<Duration>,
     check: Check,
@@ -30,7 +31,8 @@ enum Check {
     Verified(Timestamp),
 }
 
-/// When an answer was asked for and when it came, by the service's clock.
+/// When an answer was asked for and when it came, by the service's clock: `at` or later, and
+/// `answered` or earlier.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Asked {
     pub at: Timestamp,
@@ -133,7 +135,7 @@ impl TrimWatch {
             if verifies && judgement == Judgement::Take {
                 leave_out(position, output);
             }
-            self.note(asked.at, output);
+            self.note(position, asked.at, output);
         }
         judgement
     }
@@ -163,7 +165,7 @@ impl TrimWatch {
         Judgement::Gap { after, before: gap }
     }
 
-    fn note(&mut self, asked: Timestamp, output: &GetRecordsOutput) {
+    fn note(&mut self, position: &ShardPosition, asked: Timestamp, output: &GetRecordsOutput) {
         let reached = match output.records.last() {
             // The epoch stands for an endpoint that does not tell.
             Some(last) if last.approximate_arrival.as_millis() > 0 => last.approximate_arrival,
@@ -171,7 +173,12 @@ impl TrimWatch {
             None if is_at_tip(output) => asked,
             None => return,
         };
-        self.complete_to = self.complete_to.max(Some(reached));
+        // Up to now it said since when the shard is waited for, and records may well be older.
+        let is_first = number(position).is_none();
+        self.complete_to = match self.complete_to.filter(|_| !is_first) {
+            Some(complete_to) => Some(complete_to.max(reached)),
+            None => Some(reached),
+        };
     }
 
     fn is_past_retention(&self, now: Timestamp) -> bool {
@@ -212,7 +219,7 @@ fn number(position: &ShardPosition) -> Option<&SequenceNumber> {
 /// What is still there now is there a moment later, unless its time runs out just then.
 const VERIFIED_MAX: Duration = Duration::from_secs(10);
 
-/// The service's time is known to the second, less what its answer took.
+/// When records arrive is told approximately.
 const MARGIN: Duration = Duration::from_secs(10);
 
 #[cfg(test)]
@@ -294,6 +301,15 @@ mod tests {
         assert_eq!(watch.complete_to(), Some(at(now)), "at the tip");
         watch.on_answer(&after(2, None), asked(now + 1), &mut answer(&[], 1));
         assert_eq!(watch.complete_to(), Some(at(now)), "not at the tip");
+    }
+
+    #[test]
+    fn what_is_there_from_before_the_start_is_expected_once_reading_has_begun() {
+        let mut watch = TrimWatch::new(&TRIM_HORIZON, Some(at(5_000)));
+        watch.on_answer(&TRIM_HORIZON, asked(5_000), &mut answer(&[2], 7));
+        assert_eq!(watch.complete_to(), Some(at(2_000)));
+        let judged = watch.on_answer(&after(2, None), asked(2_000 + DAY), &mut answer(&[4], 7));
+        assert_eq!(judged, Judgement::Discard);
     }
 
     #[test]

@@ -9,7 +9,8 @@ pub enum StartPosition {
     /// After the newest record; what is put once `start` has returned arrives.
     #[default]
     Latest,
-    /// At the oldest record the stream still keeps.
+    /// At the oldest record that the stream still keeps when the shard is first read. What is put
+    /// after `start` has returned arrives, or is told to be lost.
     TrimHorizon,
     /// At the first record that arrived at this time or later.
     AtTimestamp(Timestamp),

@@ -61,7 +61,7 @@ use crate::sys::stop::StopSource;
 
 pub use builder::ProducerBuilder;
 #[cfg(feature = "cloudwatch")]
-pub use cloudwatch::{CloudWatch, MetricsGranularity, MetricsLevel};
+pub use cloudwatch::CloudWatch;
 pub use delivery::{Attempt, Delivered, Delivery, RecordResult, Stored, Undelivered};
 pub use metrics::{
     Measures, Percentiles, ProducerMetrics, StreamMetrics, Summary, TimePercentiles,

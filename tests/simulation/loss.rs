@@ -33,14 +33,14 @@ type Place = (ShardId, Number);
 
 struct History {
     world: World,
-    /// With LONG set, in every other one days pass and records are lost. Without it nothing lives long
-    /// enough: about one long history in 500 still loses records without a word.
+    /// In every other one days pass, and records are lost.
     is_long: bool,
     consumer: Option<Consumer>,
     committed: (Told, Checkpoint),
     uncommitted: Told,
     stored: BTreeSet<Place>,
-    /// What was gone when a consumer first started without a checkpoint: it is not missed.
+    /// What had been stored when a consumer first started without a checkpoint: TRIM_HORIZON is the
+    /// oldest record that is there when its shard is first read.
     before: BTreeSet<Place>,
     parents: BTreeMap<ShardId, Vec<ShardId>>,
     put: usize,
@@ -50,7 +50,7 @@ impl History {
     fn new(seed: u64) -> History {
         History {
             world: World::lasting(seed, 100_000 * HOUR),
-            is_long: seed.is_multiple_of(2) && std::env::var_os("LONG").is_some(),
+            is_long: seed.is_multiple_of(2),
             consumer: None,
             committed: Default::default(),
             uncommitted: Told::default(),
@@ -109,16 +109,15 @@ impl History {
         self.look();
     }
 
-    /// Lets time pass. Hours pass while nobody reads: a process that is suspended for longer than the
-    /// retention, in the middle of its calls, is not told of all it lost.
+    /// Lets time pass, while nobody reads or in the middle of the consumer's calls.
     fn wait(&mut self) {
         let minutes = match self.is_long {
-            true => {
-                self.consumer = None;
-                self.world.rng.u32(1..40 * 60)
-            }
+            true => self.world.rng.u32(1..40 * 60),
             false => self.world.rng.u32(1..20),
         };
+        if self.world.rng.bool() {
+            self.consumer = None;
+        }
         self.world.clock.advance(HOUR / 60 * minutes);
     }
 
@@ -140,8 +139,7 @@ impl History {
 
     fn start_consumer(&mut self, until_caught_up: bool) -> Consumer {
         if self.committed.1.is_empty() {
-            let kept = self.kept();
-            self.before = self.stored.difference(&kept).cloned().collect();
+            self.before = self.stored.clone();
         }
         let rng = &mut self.world.rng;
         let config = ConsumerConfig::builder()
@@ -191,8 +189,7 @@ impl History {
         let silent: Vec<_> = self
             .stored
             .difference(&seen)
-            .filter(|place| !self.before.contains(*place) && !self.is_told(place))
-            .filter(|place| !self.is_hidden(place))
+            .filter(|place| !self.is_before(place) && !self.is_told(place))
             .take(3)
             .collect();
         assert!(
@@ -213,8 +210,16 @@ impl History {
         }
     }
 
-    /// Says whether a gap covers a record: one of its shard, or of a shard it came from that was
-    /// gone before its children were known.
+    /// Says whether a record had been stored before the first start, and was gone when its shard was
+    /// first read.
+    fn is_before(&self, (shard, number): &Place) -> bool {
+        let is_older = |(of, seen): &Place| of == shard && seen < number;
+        self.before.contains(&(shard.clone(), number.clone()))
+            && !self.committed.0.records.iter().any(is_older)
+    }
+
+    /// Says whether a gap covers a record: one of its shard, or of a shard that it came from or went
+    /// into, which was gone as well before anybody knew of it.
     fn is_told(&self, (shard, number): &Place) -> bool {
         let here = |gap: &&Gap| {
             gap.is_loss()
@@ -222,28 +227,33 @@ impl History {
                 && gap.after.as_ref().is_none_or(|after| *after < number.0)
                 && gap.before.as_ref().is_none_or(|before| *before > number.0)
         };
-        self.committed.0.gaps.iter().any(|gap| here(&gap)) || self.is_lineage_told(shard)
+        let gaps = &self.committed.0.gaps;
+        gaps.iter().any(|gap| here(&gap))
+            || self.is_told_of_any(shard, &|shard| self.parents_of(shard))
+            || self.is_told_of_any(shard, &|shard| self.children_of(shard))
     }
 
-    /// Says whether a record is one of those that nobody can tell of yet: the first ones of a child that
-    /// opened while nobody looked. A checkpoint does not say when the shards were listed last, so that a
-    /// second long absence right after the first one hides what the child lost in between.
-    fn is_hidden(&self, (shard, number): &Place) -> bool {
-        let is_child = self
-            .parents
-            .get(shard)
-            .is_some_and(|parents| !parents.is_empty());
-        let is_seen_before = |(of, seen): &Place| of == shard && seen < number;
-        is_child && !self.committed.0.records.iter().any(is_seen_before)
-    }
-
-    fn is_lineage_told(&self, shard: &ShardId) -> bool {
-        let parents = self.parents.get(shard).into_iter().flatten();
-        parents.into_iter().any(|parent| {
+    fn is_told_of_any(&self, shard: &ShardId, next: &dyn Fn(&ShardId) -> Vec<ShardId>) -> bool {
+        next(shard).iter().any(|other| {
             let gone =
-                |gap: &Gap| gap.is_loss() && gap.before.is_none() && gap.shard.shard_id == *parent;
-            self.committed.0.gaps.iter().any(gone) || self.is_lineage_told(parent)
+                |gap: &Gap| gap.is_loss() && gap.before.is_none() && gap.shard.shard_id == *other;
+            self.committed.0.gaps.iter().any(gone) || self.is_told_of_any(other, next)
         })
+    }
+
+    fn parents_of(&self, shard: &ShardId) -> Vec<ShardId> {
+        self.parents.get(shard).cloned().unwrap_or_default()
+    }
+
+    /// Those of a shard of which nothing was ever seen; what was seen is told of by itself.
+    fn children_of(&self, shard: &ShardId) -> Vec<ShardId> {
+        let seen = self.committed.0.records.iter();
+        if seen.clone().any(|(of, _)| of == shard) {
+            return Vec::new();
+        }
+        let of = |(_, parents): &(&ShardId, &Vec<ShardId>)| parents.contains(shard);
+        let children = self.parents.iter().filter(of);
+        children.map(|(child, _)| child.clone()).collect()
     }
 }
 

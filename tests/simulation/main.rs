@@ -5,7 +5,6 @@
 //! cargo test --release --test simulation                     200 histories and 100 with losses
 //! HISTORIES=10000 cargo test --release --test simulation     so many of each
 //! SEED=42 cargo test --release --test simulation             one of them again
-//! LONG=1 cargo test --release --test simulation whatever_is_lost     days pass, and records are lost
 //! ```
 //!
 //! A seed fixes everything but the order in which threads run.

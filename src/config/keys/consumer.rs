@@ -199,7 +199,26 @@ pub(super) static KEYS: &[Key<Draft>] = &[
         },
         "Time between two listings of a stream's shards; below 100 it is taken for 100.",
     ),
-    ignored("flink.shard.idle.interval", NO_WATERMARKS),
+    Key::new(
+        "flink.shard.idle.interval",
+        Setting::Text {
+            what: "an integer (milliseconds); -1 and 0 are off",
+            set: |d, text| {
+                d.config.shard_idle_interval = interval_or_off(text)?;
+                Ok(())
+            },
+            default: "-1",
+        },
+        "How long a shard may have nothing until the watermark goes on without it; above a day it is taken for a day.",
+    ),
+    Key::new(
+        "pipeline.auto-watermark-interval",
+        Setting::Time {
+            range_ms: 0..=86_400_000,
+            set: |d, time| d.config.watermark_interval = time,
+        },
+        "Time between two watermarks; Flink's own key, not its connector's.",
+    ),
     ignored("flink.watermark.lookahead.millis", NO_WATERMARKS),
     ignored("flink.watermark.sync.interval", NO_WATERMARKS),
     ignored("flink.watermark.sync.queue.capacity", NO_WATERMARKS),
@@ -275,6 +294,15 @@ const MAX_COUNT: Setting<Draft> = Setting::Integer {
     set: |d, n| d.config.get_records_max = u32::try_from(n).unwrap_or(u32::MAX),
     get: |d| u64::from(d.config.get_records_max),
 };
+
+/// Reads milliseconds, of which none and less are off.
+fn interval_or_off(text: &str) -> Result<Option<Duration>, String> {
+    let millis: i64 = text
+        .parse()
+        .map_err(|_| "an integer (milliseconds); -1 and 0 are off".to_owned())?;
+    let millis = u64::try_from(millis).unwrap_or(0).min(86_400_000);
+    Ok((millis > 0).then(|| Duration::from_millis(millis)))
+}
 
 const fn ignored(name: &'static str, because: &'static str) -> Key<Draft> {
     Key::new(name, Setting::Ignored { because }, "")

@@ -6,12 +6,31 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 use kinesis_blocking::fake::{FakeKinesis, FakeServer};
+use kinesis_blocking::{CheckpointStore, Commit, FileCheckpointStore};
+use serde_json::Value;
 
-/// A tool as `cargo test` builds it, in an environment that has nothing of AWS.
-fn tool(name: &str) -> Command {
+mod aggregate;
+mod checkpoint;
+mod put;
+mod shards;
+mod tail;
+#[cfg(unix)]
+mod terminal;
+#[cfg(unix)]
+mod transcripts;
+
+const TOOLS: [&str; 5] = ["aggregate", "checkpoint", "put", "shards", "tail"];
+
+/// Where `cargo test` puts the examples.
+fn programs() -> PathBuf {
     let this = std::env::current_exe().expect("this test's path");
     let profile = this.parent().and_then(Path::parent).expect("target/debug");
-    let path = profile.join("examples").join(name);
+    profile.join("examples")
+}
+
+/// A tool in an environment that has nothing of AWS.
+fn tool(name: &str) -> Command {
+    let path = programs().join(name);
     assert!(
         path.exists(),
         "{}: run cargo build --examples",
@@ -20,6 +39,44 @@ fn tool(name: &str) -> Command {
     let mut command = Command::new(path);
     command.env_clear();
     command
+}
+
+/// A tool that finds the fake by the environment.
+fn tool_for(server: &FakeServer, name: &str) -> Command {
+    let mut command = tool(name);
+    command
+        .env("AWS_REGION", "us-east-1")
+        .env("AWS_ENDPOINT_URL_KINESIS", server.endpoint())
+        .env("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE")
+        .env("AWS_SECRET_ACCESS_KEY", "secret");
+    command
+}
+
+/// What a tool prints that ends well.
+fn printed(command: &mut Command, input: &str) -> String {
+    let output = run(command, input);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    text(&output.stdout)
+}
+
+/// What a tool says that fails.
+fn refused(command: &mut Command, input: &str) -> String {
+    let output = run(command, input);
+    assert_eq!(output.status.code(), Some(1), "{}", text(&output.stdout));
+    text(&output.stderr)
+}
+
+/// Saves a checkpoint under another name first: a program that another test is just starting inherits
+/// the lock for a moment, and the file would still be in use.
+fn save(path: &Path, commit: &Commit) {
+    let made = path.with_extension("made");
+    let saved = FileCheckpointStore::new(&made).save(commit);
+    saved.expect("saved");
+    fs::rename(made, path).expect("renamed");
+}
+
+fn json(line: &str) -> Value {
+    serde_json::from_str(line).unwrap_or_else(|error| panic!("{line}: {error}"))
 }
 
 fn run(command: &mut Command, input: &str) -> Output {
@@ -147,7 +204,7 @@ fn what_a_file_has_wrong_is_told_in_whole() {
     assert_eq!(put.status.code(), Some(1));
     assert_eq!(
         text(&put.stderr),
-        "put: 2 settings are wrong: RateLimit: \"0\" is not an integer from 1 (percent); RecordTtl: \"30s\" is not an integer from 100 (milliseconds)\n"
+        "put: 2 things are wrong: RateLimit: \"0\" is not an integer from 1 (percent); RecordTtl: \"30s\" is not an integer from 100 (milliseconds)\n"
     );
     let tail = run(
         tool("tail").args(["--stream", "orders", "--from", "noon"]),
@@ -158,4 +215,17 @@ fn what_a_file_has_wrong_is_told_in_whole() {
         told.starts_with("tail: flink.stream.initpos.timestamp: \"noon\" is not a time"),
         "{told}"
     );
+}
+
+#[test]
+fn every_tool_tells_of_itself_and_refuses_what_it_does_not_know() {
+    for name in TOOLS {
+        let help = printed(tool(name).arg("--help"), "");
+        assert!(help.contains("Usage: "), "{help}");
+        assert!(help.contains("Exit codes: 0 "), "{help}");
+        let version = printed(tool(name).arg("--version"), "");
+        assert_eq!(version, format!("{name} {}\n", env!("CARGO_PKG_VERSION")));
+        let wrong = run(tool(name).arg("--nonsense"), "");
+        assert_eq!(wrong.status.code(), Some(2), "{}", text(&wrong.stderr));
+    }
 }

@@ -1,0 +1,138 @@
+use crate::consumer::event_time::strategy::{WatermarkGenerator, WatermarkStrategy};
+use crate::consumer::record::{Record, Stamp};
+use crate::model::{ShardRef, Timestamp};
+
+/// The user's strategy, whatever its generators are.
+pub(in crate::consumer) type Stamping = dyn Fn(&ShardRef) -> Box<dyn Stamper> + Send + Sync;
+
+/// Says of all records of an answer at once when they happened: one call through a table an answer,
+/// and none a record.
+pub(in crate::consumer) trait Stamper: Send {
+    fn stamp(&mut self, records: &mut [Record]);
+}
+
+pub(in crate::consumer) fn stamping<S: WatermarkStrategy + 'static>(strategy: S) -> Box<Stamping> {
+    Box::new(move |shard| {
+        Box::new(ShardStamper {
+            generator: strategy.for_shard(shard),
+            previous: None,
+            watermark: Timestamp::MIN,
+        })
+    })
+}
+
+struct ShardStamper<G> {
+    generator: G,
+    previous: Option<Timestamp>,
+    watermark: Timestamp,
+}
+
+impl<G: WatermarkGenerator> Stamper for ShardStamper<G> {
+    /// What is left out was not understood: nobody is asked about it, and it moves nothing.
+    fn stamp(&mut self, records: &mut [Record]) {
+        for record in records {
+            if record.is_left_out() {
+                continue;
+            }
+            let event_time = self.generator.event_time(record, self.previous);
+            let watermark = self.generator.watermark();
+            self.previous = Some(event_time);
+            self.watermark = self.watermark.max(watermark.unwrap_or(Timestamp::MIN));
+            record.stamp = Stamp {
+                event_time,
+                watermark: self.watermark,
+            };
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::consumer::event_time::strategy::{
+        BoundedOutOfOrderness, MonotonousTimestamps, Punctuated,
+    };
+    use crate::consumer::record::Origin;
+
+    fn records(times: &[i64]) -> Vec<Record> {
+        let record = |time: &i64| {
+            let origin = Origin {
+                shard: shard(),
+                sequence_number: "1".parse().expect("a number"),
+                approximate_arrival: Timestamp::from_millis(*time),
+            };
+            Record::whole(time.to_string().into(), "key".into(), Arc::new(origin))
+        };
+        times.iter().map(record).collect()
+    }
+
+    fn shard() -> ShardRef {
+        ShardRef::new("orders", "a")
+    }
+
+    fn stamped(stamper: &mut dyn Stamper, times: &[i64]) -> Vec<(i64, i64)> {
+        let mut records = records(times);
+        stamper.stamp(&mut records);
+        let millis = |stamp: Stamp| (stamp.event_time.as_millis(), stamp.watermark.as_millis());
+        records.iter().map(|record| millis(record.stamp)).collect()
+    }
+
+    #[test]
+    fn bounded_out_of_orderness_stays_behind_the_latest_record() {
+        let strategy = BoundedOutOfOrderness::by_arrival(Duration::from_millis(5));
+        let mut stamper = stamping(strategy)(&shard());
+        let expected = [(1, -4), (10, 5), (7, 5)];
+        assert_eq!(stamped(&mut *stamper, &[1, 10, 7]), expected);
+        assert_eq!(stamped(&mut *stamper, &[11]), [(11, 6)], "across answers");
+    }
+
+    #[test]
+    fn monotonous_timestamps_are_their_own_watermarks() {
+        let mut stamper = stamping(MonotonousTimestamps::by_arrival())(&shard());
+        let expected = [(1, 1), (3, 3), (2, 3)];
+        assert_eq!(stamped(&mut *stamper, &[1, 3, 2]), expected);
+    }
+
+    #[test]
+    fn punctuated_watermarks_stand_still_between_markers() {
+        let even = |_: &Record, time: Timestamp| (time.as_millis() % 2 == 0).then_some(time);
+        let strategy = Punctuated::new(Record::approximate_arrival, even);
+        let mut stamper = stamping(strategy)(&shard());
+        let none = i64::MIN;
+        let expected = [(1, none), (4, 4), (5, 4), (2, 4)];
+        assert_eq!(stamped(&mut *stamper, &[1, 4, 5, 2]), expected);
+    }
+
+    /// Says the time of the record before, and no watermark at all.
+    struct Previous;
+
+    impl WatermarkGenerator for Previous {
+        fn event_time(&mut self, record: &Record, previous: Option<Timestamp>) -> Timestamp {
+            assert!(!record.is_left_out());
+            let previous = previous.unwrap_or_default();
+            previous.saturating_add(Duration::from_millis(1))
+        }
+
+        fn watermark(&mut self) -> Option<Timestamp> {
+            None
+        }
+    }
+
+    #[test]
+    fn a_generator_is_told_the_previous_time_and_nothing_of_what_is_left_out() {
+        let mut stamper = stamping(|_: &ShardRef| Previous)(&shard());
+        let mut records = records(&[7, 8, 9]);
+        records[1].leave_out();
+        stamper.stamp(&mut records);
+        let times = records.iter().map(|record| record.event_time().as_millis());
+        assert_eq!(times.collect::<Vec<_>>(), [1, 8, 2]);
+        assert!(
+            records
+                .iter()
+                .all(|record| record.stamp.watermark == Timestamp::MIN)
+        );
+    }
+}
