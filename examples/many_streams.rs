@@ -45,7 +45,8 @@ fn write(client: &Client) -> Result<()> {
         // Streams can be flushed one by one, too.
         producer.flush_stream(name)?;
     }
-    producer.close()
+    producer.close()?;
+    Ok(())
 }
 
 /// Counts the records by stream.

@@ -136,11 +136,11 @@ fn run(arguments: &Arguments) -> Result<ExitCode, Error> {
     progress.finish_and_clear();
     deliveries.print_all();
     let metrics = producer.metrics().total;
-    producer.close()?;
-    let failed = metrics.user_records_failed + refused;
+    let closed = producer.close()?;
+    let failed = closed.undelivered() + refused;
     eprintln!(
         "put: {} records delivered, {failed} failed, {} Kinesis records, {} calls",
-        metrics.user_records_put, metrics.kinesis_records_put, metrics.put_records_calls
+        closed.delivered, metrics.kinesis_records_put, metrics.put_records_calls
     );
     Ok(match failed {
         _ if interrupted.load(Ordering::Relaxed) => ExitCode::from(INTERRUPTED),

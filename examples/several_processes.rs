@@ -63,7 +63,8 @@ fn write(client: &Client, records: u32) -> Result<()> {
             format!("order {n}"),
         ))?;
     }
-    producer.close()
+    producer.close()?;
+    Ok(())
 }
 
 /// A group of another size starts from the checkpoints of all, and each reader takes its part of them.

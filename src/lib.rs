@@ -66,9 +66,10 @@ pub use model::*;
 pub use producer::CloudWatch;
 #[cfg(feature = "client")]
 pub use producer::{
-    Attempt, Delivered, Delivery, FixedPartitioner, Measures, Partitioner, Percentiles, Producer,
-    ProducerBuilder, ProducerMetrics, PutError, RandomPartitioner, RecordResult, Serializer,
-    Stored, StreamMetrics, Summary, TimePercentiles, TypedProducer, Undelivered, UserRecord,
+    Attempt, Closed, Delivered, Delivery, FixedPartitioner, Measures, Partitioner, Percentiles,
+    Producer, ProducerBuilder, ProducerMetrics, PutError, RandomPartitioner, RecordResult,
+    Serializer, Stored, StreamMetrics, Summary, TimePercentiles, TypedProducer, Undelivered,
+    UserRecord,
 };
 #[cfg(feature = "client")]
 pub use retry::RetryPolicy;

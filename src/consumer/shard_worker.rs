@@ -216,7 +216,10 @@ impl ShardWorker {
         let clock = &self.workers.client.sys().clock;
         match error.verdict() {
             _ if self.workers.stop.is_stopped() => {}
-            Verdict::NewIterator => reader.on_expired(clock.now()),
+            Verdict::NewIterator => {
+                log::debug!("{error}; a new iterator is taken");
+                reader.on_expired(clock.now());
+            }
             _ if error.is_retryable() => {
                 let operation = error.operation().unwrap_or(Operation::GetRecords);
                 self.pause_after(&error, operation);
