@@ -12,33 +12,41 @@
 use std::io::{self, BufWriter, IsTerminal, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 use std::time::{Duration, Instant};
 
-use base64::prelude::{BASE64_STANDARD, Engine};
-use clap::{Parser, ValueEnum};
+use clap::{ColorChoice, Parser, ValueEnum};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use kinesis_blocking::{
-    Client, Consumer, ConsumerConfig, Error, Event, FileCheckpointStore, Misplaced, Properties,
-    Record, StartPosition, Timestamp,
+    Consumer, ConsumerConfig, Error, Event, FileCheckpointStore, Misplaced, Record, StopHandle,
 };
 use serde::Serialize;
 
+mod common {
+    pub mod line;
+    pub mod moment;
+    pub mod pace;
+    pub mod service;
+    pub mod terminal;
+}
+
+use common::line::Line;
+use common::moment;
+use common::pace::{self, Pace};
+use common::service::Service;
+use common::terminal;
+
 /// Prints the user records of Kinesis streams, taken out of their aggregates
 #[derive(Parser)]
-#[command(version)]
+#[command(name = "tail", version, after_help = EXIT_CODES)]
 struct Arguments {
     /// Stream to read; may be given several times
     #[arg(long = "stream", value_name = "NAME", required = true)]
     streams: Vec<String>,
-    /// Region to sign for [default: AWS_REGION]
-    #[arg(long)]
-    region: Option<String>,
-    /// URL to call in place of the region's endpoint
-    #[arg(long, value_name = "URL")]
-    endpoint: Option<String>,
-    /// File of Flink's properties; what is given here counts above it
-    #[arg(long, value_name = "FILE")]
-    properties: Option<PathBuf>,
+    #[command(flatten)]
+    service: Service,
     /// Where to start without a checkpoint: latest, trim_horizon, or a time such as
     /// 2026-01-31T12:00:00.000Z or in seconds since 1970 [default: latest]
     #[arg(long, value_name = "WHERE")]
@@ -55,9 +63,18 @@ struct Arguments {
     /// End after this many records
     #[arg(long, value_name = "N")]
     max_records: Option<u64>,
+    /// Print so many records a second at most
+    #[arg(long, value_name = "N", value_parser = pace::rate)]
+    rate: Option<f64>,
     /// What to print of a record
     #[arg(long, value_enum, default_value = "data")]
     format: Format,
+    /// In JSON, print data that are UTF-8 as text, not in base64
+    #[arg(long)]
+    text: bool,
+    /// When to paint what is printed
+    #[arg(long, value_name = "WHEN", default_value = "auto")]
+    color: ColorChoice,
     /// What to do with aggregates that a reshard put into the wrong shard
     #[arg(long, value_enum, default_value = "kcl")]
     misplaced: MisplacedArgument,
@@ -79,6 +96,10 @@ enum MisplacedArgument {
     Kcl,
 }
 
+const EXIT_CODES: &str = "\
+Exit codes: 0 all was printed, or an interrupt or a closed pipe ended it; 1 something failed;
+2 wrong arguments. Progress is shown on a terminal only.";
+
 fn main() -> ExitCode {
     env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("warn")).init();
     match run(&Arguments::parse()) {
@@ -96,9 +117,8 @@ fn main() -> ExitCode {
 
 fn run(arguments: &Arguments) -> Result<(), Failure> {
     let mut consumer = consumer(arguments)?;
-    let handle = consumer.stop_handle();
-    ctrlc::set_handler(move || handle.stop()).map_err(Failure::Signal)?;
-    let mut output = Output::new(arguments.format);
+    let stopped = stop_on_signals(consumer.stop_handle())?;
+    let mut output = Output::new(arguments, stopped);
     let printed = print(&mut consumer, &mut output, arguments.max_records);
     // Nothing may be in the checkpoint that is not printed.
     output.flush()?;
@@ -106,20 +126,23 @@ fn run(arguments: &Arguments) -> Result<(), Failure> {
     printed
 }
 
+/// Ends the consumer, and the wait of a rate, on the first signal.
+fn stop_on_signals(handle: StopHandle) -> Result<Arc<AtomicBool>, Failure> {
+    let stopped = Arc::new(AtomicBool::new(false));
+    let (flag, main) = (stopped.clone(), thread::current());
+    let handled = ctrlc::set_handler(move || {
+        flag.store(true, Ordering::Relaxed);
+        handle.stop();
+        main.unpark();
+    });
+    handled.map_err(Failure::Signal)?;
+    Ok(stopped)
+}
+
 fn consumer(arguments: &Arguments) -> Result<Consumer, Error> {
-    let mut properties = match &arguments.properties {
-        Some(file) => Properties::load(file)?,
-        None => Properties::new(),
-    };
+    let mut properties = arguments.service.properties()?;
     if let Some(from) = &arguments.from {
-        start_at(&mut properties, from);
-    }
-    let mut client = Client::builder().properties(&properties)?;
-    if let Some(region) = &arguments.region {
-        client = client.region(region);
-    }
-    if let Some(endpoint) = &arguments.endpoint {
-        client = client.endpoint(endpoint);
+        moment::start_at(&mut properties, from);
     }
     let mut config = ConsumerConfig::builder()
         .properties(&properties)?
@@ -129,9 +152,10 @@ fn consumer(arguments: &Arguments) -> Result<Consumer, Error> {
         })
         .until_caught_up(arguments.until_caught_up);
     if let Some(until) = &arguments.until {
-        config = config.until_timestamp(time(until)?);
+        config = config.until_timestamp(moment::read(until)?);
     }
-    let mut consumer = Consumer::builder(client.build()?).config(config.build()?);
+    let client = arguments.service.client(&properties)?;
+    let mut consumer = Consumer::builder(client).config(config.build()?);
     for stream in &arguments.streams {
         consumer = consumer.stream(stream);
     }
@@ -139,31 +163,6 @@ fn consumer(arguments: &Arguments) -> Result<Consumer, Error> {
         consumer = consumer.checkpoint_store(FileCheckpointStore::new(path));
     }
     consumer.start()
-}
-
-/// Sets where to start, as the key of the same meaning has it.
-fn start_at(properties: &mut Properties, from: &str) {
-    let position = match from {
-        "latest" => "LATEST",
-        "trim_horizon" => "TRIM_HORIZON",
-        _ => "AT_TIMESTAMP",
-    };
-    properties.set("flink.stream.initpos", position);
-    if position == "AT_TIMESTAMP" {
-        properties.set("flink.stream.initpos.timestamp", from);
-    }
-}
-
-/// Reads a time as a start is read.
-fn time(text: &str) -> Result<Timestamp, Error> {
-    let mut properties = Properties::new();
-    start_at(&mut properties, text);
-    match ConsumerConfig::from_properties(&properties)?.start_position() {
-        StartPosition::AtTimestamp(time) => Ok(time),
-        // The words that mean no time of their own: everything there is, or nothing.
-        StartPosition::TrimHorizon => Ok(Timestamp::MIN),
-        _ => Ok(Timestamp::from_millis(i64::MAX)),
-    }
 }
 
 /// Prints until the consumer ends or `max` records are out; commits now and then.
@@ -209,41 +208,44 @@ impl Commits {
 
 struct Output {
     format: Format,
+    as_text: bool,
+    painted: bool,
+    pace: Pace,
+    stopped: Arc<AtomicBool>,
     writer: BufWriter<io::Stdout>,
     records: u64,
     progress: ProgressBar,
 }
 
 impl Output {
-    fn new(format: Format) -> Output {
-        // On a terminal, records and their count would write over each other.
-        let hidden = io::stdout().is_terminal();
-        let target = if hidden {
-            ProgressDrawTarget::hidden()
-        } else {
-            ProgressDrawTarget::stderr()
-        };
-        let style = ProgressStyle::with_template("{spinner} {pos} records, {per_sec}");
-        let progress = ProgressBar::with_draw_target(None, target);
-        if let Ok(style) = style {
-            progress.set_style(style);
-        }
+    fn new(arguments: &Arguments, stopped: Arc<AtomicBool>) -> Output {
         Output {
-            format,
+            format: arguments.format,
+            as_text: arguments.text,
+            painted: terminal::paints(arguments.color),
+            pace: Pace::new(arguments.rate),
+            stopped,
             writer: BufWriter::with_capacity(64 << 10, io::stdout()),
             records: 0,
-            progress,
+            progress: progress(),
         }
     }
 
     fn print(&mut self, record: &Record) -> Result<(), Failure> {
+        if self.pace.is_ahead() {
+            self.flush()?;
+            self.pace.wait(|| self.stopped.load(Ordering::Relaxed));
+        }
         match self.format {
-            Format::Data => self.writer.write_all(record.data()),
+            Format::Data => {
+                let written = self.writer.write_all(record.data());
+                written.and_then(|()| self.writer.write_all(b"\n"))
+            }
             Format::Json => {
-                serde_json::to_writer(&mut self.writer, &Line::of(record)).map_err(io::Error::from)
+                let line = Printed::of(record, self.as_text);
+                terminal::write_json(&mut self.writer, &line, self.painted)
             }
         }
-        .and_then(|()| self.writer.write_all(b"\n"))
         .map_err(Failure::Output)?;
         self.records += 1;
         self.progress.inc(1);
@@ -255,29 +257,40 @@ impl Output {
     }
 }
 
+fn progress() -> ProgressBar {
+    // On a terminal, records and their count would write over each other.
+    let target = match io::stdout().is_terminal() {
+        true => ProgressDrawTarget::hidden(),
+        false => ProgressDrawTarget::stderr(),
+    };
+    let progress = ProgressBar::with_draw_target(None, target);
+    if let Ok(style) = ProgressStyle::with_template("{spinner} {pos} records, {per_sec}") {
+        progress.set_style(style);
+    }
+    progress
+}
+
 #[derive(Serialize)]
-struct Line<'a> {
+struct Printed<'a> {
     stream: &'a str,
     shard_id: &'a str,
     sequence_number: &'a str,
     sub_sequence_number: Option<u64>,
-    partition_key: &'a str,
-    explicit_hash_key: Option<String>,
     arrival_ms: i64,
-    data: String,
+    #[serde(flatten)]
+    line: Line,
 }
 
-impl<'a> Line<'a> {
-    fn of(record: &'a Record) -> Line<'a> {
-        Line {
+impl<'a> Printed<'a> {
+    fn of(record: &'a Record, as_text: bool) -> Printed<'a> {
+        let (key, hash_key) = (record.partition_key(), record.explicit_hash_key());
+        Printed {
             stream: &record.shard().stream,
             shard_id: record.shard().shard_id.as_str(),
             sequence_number: record.sequence_number().as_str(),
             sub_sequence_number: record.sub_sequence_number(),
-            partition_key: record.partition_key(),
-            explicit_hash_key: record.explicit_hash_key().map(|key| key.to_string()),
             arrival_ms: record.approximate_arrival().as_millis(),
-            data: BASE64_STANDARD.encode(record.data()),
+            line: Line::new(key, hash_key, record.data(), as_text),
         }
     }
 }

@@ -37,9 +37,11 @@ mod sys;
 pub use aggregation::Misplaced;
 #[cfg(feature = "client")]
 pub use client::{
-    Client, ClientBuilder, EntryError, GetRecordsOutput, PutRecordOutput, PutRecordsEntry,
-    PutRecordsOutput, RawRecord, ShardIterator, StreamSummary,
+    ChildShard, Client, ClientBuilder, EntryError, GetRecordsOutput, PutRecordOutput,
+    PutRecordsEntry, PutRecordsOutput, RawRecord, ShardIterator, StreamSummary,
 };
+#[cfg(feature = "cloudwatch")]
+pub use config::metrics::{MetricsGranularity, MetricsLevel};
 #[cfg(feature = "client")]
 pub use config::{
     ConsumerConfig, ConsumerConfigBuilder, DataLoss, KnownKey, Ordering, ProducerConfig,
@@ -61,14 +63,15 @@ pub use error::{Error, ErrorKind, Result, TransportError};
 #[cfg(feature = "client")]
 pub use http::HttpTransport;
 pub use model::*;
+#[cfg(feature = "cloudwatch")]
+pub use producer::CloudWatch;
 #[cfg(feature = "client")]
 pub use producer::{
-    Attempt, Delivered, Delivery, FixedPartitioner, Measures, Partitioner, Percentiles, Producer,
-    ProducerBuilder, ProducerMetrics, PutError, RandomPartitioner, RecordResult, Serializer,
-    Stored, StreamMetrics, Summary, TimePercentiles, TypedProducer, Undelivered, UserRecord,
+    Attempt, Closed, Delivered, Delivery, FixedPartitioner, Measures, Partitioner, Percentiles,
+    Producer, ProducerBuilder, ProducerMetrics, PutError, RandomPartitioner, RecordResult,
+    Serializer, Stored, StreamMetrics, Summary, TimePercentiles, TypedProducer, Undelivered,
+    UserRecord,
 };
-#[cfg(feature = "cloudwatch")]
-pub use producer::{CloudWatch, MetricsGranularity, MetricsLevel};
 #[cfg(feature = "client")]
 pub use retry::RetryPolicy;
 #[cfg(feature = "client")]

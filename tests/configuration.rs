@@ -127,7 +127,7 @@ fn what_no_key_may_be_is_told_in_whole_sentences() {
         ),
         (
             "aws.region = us-east-1\nflink.list.shards.backoff.base = unparsableLong\nflink.shard.getrecords.backoff.expconst = NaN\nKinesisEndpoint = https://x",
-            "3 settings are wrong: KinesisEndpoint: \"https://x\" is not a host's name, without scheme, port and path: see aws.endpoint; flink.list.shards.backoff.base: \"unparsableLong\" is not an integer from 0 (milliseconds); flink.shard.getrecords.backoff.expconst: \"NaN\" is not a number from 0",
+            "3 things are wrong: KinesisEndpoint: \"https://x\" is not a host's name, without scheme, port and path: see aws.endpoint; flink.list.shards.backoff.base: \"unparsableLong\" is not an integer from 0 (milliseconds); flink.shard.getrecords.backoff.expconst: \"NaN\" is not a number from 0",
         ),
     ] {
         let properties = Properties::parse(text).expect("well-formed");
@@ -163,6 +163,6 @@ fn strict_properties_tell_every_key_that_is_not_known() {
         .expect_err("two strangers");
     assert_eq!(
         error.to_string(),
-        "2 settings are wrong: key: \"RecordTTL\" is not one that is known; did you mean RecordTtl?; key: \"aws.regoin\" is not one that is known; did you mean aws.region?"
+        "2 things are wrong: key: \"RecordTTL\" is not one that is known; did you mean RecordTtl?; key: \"aws.regoin\" is not one that is known; did you mean aws.region?"
     );
 }

@@ -4,6 +4,8 @@ pub(crate) mod aws;
 mod consumer;
 mod date_pattern;
 mod keys;
+#[cfg(feature = "cloudwatch")]
+pub(crate) mod metrics;
 mod producer;
 mod properties;
 

@@ -2,6 +2,8 @@ use std::fmt::Display;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
+#[cfg(feature = "cloudwatch")]
+use crate::config::metrics::MetricsUpload;
 use crate::config::{Properties, keys};
 use crate::error::{Error, Result};
 
@@ -27,6 +29,9 @@ pub struct ProducerConfig {
     pub(crate) collection_max_count: usize,
     pub(crate) fail_if_throttled: bool,
     pub(crate) max_user_record_bytes: usize,
+    /// As the keys have it; what the builder of a producer is told counts above it.
+    #[cfg(feature = "cloudwatch")]
+    pub(crate) metrics_upload: Option<MetricsUpload>,
     pub(crate) ordering: Ordering,
     /// `None` for the default, which depends on aggregation.
     queue_limit: Option<usize>,
@@ -88,6 +93,8 @@ impl Default for ProducerConfig {
             collection_max_count: COLLECTION_COUNT_MAX,
             fail_if_throttled: false,
             max_user_record_bytes: MIB,
+            #[cfg(feature = "cloudwatch")]
+            metrics_upload: None,
             ordering: Ordering::None,
             queue_limit: None,
             queue_limit_bytes: 16 * MIB,

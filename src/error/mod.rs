@@ -466,7 +466,7 @@ impl fmt::Display for ErrorKind {
             ErrorKind::Several(errors) => {
                 let each: Vec<_> = errors.iter().map(Error::to_string).collect();
                 let each = each.join("; ");
-                write!(f, "{} settings are wrong: {each}", errors.len())
+                write!(f, "{} things are wrong: {each}", errors.len())
             }
             ErrorKind::Thread { name, message } => write!(f, "thread {name} died: {message}"),
             ErrorKind::Transport(error) => error.fmt(f),

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use crate::client::{Client, Listed};
 use crate::config::ProducerConfig;
+#[cfg(feature = "cloudwatch")]
+use crate::config::metrics::MetricsLevel;
 use crate::error::{Error, Result};
 use crate::model::Operation;
 use crate::producer::Producer;
@@ -94,7 +96,8 @@ impl ProducerBuilder {
         self
     }
 
-    /// Uploads the metrics to CloudWatch. Default: no. Needs the feature `cloudwatch`.
+    /// Uploads the metrics to CloudWatch. Default: no, unless the configuration was read from properties
+    /// that have a key of the upload. Needs the feature `cloudwatch`.
     #[cfg(feature = "cloudwatch")]
     pub fn cloudwatch(mut self, settings: CloudWatch) -> ProducerBuilder {
         self.cloudwatch = Some(settings);
@@ -111,7 +114,7 @@ impl ProducerBuilder {
     /// upload to CloudWatch is out of its range.
     pub fn start(mut self) -> Result<Producer> {
         #[cfg(feature = "cloudwatch")]
-        let uploads = self.cloudwatch.is_some();
+        let uploads = self.ask_for_upload();
         let monitor = self.monitor()?;
         let sys = self.client.sys().clone();
         let map = match &self.stream {
@@ -141,6 +144,15 @@ impl ProducerBuilder {
             stop,
             threads: Mutex::new(Some(threads)),
         })
+    }
+
+    /// Says whether metrics are uploaded; if nothing else says so, what the keys said counts.
+    #[cfg(feature = "cloudwatch")]
+    fn ask_for_upload(&mut self) -> bool {
+        let keys = self.config.metrics_upload.take();
+        let keys = keys.filter(|upload| upload.level > MetricsLevel::None);
+        self.cloudwatch = self.cloudwatch.take().or(keys.map(CloudWatch::of));
+        self.cloudwatch.is_some()
     }
 
     fn monitor(&mut self) -> Result<Monitor> {

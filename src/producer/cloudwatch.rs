@@ -4,35 +4,15 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
+use crate::config::metrics::{
+    MetricsGranularity, MetricsLevel, MetricsUpload, NAMESPACE, UPLOAD_DELAY_MAX, is_namespace,
+};
+use crate::config::{ProducerConfig, Properties};
 use crate::credentials::sts::push_encoded;
 use crate::credentials::{Cached, CredentialsProvider};
 use crate::error::{Error, Result};
 use crate::producer::metrics::Summary;
 use crate::producer::tally::{Node, Sums, Tally};
-
-/// Which metrics are uploaded: the KPL's `MetricsLevel`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-#[non_exhaustive]
-pub enum MetricsLevel {
-    /// None at all.
-    None,
-    /// Those that tell whether all is well.
-    Summary,
-    /// All of them.
-    Detailed,
-}
-
-/// How finely they are told apart: the KPL's `MetricsGranularity`. Each level has those above it too.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-#[non_exhaustive]
-pub enum MetricsGranularity {
-    /// Of the whole producer.
-    Global,
-    /// By `StreamName`.
-    Stream,
-    /// By `ShardId`, too. CloudWatch charges by the metric: with many shards this is dear.
-    Shard,
-}
 
 /// Uploads a producer's metrics to CloudWatch, as the KPL does. Needs the feature `cloudwatch`.
 ///
@@ -56,12 +36,8 @@ pub enum MetricsGranularity {
 /// ```
 #[must_use = "it does nothing until a producer has it"]
 pub struct CloudWatch {
-    level: MetricsLevel,
-    granularity: MetricsGranularity,
-    namespace: String,
-    upload_delay: Duration,
+    upload: MetricsUpload,
     dimensions: Vec<(MetricsGranularity, Dimension)>,
-    endpoint: Option<String>,
     credentials: Option<Box<dyn CredentialsProvider>>,
 }
 
@@ -86,40 +62,52 @@ pub(super) struct Intake {
 impl CloudWatch {
     /// Starts with the KPL's defaults: everything, by shard, in `KinesisProducerLibrary`, each minute.
     pub fn new() -> CloudWatch {
+        CloudWatch::of(MetricsUpload::default())
+    }
+
+    /// Takes over the KPL's keys that are set, and its defaults for the others.
+    ///
+    /// A producer whose [configuration](crate::ProducerConfig::from_properties) has one of these keys
+    /// uploads without this; it is for dimensions and credentials on top.
+    ///
+    /// # Errors
+    /// `Config`, or `Several` of it: keys of a producer with values that cannot be.
+    pub fn from_properties(properties: &Properties) -> Result<CloudWatch> {
+        let config = ProducerConfig::from_properties(properties)?;
+        Ok(CloudWatch::of(config.metrics_upload.unwrap_or_default()))
+    }
+
+    pub(super) fn of(upload: MetricsUpload) -> CloudWatch {
         CloudWatch {
-            level: MetricsLevel::Detailed,
-            granularity: MetricsGranularity::Shard,
-            namespace: "KinesisProducerLibrary".to_owned(),
-            upload_delay: UPLOAD_DELAY_MAX,
+            upload,
             dimensions: Vec::new(),
-            endpoint: None,
             credentials: None,
         }
     }
 
     /// Sets which metrics are uploaded. Default: detailed. The KPL's `MetricsLevel`.
     pub fn level(mut self, level: MetricsLevel) -> CloudWatch {
-        self.level = level;
+        self.upload.level = level;
         self
     }
 
     /// Sets how finely they are told apart. Default: by shard. The KPL's `MetricsGranularity`.
     pub fn granularity(mut self, granularity: MetricsGranularity) -> CloudWatch {
-        self.granularity = granularity;
+        self.upload.granularity = granularity;
         self
     }
 
     /// Sets the namespace, of 1 to 255 characters, not `AWS/…`. Default: `KinesisProducerLibrary`. The
     /// KPL's `MetricsNamespace`.
     pub fn namespace(mut self, namespace: impl Into<String>) -> CloudWatch {
-        self.namespace = namespace.into();
+        self.upload.namespace = namespace.into();
         self
     }
 
     /// Sets the time between two uploads, from 1 ms to a minute. Default: a minute. The KPL's
     /// `MetricsUploadDelay`.
     pub fn upload_delay(mut self, delay: Duration) -> CloudWatch {
-        self.upload_delay = delay;
+        self.upload.delay = delay;
         self
     }
 
@@ -139,7 +127,7 @@ impl CloudWatch {
     /// `AWS_ENDPOINT_URL`, else the public endpoint of the client's region. The KPL's
     /// `CloudwatchEndpoint` and `CloudwatchPort`.
     pub fn endpoint(mut self, url: impl Into<String>) -> CloudWatch {
-        self.endpoint = Some(url.into());
+        self.upload.endpoint = Some(url.into());
         self
     }
 
@@ -152,18 +140,13 @@ impl CloudWatch {
     /// # Errors
     /// `Config`: a setting is out of its range.
     pub(super) fn check(&self) -> Result<()> {
-        let chars = self.namespace.chars().count();
-        if !(1..=255).contains(&chars) || self.namespace.starts_with("AWS/") {
-            let expected = "a name of 1 to 255 characters that does not begin with AWS/";
-            return Err(Error::config(
-                "metrics_namespace",
-                &*self.namespace,
-                expected,
-            ));
+        let namespace = &*self.upload.namespace;
+        if !is_namespace(namespace) {
+            return Err(Error::config("metrics_namespace", namespace, NAMESPACE));
         }
         let range = Duration::from_millis(1)..=UPLOAD_DELAY_MAX;
-        if !range.contains(&self.upload_delay) {
-            let given = self.upload_delay.as_millis().to_string();
+        if !range.contains(&self.upload.delay) {
+            let given = self.upload.delay.as_millis().to_string();
             let expected = "a number from 1 to 60000 (milliseconds)";
             return Err(Error::config("metrics_upload_delay", given, expected));
         }
@@ -171,11 +154,11 @@ impl CloudWatch {
     }
 
     pub(super) fn delay(&self) -> Duration {
-        self.upload_delay
+        self.upload.delay
     }
 
     pub(super) fn url(&self) -> Option<&str> {
-        self.endpoint.as_deref()
+        self.upload.endpoint.as_deref()
     }
 
     pub(super) fn provider(&self) -> Option<&dyn CredentialsProvider> {
@@ -185,7 +168,7 @@ impl CloudWatch {
     /// Everything that is to be uploaded of what was measured since the last time.
     pub(super) fn datums(&self, window: &Tally, intakes: &BTreeMap<String, Intake>) -> Vec<Datum> {
         let mut datums = Datums::default();
-        if self.level == MetricsLevel::None {
+        if self.upload.level == MetricsLevel::None {
             return datums.0;
         }
         let global = Way::new(self, MetricsGranularity::Global, None, &[]);
@@ -195,7 +178,7 @@ impl CloudWatch {
             pending: sum.pending + one.pending,
         });
         datums.intake(self, &global, all);
-        if self.granularity >= MetricsGranularity::Stream {
+        if self.upload.granularity >= MetricsGranularity::Stream {
             self.streams(&mut datums, &global, window, intakes);
         }
         let order = |datum: &Datum| (datum.dimensions.len(), datum.dimensions.clone());
@@ -220,7 +203,7 @@ impl CloudWatch {
         for (name, stream) in &window.streams {
             let way = way(name);
             datums.node(self, &way, &stream.total);
-            if self.granularity < MetricsGranularity::Shard {
+            if self.upload.granularity < MetricsGranularity::Shard {
                 continue;
             }
             for (id, shard) in &stream.shards {
@@ -234,7 +217,7 @@ impl CloudWatch {
     /// One call's body.
     pub(super) fn body(&self, datums: &[Datum]) -> String {
         let mut body = format!("Action=PutMetricData&Version={VERSION}&Namespace=");
-        push_encoded(&mut body, &self.namespace);
+        push_encoded(&mut body, &self.upload.namespace);
         for (n, datum) in (1..).zip(datums) {
             datum.write(&mut body, n);
         }
@@ -277,7 +260,7 @@ struct Datums(Vec<Datum>);
 impl Datums {
     fn node(&mut self, settings: &CloudWatch, way: &Way, node: &Node) {
         for (name, unit, level, summary) in rows(&node.sums) {
-            if level <= settings.level {
+            if level <= settings.upload.level {
                 self.add(name, unit, &way.sets, summary);
             }
         }
@@ -312,7 +295,7 @@ impl Datums {
     }
 
     fn intake(&mut self, settings: &CloudWatch, way: &Way, intake: Intake) {
-        if settings.level < MetricsLevel::Detailed {
+        if settings.upload.level < MetricsLevel::Detailed {
             return;
         }
         let mut received = Summary::default();
@@ -446,18 +429,15 @@ impl Default for CloudWatch {
 impl fmt::Debug for CloudWatch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("CloudWatch")
-            .field("level", &self.level)
-            .field("granularity", &self.granularity)
-            .field("namespace", &self.namespace)
-            .field("upload_delay", &self.upload_delay)
+            .field("level", &self.upload.level)
+            .field("granularity", &self.upload.granularity)
+            .field("namespace", &self.upload.namespace)
+            .field("upload_delay", &self.upload.delay)
             .field("dimensions", &self.dimensions)
-            .field("endpoint", &self.endpoint)
+            .field("endpoint", &self.upload.endpoint)
             .finish_non_exhaustive()
     }
 }
-
-/// The KPL's upper bound and default.
-const UPLOAD_DELAY_MAX: Duration = Duration::from_secs(60);
 
 /// The KPL's; CloudWatch itself takes 1,000: `API_PutMetricData.html`.
 const DATUMS_MAX: usize = 20;

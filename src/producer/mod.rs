@@ -13,6 +13,7 @@
 mod aggregator;
 mod batch;
 mod builder;
+mod closed;
 #[cfg(feature = "cloudwatch")]
 mod cloudwatch;
 mod collector;
@@ -60,8 +61,9 @@ use threads::Threads;
 use crate::sys::stop::StopSource;
 
 pub use builder::ProducerBuilder;
+pub use closed::Closed;
 #[cfg(feature = "cloudwatch")]
-pub use cloudwatch::{CloudWatch, MetricsGranularity, MetricsLevel};
+pub use cloudwatch::CloudWatch;
 pub use delivery::{Attempt, Delivered, Delivery, RecordResult, Stored, Undelivered};
 pub use metrics::{
     Measures, Percentiles, ProducerMetrics, StreamMetrics, Summary, TimePercentiles,
@@ -205,22 +207,23 @@ impl Producer {
 
     /// Takes nothing in any more, flushes, then stops every thread and waits for it.
     ///
-    /// Takes a reference, so that the threads that put learn of it from their next `put`.
+    /// Gives what became of all records that were ever taken in, and so does closing it again. Takes a
+    /// reference, so that the threads that put learn of it from their next `put`.
     ///
     /// # Errors
     /// With [`ProducerBuilder::fail_on_error`], the error of the first record that was not delivered.
     /// `Thread`: a thread of the producer died, which is a bug.
-    pub fn close(&self) -> Result<()> {
-        self.close_within(None).map(|_| ())
+    pub fn close(&self) -> Result<Closed> {
+        self.close_within(None)
     }
 
-    /// As [`Producer::close`], but flushes no longer than `timeout`; gives how many records it gave up.
+    /// As [`Producer::close`], but flushes no longer than `timeout` and gives up what is left.
     ///
-    /// Those settle as `Closed`. A call under way is waited for, up to the client's request timeout.
+    /// That settles as `Closed`. A call under way is waited for, up to the client's request timeout.
     ///
     /// # Errors
     /// As [`Producer::close`].
-    pub fn close_timeout(&self, timeout: Duration) -> Result<usize> {
+    pub fn close_timeout(&self, timeout: Duration) -> Result<Closed> {
         self.close_within(Some(timeout))
     }
 
@@ -287,15 +290,19 @@ impl Producer {
         left
     }
 
-    fn close_within(&self, timeout: Option<Duration>) -> Result<usize> {
+    fn close_within(&self, timeout: Option<Duration>) -> Result<Closed> {
         self.shared.front.close();
-        let left = self.flush_within(timeout);
+        self.flush_within(timeout);
         self.stop.signal();
         let mut threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
         let joined = threads.take().map_or(Ok(()), Threads::join);
+        let closed = self.shared.closed();
+        if closed.undelivered() > 0 {
+            log::warn!("a producer was closed: {closed}");
+        }
         joined
             .and_then(|()| self.shared.failure.check())
-            .map(|()| left)
+            .map(|()| closed)
     }
 }
 

@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use crate::client::PutRecordOutput;
 use crate::config::ProducerConfig;
 use crate::error::{Error, Result};
+use crate::producer::closed::Closed;
 use crate::producer::front::Front;
 use crate::producer::group::Outcome;
 use crate::producer::intake::Intake;
@@ -31,6 +32,7 @@ pub(super) struct Shared {
 #[derive(Default)]
 pub(super) struct Tallies {
     since_start: Tally,
+    closed: Closed,
     /// Since it was taken the last time, if somebody takes it.
     #[cfg(feature = "cloudwatch")]
     window: Option<Tally>,
@@ -50,6 +52,7 @@ impl Shared {
     /// is outstanding sees every failure.
     pub fn settle(&self, settlement: Settlement) {
         self.measure(|tally| tally.settlement(&settlement));
+        self.tallies().closed.count(&settlement);
         let Settlement { record, result } = settlement;
         if let Err(error) = &result {
             self.failure.note(error);
@@ -96,6 +99,11 @@ impl Shared {
             }
         }
         metrics
+    }
+
+    /// What became of the records that have settled.
+    pub fn closed(&self) -> Closed {
+        self.tallies().closed
     }
 
     fn tallies(&self) -> MutexGuard<'_, Tallies> {

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """The client and the AWS SDK for Rust at the same work, against a stub on the loopback.
 
-    tests/benches/beside.py [--rounds N] [--scale X] [CASE…]     CPU of the client process a call
+    tests/benches/beside.py [--rounds N] [--scale X] [CASE…]     CPU of the client process
     tests/benches/beside.py poll [--threads N] [--seconds N]     threads that poll every 200 ms
 
 Runs the two in turn, A B B A, so that a round's ratio is formed of runs beside each other; prints
@@ -19,13 +19,18 @@ import sys
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 PEERS = pathlib.Path(os.environ.get("TARGET_PEERS", ROOT / "target" / "peers"))
 
-# Requests of a run, and the most that the goal allows of the SDK's time.
+# Requests of a run, or records, and the most that the goal allows of the SDK's time.
 CASES = {
     "get10k": (60, 0.30),
     "get1m": (120, 0.35),
     "put500x100": (400, 0.55),
     "put500x1024": (250, 0.70),
     "empty": (4000, 0.35),
+    # User records of 100 bytes, everything included.
+    "produce": (1_000_000, 0.65),
+    "produce-plain": (300_000, 0.50),
+    "consume": (1_000_000, 0.40),
+    "consume-aggregated": (3_000_000, 0.35),
 }
 POLL_GOAL = 0.75
 MEMORY_GOAL_KIB = 100
@@ -89,7 +94,7 @@ def beside(case, rounds, scale, ours, sdk):
     low, high = ratios[len(ratios) // 4], ratios[-1 - len(ratios) // 4]
     print(
         f"{case:12} {ratio:5.3f} ({low:.3f} to {high:.3f}), goal {goal:.2f}"
-        f"   {one:8.1f} and {other:8.1f} us a call, {memory[0]:.1f} and {memory[1]:.1f} MiB",
+        f"   {one:8.3f} and {other:8.3f} us each, {memory[0]:.1f} and {memory[1]:.1f} MiB",
         flush=True,
     )
     return ratio <= goal

@@ -3,6 +3,8 @@
 //!
 //! `client URL CASE REQUESTS`, where CASE is a stream of the stub, `put500x100` or `put500x1024`;
 //! `client URL poll THREADS SECONDS` polls in that many threads, each every 200 ms.
+//! `produce` puts so many user records of 100 bytes through a producer, `consume` and
+//! `consume-aggregated` read so many through a consumer.
 //! Prints nanoseconds of CPU time of this process, the calls made in it, and the peak of the
 //! process's memory in KiB.
 
@@ -13,7 +15,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use kinesis_blocking::{
-    Client, Credentials, PutRecordsEntry, ShardIterator, ShardPosition, ShardRef, StartPosition,
+    Client, Consumer, ConsumerConfig, Credentials, Producer, ProducerConfig, PutRecordsEntry,
+    ShardIterator, ShardPosition, ShardRef, StartPosition, UserRecord,
 };
 use rustix::time::{ClockId, clock_gettime};
 
@@ -23,6 +26,10 @@ const POLL_EVERY: Duration = Duration::from_millis(200);
 const WARM_UP: Duration = Duration::from_secs(3);
 
 const ENTRIES: usize = 500;
+
+const DATA: &[u8] = &[b'x'; 100];
+
+const KEYS: usize = 10_000;
 
 static CALLS: AtomicU64 = AtomicU64::new(0);
 
@@ -48,6 +55,9 @@ fn main() {
         "poll" => poll(&client, number(0), number(1) as u64),
         "put500x100" => put(&client, 100, number(0)),
         "put500x1024" => put(&client, 1_024, number(0)),
+        "produce" | "produce-plain" => produce(&client, number(0)),
+        "consume" => consume(&client, "get10k", number(0)),
+        "consume-aggregated" => consume(&client, "aggregated", number(0)),
         stream => get(&client, stream, number(0)),
     };
     let calls = CALLS.load(Ordering::Relaxed);
@@ -83,6 +93,54 @@ fn get(client: &Client, stream: &str, requests: usize) -> Duration {
         iterator = answer.next.expect("an iterator");
     };
     measured(requests, call)
+}
+
+/// User records from `put` to settled, default settings but for the limit to a shard's rate.
+fn produce(client: &Client, records: usize) -> Duration {
+    let config = ProducerConfig::builder().rate_limit_percent(u32::MAX);
+    let producer = Producer::builder(client.clone()).stream("produce");
+    let producer = producer.config(config.build().expect("valid")).start();
+    let producer = producer.expect("started");
+    let keys: Vec<String> = (0..KEYS).map(key).collect();
+    let put = |records: usize| {
+        for key in keys.iter().cycle().take(records) {
+            let record = UserRecord::new(key.clone(), Bytes::from_static(DATA));
+            drop(producer.put(record).expect("taken in"));
+        }
+        producer.flush().expect("flushed");
+    };
+    put(records / 10);
+    let began = cpu_time();
+    put(records);
+    let cpu = cpu_time() - began;
+    let put = producer.metrics().total.user_records_put;
+    assert_eq!(put, (records + records / 10) as u64);
+    producer.close().expect("closed");
+    CALLS.store(records as u64, Ordering::Relaxed);
+    cpu
+}
+
+fn consume(client: &Client, stream: &str, records: usize) -> Duration {
+    let config = ConsumerConfig::builder()
+        .start_position(StartPosition::TrimHorizon)
+        .get_records_interval(Duration::ZERO)
+        .read_bytes_per_second(None);
+    let consumer = Consumer::builder(client.clone()).stream(stream);
+    let consumer = consumer.config(config.build().expect("valid")).start();
+    let mut consumer = consumer.expect("started");
+    let mut read = |records: usize| {
+        for record in consumer.by_ref().take(records) {
+            let record = record.expect("a record");
+            black_box((record.data().len(), record.partition_key()));
+        }
+    };
+    read(records / 10);
+    let began = cpu_time();
+    read(records);
+    let cpu = cpu_time() - began;
+    consumer.close().expect("closed");
+    CALLS.store(records as u64, Ordering::Relaxed);
+    cpu
 }
 
 fn measured(requests: usize, mut call: impl FnMut()) -> Duration {

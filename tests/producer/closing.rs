@@ -14,9 +14,58 @@ fn close_delivers_what_was_taken_in() {
     for n in 0..100 {
         producer.put(named(n)).expect("taken in");
     }
-    producer.close().expect("closed");
+    let closed = producer.close().expect("closed");
     assert_each_once(&fake, 100);
-    producer.close().expect("closed again");
+    assert_eq!(counts(closed), [100, 0, 0, 0]);
+    assert_eq!(producer.close().expect("closed again"), closed);
+}
+
+#[test]
+fn each_record_is_in_one_count_of_what_close_gives() {
+    let clock = clock();
+    let names = [STREAM, "refused", "expired", "lost", "kept", "cut"];
+    let streams = names.iter().enumerate();
+    let fake = streams.fold(FakeKinesis::on_clock(clock.clone()), |fake, (n, name)| {
+        fake.with_stream(name, n as u32 + 1)
+    });
+    let (lost, denied) = (
+        Fault::AnswerLost,
+        Fault::refuse("AccessDeniedException", "no"),
+    );
+    for (name, fault) in [
+        ("refused", denied),
+        ("expired", Fault::Throttle),
+        ("lost", lost.clone()),
+        ("kept", Fault::Throttle),
+        ("cut", lost),
+    ] {
+        let calls = fake.on(Operation::PutRecords).stream(name);
+        calls.fail_next(u64::MAX, fault);
+    }
+    let ttl = Duration::from_secs(10);
+    let producer = configured(&fake, |config| config.record_ttl(ttl).aggregation(false));
+    let put = |name: &str, records| {
+        for n in 0..records {
+            let record = named(n).stream(name);
+            producer.put(record).expect("taken in");
+        }
+    };
+    clock.auto_advance(1);
+    for (name, records) in [(STREAM, 1), ("refused", 2), ("expired", 4), ("lost", 8)] {
+        put(name, records);
+    }
+    producer.flush().expect("flushed");
+    // The pipeline between two attempts, and this test: no call is under way.
+    clock.auto_advance(2);
+    for (name, records) in [("kept", 16), ("cut", 32)] {
+        put(name, records);
+    }
+    let closed = producer.close_timeout(Duration::from_secs(2));
+    let closed = closed.expect("closed");
+    assert_eq!(counts(closed), [1, 2 + 4, 8 + 32, 16]);
+    assert_eq!(closed.undelivered(), 62);
+    let text = "1 delivered, 6 failed, 40 unknown, 16 unsent";
+    assert_eq!(closed.to_string(), text);
 }
 
 #[test]
@@ -105,8 +154,8 @@ fn a_close_that_may_not_take_longer_gives_the_rest_up() {
         .fail_next(u64::MAX, Fault::Throttle);
     let producer = producer(&fake);
     let delivery = producer.put(named("one")).expect("taken in");
-    let left = producer.close_timeout(Duration::from_secs(2));
-    assert_eq!(left.expect("closed"), 1);
+    let closed = producer.close_timeout(Duration::from_secs(2));
+    assert_eq!(counts(closed.expect("closed")), [0, 0, 0, 1]);
     let undelivered = undelivered(delivery.wait());
     assert!(matches!(undelivered.error.kind(), ErrorKind::Closed));
     assert_eq!(undelivered.stored, Stored::No);
@@ -121,8 +170,8 @@ fn a_put_that_waits_for_room_ends_when_another_thread_closes() {
     producer.put(named("one")).expect("taken in");
     let refused = std::thread::scope(|scope| {
         let waiting = scope.spawn(|| producer.put(named("two")));
-        let left = producer.close_timeout(Duration::from_secs(1));
-        assert_eq!(left.expect("closed"), 1);
+        let closed = producer.close_timeout(Duration::from_secs(1));
+        assert_eq!(closed.expect("closed").undelivered(), 1);
         waiting.join().expect("no panic").expect_err("closed")
     });
     assert_eq!(refused.record, named("two"));

@@ -250,7 +250,7 @@ fn fail_on_error_tells_of_the_first_failure_at_every_next_call() {
         (named("two"), first.clone())
     );
     assert_eq!(told(producer.flush()), first);
-    assert_eq!(told(producer.close()), first);
+    assert_eq!(told(producer.close().map(drop)), first);
 }
 
 #[test]

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use kinesis_blocking::fake::{FakeKinesis, Fault, VirtualClock};
 use kinesis_blocking::{
     CloudWatch, Credentials, ErrorKind, HttpTransport, MetricsGranularity, MetricsLevel, Operation,
-    Producer, ProducerConfig, ProducerMetrics, TransportError,
+    Producer, ProducerConfig, ProducerMetrics, Properties, TransportError,
 };
 
 use crate::support::*;
@@ -225,6 +225,49 @@ fn an_upload_that_fails_is_repeated_twice_and_then_given_up() {
         producer.close().expect("closed");
         let is_uploaded = aws.bodies().join("").contains("UserRecordsPut");
         assert_eq!(is_uploaded, uploaded);
+    }
+}
+
+#[test]
+fn keys_of_a_properties_file_ask_for_the_upload_and_say_how() {
+    for (text, uploaded) in [
+        ("RateLimit = 100", None),
+        ("MetricsLevel = none", None),
+        (
+            "MetricsLevel = detailed",
+            Some(["Namespace=KinesisProducerLibrary", "Value=shardId-0"]),
+        ),
+        (
+            "MetricsNamespace = Orders\nMetricsGranularity = stream",
+            Some(["Namespace=Orders", "Value=orders&"]),
+        ),
+    ] {
+        let text = format!("CloudwatchEndpoint = monitoring.test\n{text}");
+        let properties = match uploaded {
+            None => Properties::parse(text.split_once('\n').expect("a line").1),
+            Some(_) => Properties::parse(&text),
+        };
+        let config = ProducerConfig::from_properties(&properties.expect("good keys"));
+        let (clock, aws) = (clock(), Aws::default());
+        let client = FakeKinesis::on_clock(clock)
+            .client_builder()
+            .transport(aws.clone());
+        let builder = Producer::builder(client.build().expect("a client")).stream(STREAM);
+        let producer = builder
+            .config(config.expect("valid"))
+            .start()
+            .expect("started");
+        producer.put(named("one")).expect("taken in");
+        producer.close().expect("closed");
+        let bodies = aws.bodies().join("&");
+        assert_eq!(bodies.is_empty(), uploaded.is_none(), "{text}: {bodies}");
+        for part in uploaded.into_iter().flatten() {
+            assert!(bodies.contains(part), "{text}: {part} is not in {bodies}");
+        }
+        assert!(
+            uploaded.is_none() || bodies.contains("MetricName=UserRecordsPut"),
+            "{text}"
+        );
     }
 }
 

@@ -30,11 +30,11 @@ fn assert_in_order(fake: &FakeKinesis, count: usize) {
     records.sort_by(|one, other| one.sequence_number.cmp(&other.sequence_number));
     let names = records.into_iter().flat_map(|record| {
         let members = decode(&record.data).expect("our own");
-        let datas = match members {
+        let payloads = match members {
             Some(members) => members.into_iter().map(|one| one.data).collect(),
             None => vec![record.data],
         };
-        datas.into_iter().map(|data| {
+        payloads.into_iter().map(|data| {
             let text = String::from_utf8(data.to_vec()).expect("text");
             text.parse::<usize>().expect("a number")
         })
@@ -159,8 +159,8 @@ fn what_waits_for_its_turn_comes_back_from_a_producer_that_is_closed() {
     let deliveries: Vec<_> = (0..70)
         .map(|n| producer.put(numbered(n)).expect("taken in"))
         .collect();
-    let left = producer.close_timeout(Duration::from_secs(1));
-    assert_eq!(left.expect("closed"), 70);
+    let closed = producer.close_timeout(Duration::from_secs(1));
+    assert_eq!(closed.expect("closed").undelivered(), 70);
     for (n, delivery) in deliveries.into_iter().enumerate() {
         assert_eq!(undelivered(delivery.wait()).record, numbered(n));
     }

@@ -3,7 +3,7 @@ use std::collections::BTreeMap;
 use kinesis_blocking::aggregation::decode;
 use kinesis_blocking::fake::{FakeKinesis, VirtualClock};
 use kinesis_blocking::{
-    Delivered, HashKey, HashKeyRange, Producer, ProducerBuilder, ProducerConfig,
+    Closed, Delivered, HashKey, HashKeyRange, Producer, ProducerBuilder, ProducerConfig,
     ProducerConfigBuilder, RecordResult, Timestamp, Undelivered, UserRecord,
 };
 
@@ -49,6 +49,16 @@ pub fn named(name: impl ToString) -> UserRecord {
 
 pub fn delivered(result: RecordResult) -> Delivered {
     result.expect("delivered")
+}
+
+/// Delivered, failed, unknown, unsent.
+pub fn counts(closed: Closed) -> [u64; 4] {
+    [
+        closed.delivered,
+        closed.failed,
+        closed.unknown,
+        closed.unsent,
+    ]
 }
 
 pub fn undelivered(result: RecordResult) -> Undelivered {

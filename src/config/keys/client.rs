@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::config::Properties;
 use crate::config::aws::AwsConfig;
-use crate::config::keys::{Key, LONG_MAX, Setting, credentials, read, verdict};
+use crate::config::keys::{Key, LONG_MAX, Setting, credentials, host, read, verdict};
 use crate::error::Result;
 use crate::retry::RetryPolicy;
 
@@ -144,7 +144,7 @@ pub(super) static KEYS: &[Key<Draft>] = &[
         Setting::Text {
             what: "a host's name",
             set: |d, text| {
-                d.kinesis_host = host(text)?;
+                d.kinesis_host = host(text, "aws.endpoint")?;
                 Ok(())
             },
             default: "",
@@ -411,7 +411,7 @@ pub(super) static KEYS: &[Key<Draft>] = &[
 const PROXY_HOST: Setting<Draft> = Setting::Text {
     what: "a host's name",
     set: |d, text| {
-        d.proxy.host = host(text)?;
+        d.proxy.host = host(text, "ProxyPort")?;
         Ok(())
     },
     default: "",
@@ -480,15 +480,6 @@ fn records(draft: &mut Draft) -> &mut RetryPolicy {
 
 fn iterator(draft: &mut Draft) -> &mut RetryPolicy {
     &mut draft.aws.patience.get_shard_iterator
-}
-
-/// The KPL's pattern, as far as it says what a name is.
-fn host(text: &str) -> Result<Option<String>, String> {
-    let is_host = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'.';
-    match text.bytes().all(is_host) {
-        true => Ok(Some(text.to_owned()).filter(|text| !text.is_empty())),
-        false => Err("a host's name, without scheme, port and path: see aws.endpoint".to_owned()),
-    }
 }
 
 const PROTOCOLS: &[&str] = &["HTTPS", "HTTP"];

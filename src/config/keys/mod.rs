@@ -4,6 +4,11 @@
 mod client;
 mod consumer;
 mod credentials;
+#[cfg(feature = "cloudwatch")]
+mod metrics;
+#[cfg(not(feature = "cloudwatch"))]
+#[path = "no_metrics.rs"]
+mod metrics;
 mod page;
 mod producer;
 
@@ -229,6 +234,7 @@ fn names() -> impl Iterator<Item = &'static str> {
     of(client::KEYS)
         .chain(of(consumer::KEYS))
         .chain(of(producer::KEYS))
+        .chain(of(metrics::KEYS))
 }
 
 /// Finds the known name with the fewest letters to change, if they are few.
@@ -264,6 +270,17 @@ fn span(range: &RangeInclusive<u64>, unit: &str) -> String {
     match *range.end() {
         LONG_MAX.. => format!("an integer from {} ({unit})", range.start()),
         end => format!("an integer from {} to {end} ({unit})", range.start()),
+    }
+}
+
+/// Takes a host's name by the KPL's pattern, as far as that says what a name is.
+fn host(text: &str, elsewhere: &str) -> Result<Option<String>, String> {
+    let is_host = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'.';
+    match text.bytes().all(is_host) {
+        true => Ok(Some(text.to_owned()).filter(|text| !text.is_empty())),
+        false => Err(format!(
+            "a host's name, without scheme, port and path: see {elsewhere}"
+        )),
     }
 }
 

@@ -1,4 +1,4 @@
-use crate::config::keys::{Key, Setting, client, consumer, credentials, millis, producer};
+use crate::config::keys::{Key, Setting, client, consumer, credentials, metrics, millis, producer};
 
 /// A key that is known, for a program's own help; from [`Properties::known`](crate::Properties::known).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,12 +17,13 @@ pub struct KnownKey {
 }
 
 /// Every key of one of the tables.
-pub(in crate::config) fn known() -> [(&'static str, Vec<KnownKey>); 4] {
+pub(in crate::config) fn known() -> [(&'static str, Vec<KnownKey>); 5] {
     [
         ("Calls", rows(client::KEYS)),
         ("Credentials", credentials::rows()),
         ("Consumer", rows(consumer::KEYS)),
         ("Producer", rows(producer::KEYS)),
+        ("Upload of metrics", rows(metrics::KEYS)),
     ]
 }
 
@@ -134,5 +135,6 @@ tables that the keys are read by.
             &["flink.stream.initpos", "source.init.position"],
         );
         assert_defaults(producer::KEYS, &[]);
+        assert_defaults(metrics::KEYS, &[]);
     }
 }

@@ -3,9 +3,7 @@
 //! Sources: <https://github.com/awslabs/amazon-kinesis-producer/blob/master/java/amazon-kinesis-producer-sample/default_config.properties>,
 //! <https://nightlies.apache.org/flink/flink-docs-release-1.20/docs/connectors/datastream/kinesis/>
 
-use std::time::Duration;
-
-use crate::config::keys::{Key, LONG_MAX, Setting, read, verdict};
+use crate::config::keys::{Key, LONG_MAX, Setting, metrics, read, verdict};
 use crate::config::{ProducerConfig, Properties, ThreadingModel};
 use crate::error::Result;
 
@@ -17,6 +15,7 @@ pub(in crate::config) fn producer(
     let mut draft = Draft::of(config);
     let mut faults = Vec::new();
     read(KEYS, properties, &mut draft, &mut faults);
+    metrics::read(properties, &mut faults, &mut draft.config);
     verdict(faults)?;
     Ok(draft.finish())
 }
@@ -146,23 +145,19 @@ pub(super) static KEYS: &[Key<Draft>] = &[
     ),
     Key::new(
         "RecordMaxBufferedTime",
-        Setting::Integer {
+        Setting::Millis {
             range: 0..=LONG_MAX,
-            unit: "milliseconds",
-            cap: None,
-            set: |d, n| d.config.record_max_buffered_time = Duration::from_millis(n),
-            get: |d| super::millis(d.config.record_max_buffered_time),
+            set: |d, time| d.config.record_max_buffered_time = time,
+            get: |d| Some(d.config.record_max_buffered_time),
         },
         "Limits how long a record is held for company.",
     ),
     Key::new(
         "RecordTtl",
-        Setting::Integer {
+        Setting::Millis {
             range: 100..=LONG_MAX,
-            unit: "milliseconds",
-            cap: None,
-            set: |d, n| d.config.record_ttl = Duration::from_millis(n),
-            get: |d| super::millis(d.config.record_ttl),
+            set: |d, time| d.config.record_ttl = time,
+            get: |d| Some(d.config.record_ttl),
         },
         "Limits how long a record is tried.",
     ),
@@ -186,8 +181,6 @@ pub(super) static KEYS: &[Key<Draft>] = &[
         },
         "Keeps a pool of threads for calls, or as many as calls are due. Flink's default.",
     ),
-    ignored("CloudwatchEndpoint", METRICS),
-    ignored("CloudwatchPort", METRICS),
     ignored("CredentialsRefreshDelay", "credentials are renewed before they expire"),
     ignored("DaemonHealthCheckTimeoutMs", NO_DAEMON),
     ignored("EnableCoreDumps", NO_DAEMON),
@@ -195,10 +188,6 @@ pub(super) static KEYS: &[Key<Draft>] = &[
     ignored("EnableOldestFutureTracker", "the age of the oldest record is always known"),
     ignored("LogLevel", "the logger of the program decides"),
     ignored("MaxConnections", "there are as many as threads that make calls: see ThreadPoolSize"),
-    ignored("MetricsGranularity", METRICS),
-    ignored("MetricsLevel", METRICS),
-    ignored("MetricsNamespace", METRICS),
-    ignored("MetricsUploadDelay", METRICS),
     ignored("MinConnections", "nothing has to be kept warm; the KPL has not used it since 0.12"),
     ignored("NativeExecutable", NO_DAEMON),
     ignored("ReturnUserRecordOnFailure", "a record that was not delivered is always given back"),
@@ -224,8 +213,6 @@ fn size(n: u64) -> usize {
     usize::try_from(n).unwrap_or(usize::MAX)
 }
 
-const METRICS: &str =
-    "what is uploaded is said to ProducerBuilder::cloudwatch, of the feature cloudwatch";
 const NO_DAEMON: &str = "there is no daemon";
 
 /// Flink's default of `ThreadPoolSize`.
@@ -379,7 +366,7 @@ mod tests {
         ]);
         assert_eq!(
             error.expect_err("three faults").to_string(),
-            "3 settings are wrong: AggregationEnabled: \"1\" is not true or false; RateLimit: \"x\" is not an integer from 1 (percent); RecordTtl: \"1\" is not an integer from 100 (milliseconds)"
+            "3 things are wrong: AggregationEnabled: \"1\" is not true or false; RateLimit: \"x\" is not an integer from 1 (percent); RecordTtl: \"1\" is not an integer from 100 (milliseconds)"
         );
     }
 

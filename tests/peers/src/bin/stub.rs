@@ -2,7 +2,9 @@
 //! that are made before anybody asks.
 //!
 //! Prints its URL. A stream's name says what its iterators read: `empty`, `get10k` (10,000 records
-//! of 100 bytes) or `get1m` (1,024 of 1 KiB). PutRecords stores nothing and praises every entry.
+//! of 100 bytes), `get1m` (1,024 of 1 KiB) or `aggregated` (100 aggregates of 100 user records of 100
+//! bytes). Each has one shard. PutRecords stores nothing and praises every entry; in the stream `put`
+//! it speaks of four shards.
 //! Each line on the standard input is answered by the number of connections made so far.
 //! `--delay-us N` makes every answer wait.
 
@@ -11,8 +13,12 @@ use std::io::{self, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use kinesis_blocking::aggregation::{SubRecord, encode};
 use memchr::memmem;
 
 type Records = (&'static str, usize, usize);
@@ -22,6 +28,8 @@ const RECORDS: [Records; 3] = [
     ("get10k", 10_000, 100),
     ("get1m", 1_024, 1_024),
 ];
+
+const SHARDS: &str = r#"{"Shards":[{"ShardId":"shardId-000000000000","HashKeyRange":{"StartingHashKey":"0","EndingHashKey":"340282366920938463463374607431768211455"},"SequenceNumberRange":{"StartingSequenceNumber":"1"}}]}"#;
 
 const STACK_BYTES: usize = 64 << 10;
 
@@ -53,6 +61,7 @@ fn delay_us() -> u64 {
 }
 
 struct Answers {
+    shards: Vec<u8>,
     iterators: Vec<(&'static str, Vec<u8>)>,
     records: Vec<(&'static str, Vec<u8>)>,
 }
@@ -63,11 +72,23 @@ impl Answers {
             let body = format!(r#"{{"ShardIterator":"{}"}}"#, iterator(name));
             (name, answer(&body))
         };
+        let plain = |(name, count, bytes)| {
+            let data = |number| base64(bytes, number as u64);
+            (name, answer(&records(name, count, data)))
+        };
+        let aggregates = records("aggregated", 100, |number| {
+            STANDARD.encode(aggregate(number))
+        });
+        let records = RECORDS.map(plain).into_iter();
+        let aggregates = ("aggregated", answer(&aggregates));
         Answers {
-            iterators: RECORDS.map(iterator).into(),
-            records: RECORDS
-                .map(|(name, count, bytes)| (name, answer(&records(name, count, bytes))))
-                .into(),
+            shards: answer(SHARDS),
+            iterators: RECORDS
+                .into_iter()
+                .chain([("aggregated", 0, 0)])
+                .map(iterator)
+                .collect(),
+            records: records.chain([aggregates]).collect(),
         }
     }
 }
@@ -78,7 +99,8 @@ struct Connection {
     delay: Duration,
     buffer: Vec<u8>,
     filled: usize,
-    puts: HashMap<usize, Vec<u8>>,
+    /// By the shards that are spoken of, and the entries.
+    puts: HashMap<(usize, usize), Vec<u8>>,
 }
 
 impl Connection {
@@ -100,9 +122,15 @@ impl Connection {
             let answer = match operation(head) {
                 b"GetRecords" => found(&answers.records, body),
                 b"GetShardIterator" => found(&answers.iterators, body),
+                b"ListShards" => &answers.shards,
                 _ => {
                     let entries = memmem::find_iter(body, b"\"PartitionKey\"").count();
-                    self.puts.entry(entries).or_insert_with(|| stored(entries))
+                    let shards = match memmem::find(body, b"\"StreamName\":\"put\"") {
+                        Some(_) => 4,
+                        None => 1,
+                    };
+                    let answer = self.puts.entry((shards, entries));
+                    answer.or_insert_with(|| stored(entries, shards))
                 }
             };
             if !self.delay.is_zero() {
@@ -194,11 +222,20 @@ fn iterator(name: &str) -> String {
     format!("{name}#{}", noise.repeat(3))
 }
 
-fn records(name: &str, count: usize, bytes: usize) -> String {
+/// An aggregate of user records of 100 bytes, as the KPL makes them.
+fn aggregate(number: usize) -> Bytes {
+    let noise = |n: usize| base64(75, n as u64).into_bytes();
+    let record = |n: usize| SubRecord::new(key(number * 100 + n), noise(number * 100 + n));
+    encode(&(0..100).map(record).collect::<Vec<_>>())
+}
+
+fn records(name: &str, count: usize, data: impl Fn(usize) -> String) -> String {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    let now = now.expect("after 1970").as_secs_f64() / 1e9;
     let record = |number| {
         format!(
-            r#"{{"ApproximateArrivalTimestamp":1.761500000123E9,"Data":"{}","PartitionKey":"{}","SequenceNumber":"{}"}}"#,
-            base64(bytes, number as u64),
+            r#"{{"ApproximateArrivalTimestamp":{now:.12}E9,"Data":"{}","PartitionKey":"{}","SequenceNumber":"{}"}}"#,
+            data(number),
             key(number),
             sequence_number(number),
         )
@@ -208,9 +245,9 @@ fn records(name: &str, count: usize, bytes: usize) -> String {
     format!(r#"{{"MillisBehindLatest":0,"NextShardIterator":"{iterator}","Records":[{records}]}}"#)
 }
 
-fn stored(entries: usize) -> Vec<u8> {
+fn stored(entries: usize, shards: usize) -> Vec<u8> {
     let entry = |number| {
-        let (sequence_number, shard) = (sequence_number(number), number % 4);
+        let (sequence_number, shard) = (sequence_number(number), number % shards);
         format!(r#"{{"SequenceNumber":"{sequence_number}","ShardId":"shardId-{shard:012}"}}"#)
     };
     let entries: Vec<_> = (0..entries).map(entry).collect();

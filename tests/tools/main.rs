@@ -6,13 +6,32 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 use kinesis_blocking::fake::{FakeKinesis, FakeServer};
-use kinesis_blocking::{HashKey, PutRecordsEntry};
+use kinesis_blocking::{CheckpointStore, Commit, FileCheckpointStore};
+use serde_json::Value;
 
-/// A tool as `cargo test` builds it, in an environment that has nothing of AWS.
-fn tool(name: &str) -> Command {
+mod aggregate;
+mod checkpoint;
+mod event_time;
+mod put;
+mod shards;
+mod tail;
+#[cfg(unix)]
+mod terminal;
+#[cfg(unix)]
+mod transcripts;
+
+const TOOLS: [&str; 5] = ["aggregate", "checkpoint", "put", "shards", "tail"];
+
+/// Where `cargo test` puts the examples.
+fn programs() -> PathBuf {
     let this = std::env::current_exe().expect("this test's path");
     let profile = this.parent().and_then(Path::parent).expect("target/debug");
-    let path = profile.join("examples").join(name);
+    profile.join("examples")
+}
+
+/// A tool in an environment that has nothing of AWS.
+fn tool(name: &str) -> Command {
+    let path = programs().join(name);
     assert!(
         path.exists(),
         "{}: run cargo build --examples",
@@ -21,6 +40,44 @@ fn tool(name: &str) -> Command {
     let mut command = Command::new(path);
     command.env_clear();
     command
+}
+
+/// A tool that finds the fake by the environment.
+fn tool_for(server: &FakeServer, name: &str) -> Command {
+    let mut command = tool(name);
+    command
+        .env("AWS_REGION", "us-east-1")
+        .env("AWS_ENDPOINT_URL_KINESIS", server.endpoint())
+        .env("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE")
+        .env("AWS_SECRET_ACCESS_KEY", "secret");
+    command
+}
+
+/// What a tool prints that ends well.
+fn printed(command: &mut Command, input: &str) -> String {
+    let output = run(command, input);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    text(&output.stdout)
+}
+
+/// What a tool says that fails.
+fn refused(command: &mut Command, input: &str) -> String {
+    let output = run(command, input);
+    assert_eq!(output.status.code(), Some(1), "{}", text(&output.stdout));
+    text(&output.stderr)
+}
+
+/// Saves a checkpoint under another name first: a program that another test is just starting inherits
+/// the lock for a moment, and the file would still be in use.
+fn save(path: &Path, commit: &Commit) {
+    let made = path.with_extension("made");
+    let saved = FileCheckpointStore::new(&made).save(commit);
+    saved.expect("saved");
+    fs::rename(made, path).expect("renamed");
+}
+
+fn json(line: &str) -> Value {
+    serde_json::from_str(line).unwrap_or_else(|error| panic!("{line}: {error}"))
 }
 
 fn run(command: &mut Command, input: &str) -> Output {
@@ -148,7 +205,7 @@ fn what_a_file_has_wrong_is_told_in_whole() {
     assert_eq!(put.status.code(), Some(1));
     assert_eq!(
         text(&put.stderr),
-        "put: 2 settings are wrong: RateLimit: \"0\" is not an integer from 1 (percent); RecordTtl: \"30s\" is not an integer from 100 (milliseconds)\n"
+        "put: 2 things are wrong: RateLimit: \"0\" is not an integer from 1 (percent); RecordTtl: \"30s\" is not an integer from 100 (milliseconds)\n"
     );
     let tail = run(
         tool("tail").args(["--stream", "orders", "--from", "noon"]),
@@ -161,87 +218,15 @@ fn what_a_file_has_wrong_is_told_in_whole() {
     );
 }
 
-/// What one of two processes handed out: when, by the machine's clock, and the event time of it.
-type Times = Vec<(u128, i64)>;
-
-/// Reads both shards with a process each, and says what each handed out.
-fn read_by_two(server: &FakeServer, directory: Option<&Path>) -> [Times; 2] {
-    let children = [0, 1].map(|index: u32| {
-        let mut command = tool("event_time");
-        command.args([
-            "--endpoint",
-            server.endpoint(),
-            "--index",
-            &index.to_string(),
-        ]);
-        if let Some(directory) = directory {
-            command.arg("--align").arg(directory);
-        }
-        let piped = command.stdout(Stdio::piped()).stderr(Stdio::piped());
-        piped.spawn().expect("started")
-    });
-    // The second one's pipe has room for all that it prints.
-    children.map(|child| {
-        let output = child.wait_with_output().expect("ended");
-        assert!(output.status.success(), "{}", text(&output.stderr));
-        let line = |line: &str| {
-            let (at, millis) = line.split_once(' ').expect("two numbers");
-            (at.parse().expect("a time"), millis.parse().expect("a time"))
-        };
-        text(&output.stdout).lines().map(line).collect()
-    })
-}
-
-/// The furthest that one of the two ever was ahead of the other, in milliseconds of event time.
-fn skew(times: &[Times; 2]) -> i64 {
-    let of = |index: usize| {
-        times[index]
-            .iter()
-            .map(move |(at, millis)| (*at, index, *millis))
-    };
-    let mut all: Vec<_> = of(0).chain(of(1)).collect();
-    all.sort();
-    let mut latest = [-STEP_MS; 2];
-    let mut most = 0;
-    for (_, index, millis) in all {
-        latest[index] = millis;
-        most = most.max(millis - latest[1 - index]);
-    }
-    most
-}
-
-/// Between two records of a shard.
-const STEP_MS: i64 = 20;
-
 #[test]
-fn two_processes_are_aligned_over_a_directory() {
-    let kinesis = FakeKinesis::new().with_stream("orders", 2);
-    let client = kinesis.client();
-    for key in [HashKey::MIN, HashKey::MAX] {
-        let entry = |n: i64| PutRecordsEntry {
-            data: (n * STEP_MS).to_string().into(),
-            partition_key: "key".into(),
-            explicit_hash_key: Some(key),
-        };
-        for first in [0, 500] {
-            let entries: Vec<_> = (first..first + 500).map(entry).collect();
-            client.put_records("orders", &entries).expect("put");
-        }
+fn every_tool_tells_of_itself_and_refuses_what_it_does_not_know() {
+    for name in TOOLS {
+        let help = printed(tool(name).arg("--help"), "");
+        assert!(help.contains("Usage: "), "{help}");
+        assert!(help.contains("Exit codes: 0 "), "{help}");
+        let version = printed(tool(name).arg("--version"), "");
+        assert_eq!(version, format!("{name} {}\n", env!("CARGO_PKG_VERSION")));
+        let wrong = run(tool(name).arg("--nonsense"), "");
+        assert_eq!(wrong.status.code(), Some(2), "{}", text(&wrong.stderr));
     }
-    let server = kinesis.serve().expect("a socket");
-    let folder = tempfile::tempdir().expect("a folder");
-    let alone = read_by_two(&server, None);
-    let aligned = read_by_two(&server, Some(folder.path()));
-    for times in alone.iter().chain(&aligned) {
-        assert_eq!(times.len(), 1_000);
-    }
-    // Left alone, the fast one is done long before the slow one.
-    assert!(skew(&alone) > 10_000, "{}", skew(&alone));
-    // The look-ahead and one sync interval of the example.
-    assert!(skew(&aligned) <= 2_500 + 500, "{}", skew(&aligned));
-    println!(
-        "skew: {} ms alone, {} ms aligned",
-        skew(&alone),
-        skew(&aligned)
-    );
 }
