@@ -1,4 +1,4 @@
-//! Two consumers as processes, held together over a directory.
+//! The example `event_time`, as two processes.
 
 use std::path::Path;
 use std::process::Stdio;
