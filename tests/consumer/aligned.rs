@@ -105,7 +105,10 @@ fn without_its_tracker_a_consumer_aligns_its_own_shards() {
         put(&client, 0, n * 1_000);
         put(&client, 1, n * 1_000 + 500);
     }
-    let builder = builder(&client, settings().until_caught_up(true));
+    // So long that both shards have delivered by then, however the threads run.
+    let config = settings().until_caught_up(true);
+    let config = config.watermark_sync_interval(10 * MINUTE);
+    let builder = builder(&client, settings()).config(config.build().expect("valid"));
     let mut consumer = builder
         .watermark_tracker(OutOfReach)
         .start()
@@ -118,7 +121,7 @@ fn without_its_tracker_a_consumer_aligns_its_own_shards() {
     assert!(all.is_sorted(), "the oldest first: {all:?}");
     let metrics = consumer.metrics().event_time;
     assert!(
-        metrics.failed_syncs > 1 && metrics.syncs == 0,
+        metrics.failed_syncs > 0 && metrics.syncs == 0,
         "{metrics:?}"
     );
 }
@@ -181,6 +184,7 @@ fn shards_that_wait_leave_room_to_the_one_that_is_behind() {
             |record: kinesis_blocking::Result<Record>| record.expect("a record").event_time();
         let all: Vec<_> = consumer.by_ref().map(time).collect();
         assert_eq!(all.len(), 24);
-        assert!(all.is_sorted(), "{all:?}");
+        // A tracker's limit waits an interval for shards that have not delivered, and no longer.
+        assert!(!merged || all.is_sorted(), "{all:?}");
     }
 }
