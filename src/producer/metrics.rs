@@ -201,6 +201,18 @@ impl Summary {
         self.sum += value * f64::from(times);
     }
 
+    /// Adds the values of another.
+    pub(super) fn merge(&mut self, other: &Summary) {
+        if self.count == 0 {
+            *self = *other;
+        } else if other.count > 0 {
+            self.min = self.min.min(other.min);
+            self.max = self.max.max(other.max);
+            self.count += other.count;
+            self.sum += other.sum;
+        }
+    }
+
     fn to_value(self) -> Value {
         json!({"Count": self.count, "Sum": self.sum, "Min": self.min, "Max": self.max})
     }
