@@ -37,8 +37,8 @@ mod sys;
 pub use aggregation::Misplaced;
 #[cfg(feature = "client")]
 pub use client::{
-    Client, ClientBuilder, EntryError, GetRecordsOutput, PutRecordOutput, PutRecordsEntry,
-    PutRecordsOutput, RawRecord, ShardIterator, StreamSummary,
+    ChildShard, Client, ClientBuilder, EntryError, GetRecordsOutput, PutRecordOutput,
+    PutRecordsEntry, PutRecordsOutput, RawRecord, ShardIterator, StreamSummary,
 };
 #[cfg(feature = "cloudwatch")]
 pub use config::metrics::{MetricsGranularity, MetricsLevel};

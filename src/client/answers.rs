@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::model::{HashKey, SequenceNumber, ShardId, ShardRef, Timestamp};
+use crate::model::{HashKey, HashKeyRange, SequenceNumber, ShardId, ShardRef, Timestamp};
 
 /// A place in a shard from which records can be read, good for five minutes.
 #[derive(Clone, Debug)]
@@ -38,7 +38,19 @@ pub struct GetRecordsOutput {
     /// How far behind the shard's newest record the answer ends, in milliseconds.
     pub millis_behind_latest: Option<u64>,
     /// The shards that take over at the end of a closed shard; empty where the endpoint says nothing.
-    pub child_shards: Vec<ShardId>,
+    pub child_shards: Vec<ChildShard>,
+}
+
+/// A shard that takes over from one or two others.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ChildShard {
+    /// The shard's name within its stream.
+    pub id: ShardId,
+    /// The shards that it takes over from: one after a split, two after a merge.
+    pub parents: Vec<ShardId>,
+    /// The hash keys whose records the shard takes.
+    pub hash_key_range: HashKeyRange,
 }
 
 /// A Kinesis record as it is stored: one user record, or an aggregate of many.

@@ -31,8 +31,8 @@ use crate::sys::rng::Rng;
 use crate::sys::stop::Stop;
 
 pub use answers::{
-    EntryError, GetRecordsOutput, PutRecordOutput, PutRecordsEntry, PutRecordsOutput, RawRecord,
-    ShardIterator, StreamSummary,
+    ChildShard, EntryError, GetRecordsOutput, PutRecordOutput, PutRecordsEntry, PutRecordsOutput,
+    RawRecord, ShardIterator, StreamSummary,
 };
 pub use builder::ClientBuilder;
 pub(crate) use maps::Listed;

@@ -43,7 +43,8 @@ impl Checkpoint {
     ///
     /// For a checkpoint that is made by hand, of another library's say: no consumer needs it.
     /// `complete_to` is the time up to which all that arrived is covered, where that is known: only
-    /// with it can a consumer tell whether records were trimmed before it came.
+    /// with it can a consumer tell whether records were trimmed before it came. Watermarks are
+    /// forgotten: what is read again may have happened before them.
     ///
     /// ```
     /// use kinesis_blocking::{Checkpoint, ShardPosition, ShardRef, StartPosition};
@@ -60,7 +61,7 @@ impl Checkpoint {
         position: ShardPosition,
         complete_to: Option<Timestamp>,
     ) {
-        self.times.remove(&shard);
+        self.remove(&shard);
         self.times
             .extend(complete_to.map(|time| (shard.clone(), time)));
         self.shards.insert(shard, position);
@@ -71,6 +72,8 @@ impl Checkpoint {
     /// A consumer that goes on from here reads it from its beginning if it finds it, as a new one.
     pub fn remove(&mut self, shard: &ShardRef) -> Option<ShardPosition> {
         self.times.remove(shard);
+        self.watermarks.remove(shard);
+        self.watermark = None;
         self.shards.remove(shard)
     }
 
@@ -479,6 +482,29 @@ mod tests {
     /// What version 1 wrote once there were watermarks.
     const WITH_WATERMARKS: &str =
         include_str!("../../tests/data/checkpoint/version_1_watermarks.json");
+
+    #[test]
+    fn a_position_made_by_hand_has_no_watermark() {
+        let shard = ShardRef::new("orders", "a");
+        let time = Timestamp::from_millis;
+        let mut made = Checkpoint {
+            shards: [(shard.clone(), ShardPosition::ShardEnd)].into(),
+            times: [(shard.clone(), time(1))].into(),
+            watermarks: [(shard.clone(), time(2))].into(),
+            watermark: Some(time(2)),
+            ..Checkpoint::default()
+        };
+        let begin = ShardPosition::Start(StartPosition::TrimHorizon);
+        made.insert(shard.clone(), begin.clone(), Some(time(3)));
+        let expected = Checkpoint {
+            shards: [(shard.clone(), begin.clone())].into(),
+            times: [(shard.clone(), time(3))].into(),
+            ..Checkpoint::default()
+        };
+        assert_eq!(made, expected);
+        assert_eq!(made.remove(&shard), Some(begin));
+        assert_eq!(made, Checkpoint::default());
+    }
 
     #[test]
     fn watermarks_are_kept_beside_the_positions_they_belong_to() {

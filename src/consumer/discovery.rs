@@ -2,6 +2,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::client::ChildShard;
 use crate::consumer::assigner::Assignment;
 use crate::consumer::checkpoint::Checkpoint;
 use crate::consumer::missing::Missing;
@@ -48,6 +49,8 @@ struct Known {
     state: State,
     /// It had ended before this consumer started.
     ended_before: bool,
+    /// Else its parents' end told of it, which says nothing of its records.
+    is_listed: bool,
 }
 
 /// Where a shard is read from, and up to when nothing is missing before that.
@@ -118,43 +121,79 @@ impl Discovery {
         self.drop_vanished(stream, &listing, &mut found);
         self.drop_unseen(stream, &listing, &mut found);
         for shard in listing {
-            let at = reference(stream, &shard.id);
-            let owns = self.plan.assignment.owns(&at, shard.hash_key_range);
-            let place = self.place(now, &at, &shard);
             let shards = &mut self.streams.entry(stream.clone()).or_default().shards;
-            if let Some(known) = shards.get_mut(&shard.id) {
-                known.update(shard);
-                continue;
+            match shards.get_mut(&shard.id) {
+                Some(known) => known.update(shard),
+                None => self.take_in(now, stream, shard, &mut found),
             }
-            let ended = place.0 == ShardPosition::ShardEnd;
-            let state = match (owns, ended) {
-                (false, _) => State::Foreign,
-                (true, true) => State::Ended,
-                (true, false) => State::Waiting,
-            };
-            match owns {
-                true => found.known.push((at, place.clone())),
-                false => found.foreign.push(at),
-            }
-            let known = Known {
-                place,
-                state,
-                ended_before: ended,
-                shard,
-            };
-            shards.insert(known.shard.id.clone(), known);
         }
         self.streams.entry(stream.clone()).or_default().listed = Some(now);
         found.starts = self.start_ready(stream);
         found
     }
 
-    /// Takes note that a shard has been handed out to its end, and says who may follow.
-    pub fn on_end(&mut self, shard: &ShardRef) -> Vec<Start> {
+    /// Takes in a shard that was not known before.
+    fn take_in(&mut self, now: Timestamp, name: &Arc<str>, shard: Shard, found: &mut Found) {
+        let at = reference(name, &shard.id);
+        let owns = self.plan.assignment.owns(&at, shard.hash_key_range);
+        let place = self.place(now, &at, &shard);
+        let ended = place.0 == ShardPosition::ShardEnd;
+        let state = match (owns, ended) {
+            (false, _) => State::Foreign,
+            (true, true) => State::Ended,
+            (true, false) => State::Waiting,
+        };
+        match owns {
+            true => found.known.push((at, place.clone())),
+            false => found.foreign.push(at),
+        }
+        let known = Known {
+            place,
+            state,
+            ended_before: ended,
+            is_listed: true,
+            shard,
+        };
+        let shards = &mut self.streams.entry(name.clone()).or_default().shards;
+        shards.insert(known.shard.id.clone(), known);
+    }
+
+    /// Takes note that a shard has been handed out to its end, and says who may follow: of those that
+    /// are listed, and of the children that the end itself told of.
+    pub fn on_end(&mut self, shard: &ShardRef, children: Vec<ChildShard>) -> Found {
         if let Some(known) = self.known_mut(shard) {
             known.state = State::Ended;
         }
-        self.start_ready(&shard.stream)
+        let mut found = Found::default();
+        for child in children {
+            self.on_child(&shard.stream, child, &mut found);
+        }
+        found.starts = self.start_ready(&shard.stream);
+        found
+    }
+
+    /// Takes in a shard before it is listed. With a parent that is not, it has to wait for that:
+    /// nobody would know whether it may start.
+    fn on_child(&mut self, name: &Arc<str>, child: ChildShard, found: &mut Found) {
+        let Some(stream) = self.streams.get(name) else {
+            return;
+        };
+        let is_known = |id: &ShardId| stream.shards.contains_key(id);
+        let first = child.parents.first().and_then(|id| stream.shards.get(id));
+        let (Some(now), Some(first)) = (stream.listed, first) else {
+            return;
+        };
+        if is_known(&child.id) || !child.parents.iter().all(is_known) {
+            return;
+        }
+        let starting = first.shard.starting_sequence_number.clone();
+        let mut shard = Shard::new(child.id.clone(), child.hash_key_range, starting);
+        let mut parents = child.parents.into_iter();
+        (shard.parent, shard.adjacent_parent) = (parents.next(), parents.next());
+        self.take_in(now, name, shard, found);
+        if let Some(known) = self.known_mut(&reference(name, &child.id)) {
+            known.is_listed = false;
+        }
     }
 
     /// Says whether any child of an ended shard has been listed yet, or none ever will be. A listing
@@ -383,12 +422,13 @@ impl Stream {
 impl Known {
     /// A shard of the same name, with other records.
     fn is_reborn(&self, shard: &Shard) -> bool {
-        self.shard.starting_sequence_number != shard.starting_sequence_number
+        self.is_listed && self.shard.starting_sequence_number != shard.starting_sequence_number
     }
 
     fn update(&mut self, shard: Shard) {
         if !self.is_reborn(&shard) {
             self.shard = shard;
+            self.is_listed = true;
         }
     }
 
@@ -472,6 +512,19 @@ mod tests {
         discovery.on_listing(NOW, &stream(), listing.into())
     }
 
+    /// A shard was handed out to its end, which told of no children.
+    fn ended(discovery: &mut Discovery, id: &str) -> Vec<Start> {
+        discovery.on_end(&at(id), Vec::new()).starts
+    }
+
+    fn child(id: &str, parents: &[&str]) -> ChildShard {
+        ChildShard {
+            id: id.into(),
+            parents: parents.iter().map(|&id| id.into()).collect(),
+            hash_key_range: HashKeyRange::FULL,
+        }
+    }
+
     const NOW: Timestamp = Timestamp::from_millis(1_700_000_000_000);
 
     fn after() -> ShardPosition {
@@ -505,11 +558,11 @@ mod tests {
         assert_eq!(names(&found.starts), [("a", TRIM_HORIZON)]);
         assert_eq!(found.known.len(), 4);
         assert_eq!(
-            names(&discovery.on_end(&at("a"))),
+            names(&ended(&mut discovery, "a")),
             [("b", TRIM_HORIZON), ("c", TRIM_HORIZON)]
         );
-        assert_eq!(names(&discovery.on_end(&at("c"))), []);
-        assert_eq!(names(&discovery.on_end(&at("b"))), [("d", TRIM_HORIZON)]);
+        assert_eq!(names(&ended(&mut discovery, "c")), []);
+        assert_eq!(names(&ended(&mut discovery, "b")), [("d", TRIM_HORIZON)]);
     }
 
     #[test]
@@ -533,7 +586,7 @@ mod tests {
             shard("c", &["b"], true),
         ];
         assert_eq!(names(&listed(&mut discovery, listing).starts), []);
-        assert_eq!(names(&discovery.on_end(&at("b"))), [("c", TRIM_HORIZON)]);
+        assert_eq!(names(&ended(&mut discovery, "b")), [("c", TRIM_HORIZON)]);
     }
 
     #[test]
@@ -566,7 +619,7 @@ mod tests {
             vec![shard("a", &[], false), shard("b", &["a"], true)],
         );
         assert_eq!(names(&found.starts), [("a", after())]);
-        assert_eq!(names(&discovery.on_end(&at("a"))), [("b", TRIM_HORIZON)]);
+        assert_eq!(names(&ended(&mut discovery, "a")), [("b", TRIM_HORIZON)]);
     }
 
     #[test]
@@ -591,7 +644,7 @@ mod tests {
     fn children_may_be_listed_later_than_their_parent_ends() {
         let mut discovery = discovery(StartPosition::TrimHorizon, &[]);
         listed(&mut discovery, vec![shard("a", &[], true)]);
-        assert_eq!(names(&discovery.on_end(&at("a"))), []);
+        assert_eq!(names(&ended(&mut discovery, "a")), []);
         assert!(!discovery.is_settled(&at("a")));
         let found = listed(
             &mut discovery,
@@ -599,6 +652,43 @@ mod tests {
         );
         assert_eq!(names(&found.starts), [("b", TRIM_HORIZON)]);
         assert!(discovery.is_settled(&at("a")));
+    }
+
+    #[test]
+    fn children_start_at_once_if_the_end_tells_of_them() {
+        let mut discovery = discovery(StartPosition::Latest, &[]);
+        listed(&mut discovery, [shard("a", &[], true)]);
+        let children = ["b", "c"].map(|id| child(id, &["a"])).to_vec();
+        let found = discovery.on_end(&at("a"), children.clone());
+        assert_eq!(
+            names(&found.starts),
+            [("b", TRIM_HORIZON), ("c", TRIM_HORIZON)]
+        );
+        let since = Some(NOW.saturating_sub(LISTING_LAG_MAX));
+        let known = ["b", "c"].map(|id| (at(id), (TRIM_HORIZON, since)));
+        assert_eq!(found.known, known);
+        assert!(discovery.is_settled(&at("a")));
+        assert_eq!(
+            listed(&mut discovery, [shard("a", &[], true)]),
+            Found::default(),
+            "late"
+        );
+        let listing = ["b", "c"].map(|id| starting_at("9", shard(id, &["a"], true)));
+        assert_eq!(listed(&mut discovery, listing), Found::default());
+        let again = discovery.on_end(&at("a"), children);
+        assert_eq!(again, Found::default());
+    }
+
+    #[test]
+    fn a_merged_child_waits_for_both_parents_and_for_one_that_is_not_listed_yet() {
+        let mut discovery = discovery(StartPosition::TrimHorizon, &[]);
+        listed(&mut discovery, ["a", "b"].map(|id| shard(id, &[], true)));
+        let merged = || vec![child("c", &["a", "b"])];
+        assert_eq!(discovery.on_end(&at("a"), merged()).starts, []);
+        let found = discovery.on_end(&at("b"), merged());
+        assert_eq!(names(&found.starts), [("c", TRIM_HORIZON)]);
+        let found = discovery.on_end(&at("c"), vec![child("e", &["c", "d"])]);
+        assert_eq!(found, Found::default(), "nobody knows whether d has ended");
     }
 
     #[test]
@@ -721,7 +811,7 @@ mod tests {
         let anew = || [starting_at("8", shard("a", &[], true))];
         let found = listed(&mut discovery, anew());
         assert_eq!(found, Found::default(), "who reads it finds out first");
-        assert_eq!(names(&discovery.on_end(&at("a"))), []);
+        assert_eq!(names(&ended(&mut discovery, "a")), []);
         let found = listed(&mut discovery, anew());
         assert_eq!(found.gaps, [Gap::new(at("a"), GapCause::StreamRecreated)]);
         assert_eq!(names(&found.starts), [("a", TRIM_HORIZON)]);

@@ -2,6 +2,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Instant;
 
+use crate::client::ChildShard;
 use crate::consumer::checkpoint::Checkpoint;
 use crate::consumer::discovery::Place;
 use crate::consumer::event_time::{EventTime, Lineage, Parents};
@@ -45,6 +46,8 @@ pub(super) enum News {
     Listed(Arc<str>, Timestamp, BTreeSet<ShardId>),
     /// Of all shards that a stream has, those they came from.
     Lineage(Arc<str>, Vec<Parents>),
+    /// The same of a shard that no listing has shown yet.
+    Born(ShardRef, Vec<ShardId>),
     /// The children of an ended shard are known, or there will never be any.
     Settled(ShardRef),
     /// A shard that another consumer reads.
@@ -60,7 +63,7 @@ pub(super) enum News {
 #[derive(Debug)]
 pub(super) enum Next {
     Record(Record),
-    Ended(ShardRef),
+    Ended(ShardRef, Vec<ChildShard>),
     Gap(Gap),
     Failed(Error),
     /// A shard is read no further, because of a record behind its position.
@@ -140,6 +143,11 @@ impl Emitter {
     /// A listing says who comes from whom.
     pub fn learn_parents(&mut self, stream: &Arc<str>, parents: Vec<Parents>) {
         self.on_lineage(|lineage| lineage.listed(stream, parents));
+    }
+
+    /// The end of a shard says who follows it.
+    pub fn learn_birth(&mut self, child: ShardRef, parents: Vec<ShardId>) {
+        self.on_lineage(|lineage| lineage.born(child, parents));
     }
 
     fn on_lineage(&mut self, change: impl FnOnce(&mut Lineage)) {
@@ -271,7 +279,7 @@ impl Emitter {
                 self.take_turn()
             }
             Look::Message(Message::Gap(gap)) => Next::Gap(*gap),
-            Look::Message(Message::End(end)) => self.end_turn(end),
+            Look::Message(Message::End(end, children)) => self.end_turn(end, children),
             Look::Message(Message::Halted(error)) => self.halt_turn(error),
             Look::Message(Message::Failed(error)) => Next::Failed(error),
             Look::Abandoned => Next::Failed(slot.abandoned()),
@@ -325,7 +333,7 @@ impl Emitter {
     }
 
     /// Takes the shard whose turn it is out of the circle.
-    fn end_turn(&mut self, end: End) -> Next {
+    fn end_turn(&mut self, end: End, children: Vec<ChildShard>) -> Next {
         let slot = self.slots.swap_remove(self.turn);
         let complete_to = slot.complete_to();
         self.times
@@ -342,7 +350,7 @@ impl Emitter {
                 self.resting
                     .insert(slot.shard.clone(), ShardPosition::ShardEnd);
                 self.childless.insert(slot.shard.clone());
-                Next::Ended(slot.shard)
+                Next::Ended(slot.shard, children)
             }
         }
     }
@@ -426,7 +434,7 @@ mod tests {
     fn said(next: Next) -> String {
         match next {
             Next::Record(record) => String::from_utf8_lossy(record.data()).into_owned(),
-            Next::Ended(shard) => format!("end of {}", shard.shard_id),
+            Next::Ended(shard, _) => format!("end of {}", shard.shard_id),
             Next::Gap(gap) => format!("gap in {}", gap.shard.shard_id),
             Next::Failed(error) => error.to_string(),
             Next::Halted(shard, error) => format!("halt of {}: {error}", shard.shard_id),
@@ -484,7 +492,7 @@ mod tests {
         let (mut emitter, queues) = emitter(&["a"]);
         queues[0].send(Message::Records(records("a", 1, 0)));
         assert_eq!(said(next(&mut emitter)), "a-1");
-        queues[0].send(Message::End(End::ShardEnd));
+        queues[0].send(Message::End(End::ShardEnd, Vec::new()));
         assert_eq!(at("a", &emitter), after(1, None));
         assert_eq!(said(next(&mut emitter)), "end of a");
         assert_eq!(at("a", &emitter), ShardPosition::ShardEnd);
@@ -503,7 +511,7 @@ mod tests {
         queues[0].send(Message::Records(records("a", 1, 0)));
         assert_eq!(said(next(&mut emitter)), "a-1");
         for queue in &queues {
-            queue.send(Message::End(End::CaughtUp));
+            queue.send(Message::End(End::CaughtUp, Vec::new()));
         }
         assert_eq!(said(next(&mut emitter)), "done");
         assert_eq!(
@@ -531,7 +539,7 @@ mod tests {
         queues[0].send(Message::Records(two));
         while said(next(&mut emitter)) != "a-1" {}
         emitter.set_paused(&shard("a"), true);
-        queues[0].send(Message::End(End::ShardEnd));
+        queues[0].send(Message::End(End::ShardEnd, Vec::new()));
         queues[1].send(Message::Records(records("b", 1, 0)));
         assert_eq!(said(next(&mut emitter)), "b-1");
         assert_eq!(said(next(&mut emitter)), "nothing");
@@ -569,7 +577,7 @@ mod tests {
         assert!(matches!(next(&mut emitter), Next::Record(_)));
         assert_eq!(time(&emitter), None, "more may follow");
         queues[0].complete(Timestamp::from_millis(9));
-        queues[0].send(Message::End(End::CaughtUp));
+        queues[0].send(Message::End(End::CaughtUp, Vec::new()));
         assert_eq!(said(next(&mut emitter)), "done");
         assert_eq!(time(&emitter), Some(Timestamp::from_millis(9)));
     }
@@ -578,7 +586,7 @@ mod tests {
     fn the_end_waits_for_restored_shards_that_no_listing_has_shown() {
         let (mut emitter, queues) = emitter(&["a"]);
         emitter.expect([shard("b"), shard("c"), shard("d")]);
-        queues[0].send(Message::End(End::CaughtUp));
+        queues[0].send(Message::End(End::CaughtUp, Vec::new()));
         assert_eq!(said(next(&mut emitter)), "nothing");
         emitter.vanish(shard("b"));
         emitter.know(shard("c"), (START, None));
@@ -617,7 +625,7 @@ mod tests {
         let halt = "halt of a: the producer or consumer was closed";
         assert_eq!(order, ["a-7", "a-7", "b-1", halt]);
         assert_eq!(at("a", &emitter), after(7, Some(1)));
-        queues[1].send(Message::End(End::CaughtUp));
+        queues[1].send(Message::End(End::CaughtUp, Vec::new()));
         assert_eq!(said(next(&mut emitter)), "done");
     }
 

@@ -46,6 +46,7 @@ use commits::Commits;
 use emitter::{Emitter, News, Next};
 use meters::Meters;
 use shelf::Shelf;
+use threads::Ended;
 
 pub use assigner::{FlinkHashAssigner, ShardAssigner, UniformAssigner};
 pub use builder::ConsumerBuilder;
@@ -97,7 +98,7 @@ pub struct Consumer {
     /// News behind a gap: what follows from it counts once the caller knows of it.
     held: VecDeque<News>,
     news: Arc<Shelf<News>>,
-    ended: Arc<Shelf<ShardRef>>,
+    ended: Arc<Shelf<Ended>>,
     heard: Receiver<()>,
     all_ended: Receiver<Infallible>,
     stop: Arc<StopSource>,
@@ -258,8 +259,8 @@ impl Consumer {
             }
             match self.emitter.next_turn() {
                 Next::Record(record) => return Ok(Event::Record(record)),
-                Next::Ended(shard) => {
-                    self.ended.put([shard.clone()]);
+                Next::Ended(shard, children) => {
+                    self.ended.put([(shard.clone(), children)]);
                     return Ok(Event::ShardEnded(shard));
                 }
                 Next::Gap(gap) => return Ok(Event::Gap(gap)),
@@ -333,6 +334,7 @@ impl Consumer {
                 self.events.push_back(Event::ShardStarted(shard.clone()));
                 self.emitter.start(shard, position, queue);
             }
+            News::Born(child, parents) => self.emitter.learn_birth(child, parents),
             News::Settled(shard) => self.emitter.settle(&shard),
             News::Foreign(shard) => self.emitter.forget(&shard),
             News::Vanished(shard) => self.emitter.vanish(shard),

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crossbeam::channel::{self, Receiver, SendError, Sender, TryRecvError};
 
+use crate::client::ChildShard;
 use crate::consumer::budget::{Account, Room};
 use crate::consumer::event_time::Pulse;
 use crate::consumer::meters::ShardMeter;
@@ -20,8 +21,8 @@ pub(super) enum Message {
     Records(Vec<Record>),
     /// Records that will not come, or not as they were meant.
     Gap(Box<Gap>),
-    /// Nothing will follow, and rightly so.
-    End(End),
+    /// Nothing will follow, and rightly so. Who follows the shard, where the service has said it.
+    End(End, Vec<ChildShard>),
     /// Nothing will follow, because this went wrong.
     Failed(Error),
     /// Nothing will follow, because of a record; the consumer goes on.

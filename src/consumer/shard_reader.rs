@@ -1,6 +1,6 @@
 use std::time::{Duration, Instant};
 
-use crate::client::{Client, GetRecordsOutput, ShardIterator};
+use crate::client::{ChildShard, Client, GetRecordsOutput, ShardIterator};
 use crate::config::{ConsumerConfig, DataLoss};
 use crate::consumer::bound::{Bound, Until};
 use crate::consumer::deaggregator::Deaggregator;
@@ -27,6 +27,8 @@ pub(super) struct ShardReader {
     bound: Bound,
     /// What the last answer brought.
     bytes: usize,
+    /// Who follows the shard.
+    children: Vec<ChildShard>,
 }
 
 /// What all readers of a consumer are told.
@@ -134,6 +136,7 @@ impl ShardReader {
             },
             bound,
             bytes: 0,
+            children: Vec::new(),
             position: start.position,
             shard: start.shard,
         }
@@ -170,6 +173,11 @@ impl ShardReader {
 
     pub fn bytes_taken(&self) -> u64 {
         self.bytes as u64
+    }
+
+    /// Gives, at the shard's end, who follows it.
+    pub fn take_children(&mut self) -> Vec<ChildShard> {
+        std::mem::take(&mut self.children)
     }
 
     /// Takes an iterator; there is none behind the end of a closed shard.
@@ -262,6 +270,7 @@ impl ShardReader {
                 sub_sequence_number,
             };
         }
+        self.children = output.child_shards;
         self.state = match output.next {
             _ if reached => State::Done(End::CaughtUp),
             None => State::Done(End::ShardEnd),

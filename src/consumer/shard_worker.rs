@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use crossbeam::channel::Sender;
 
-use crate::client::ShardIterator;
+use crate::client::{ChildShard, ShardIterator};
 use crate::consumer::budget::{Account, Room};
 use crate::consumer::discovery::Start;
 use crate::consumer::event_time::Stamper;
@@ -84,7 +84,7 @@ impl ShardWorker {
         while !self.workers.stop.is_stopped() && !self.trouble.is_over {
             let step = reader.next_step(clock.now());
             if let Step::Done(end) = step {
-                self.end(end);
+                self.end(end, reader.take_children());
                 return Ok(());
             }
             if let Err(error) = self.take(step, &mut reader) {
@@ -94,13 +94,13 @@ impl ShardWorker {
         Ok(())
     }
 
-    fn end(&self, end: End) {
+    fn end(&self, end: End, children: Vec<ChildShard>) {
         log::info!("{}: reading ends: {end:?}", self.start.shard);
         self.meter.end();
         if end == End::ShardEnd {
             self.workers.meters.ended();
         }
-        self.queue.send(Message::End(end));
+        self.queue.send(Message::End(end, children));
     }
 
     fn take(&mut self, step: Step, reader: &mut ShardReader) -> Result<()> {
@@ -216,7 +216,10 @@ impl ShardWorker {
         let clock = &self.workers.client.sys().clock;
         match error.verdict() {
             _ if self.workers.stop.is_stopped() => {}
-            Verdict::NewIterator => reader.on_expired(clock.now()),
+            Verdict::NewIterator => {
+                log::debug!("{error}; a new iterator is taken");
+                reader.on_expired(clock.now());
+            }
             _ if error.is_retryable() => {
                 let operation = error.operation().unwrap_or(Operation::GetRecords);
                 self.pause_after(&error, operation);

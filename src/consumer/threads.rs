@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use crossbeam::channel::{Receiver, Sender, select};
 
-use crate::client::Client;
+use crate::client::{ChildShard, Client};
 use crate::config::DataLoss;
+use crate::consumer::bound::Until;
 use crate::consumer::budget::Budget;
 use crate::consumer::decoder::Decoding;
 use crate::consumer::discovery::{Discovery, Found, Start};
@@ -79,13 +80,16 @@ impl Workers {
     }
 }
 
+/// A shard that was handed out to its end, and who follows it, where the service has said it.
+pub(super) type Ended = (ShardRef, Vec<ChildShard>);
+
 /// The discovery thread: lists shards by interval, and at once when one has ended.
 pub(super) struct DiscoveryThread {
     pub workers: Workers,
     pub discovery: Discovery,
     pub interval: Duration,
     /// Shards that were handed out to their end.
-    pub ended: Arc<Shelf<ShardRef>>,
+    pub ended: Arc<Shelf<Ended>>,
     pub ended_bell: Receiver<()>,
     pub news: Arc<Shelf<News>>,
     /// Ended shards whose children are not listed yet.
@@ -137,12 +141,19 @@ impl DiscoveryThread {
 
     /// Starts the children of shards that were handed out to their end, as far as they are known.
     fn follow_ends(&mut self) -> Result<()> {
-        for shard in self.ended.take() {
-            let starts = self.discovery.on_end(&shard);
-            self.pass_on(Found {
-                starts,
-                ..Found::default()
-            })?;
+        for (shard, children) in self.ended.take() {
+            // What is bounded has to know whether a shard was closed before, which listings say.
+            let children = match self.workers.settings.until {
+                Until::Stopped => children,
+                _ => Vec::new(),
+            };
+            let born = children.iter().map(|child| {
+                let at = ShardRef::new(shard.stream.clone(), child.id.clone());
+                News::Born(at, child.parents.clone())
+            });
+            self.news.put(born);
+            let found = self.discovery.on_end(&shard, children);
+            self.pass_on(found)?;
             self.childless.push(shard);
         }
         self.settle();

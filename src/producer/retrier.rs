@@ -36,7 +36,7 @@ impl Retrier {
     /// Says whether trying again may help.
     pub fn allows(&self, error: &Error) -> bool {
         match error.verdict() {
-            Verdict::Fatal => is_entrys(error) && !is_permanent(error.code()),
+            Verdict::Fatal => is_of_entry(error) && !is_permanent(error.code()),
             Verdict::NewIterator => false,
             Verdict::Throttled => !self.fail_if_throttled,
             // The client has asked for new credentials once; they may still come.
@@ -99,7 +99,7 @@ impl Retrier {
 }
 
 /// Says whether it is the error of a single entry, in a call that was answered.
-fn is_entrys(error: &Error) -> bool {
+fn is_of_entry(error: &Error) -> bool {
     matches!(error.kind(), ErrorKind::Service { status: 200, .. })
 }
 

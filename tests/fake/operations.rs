@@ -56,7 +56,7 @@ fn read(client: &Client, shard: &Shard) -> (Vec<Vec<u8>>, Option<Vec<String>>) {
                 let children = output.child_shards.iter();
                 return (
                     data,
-                    Some(children.map(|child| child.to_string()).collect()),
+                    Some(children.map(|child| child.id.to_string()).collect()),
                 );
             }
         }

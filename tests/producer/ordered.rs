@@ -30,11 +30,11 @@ fn assert_in_order(fake: &FakeKinesis, count: usize) {
     records.sort_by(|one, other| one.sequence_number.cmp(&other.sequence_number));
     let names = records.into_iter().flat_map(|record| {
         let members = decode(&record.data).expect("our own");
-        let datas = match members {
+        let payloads = match members {
             Some(members) => members.into_iter().map(|one| one.data).collect(),
             None => vec![record.data],
         };
-        datas.into_iter().map(|data| {
+        payloads.into_iter().map(|data| {
             let text = String::from_utf8(data.to_vec()).expect("text");
             text.parse::<usize>().expect("a number")
         })

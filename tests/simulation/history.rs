@@ -5,8 +5,8 @@ use std::sync::atomic::{self, AtomicUsize};
 use std::time::Duration;
 
 use kinesis_blocking::{
-    Checkpoint, Consumer, ConsumerConfig, Delivery, Event, Misplaced, Ordering, Producer,
-    ProducerConfig, RecordResult, StartPosition, Stored, UserRecord,
+    Checkpoint, Consumer, ConsumerConfig, Delivery, Event, MemoryCheckpointStore, Misplaced,
+    Ordering, Producer, ProducerConfig, RecordResult, StartPosition, Stored, UserRecord,
 };
 
 use crate::truth::{Seen, Truth, check};
@@ -26,6 +26,8 @@ struct History {
     consumer: Option<Consumer>,
     /// What the caller has made of the records, and the place that belongs to it: one transaction.
     committed: (Vec<Seen>, Checkpoint),
+    /// In every other history the library keeps the place, and with it how many records were seen.
+    store: Option<MemoryCheckpointStore>,
     /// What it has made of the records since.
     uncommitted: Vec<Seen>,
     /// One for each record, whose number is its place here.
@@ -47,6 +49,7 @@ impl History {
             producer: None,
             consumer: None,
             committed: (Vec::new(), Checkpoint::default()),
+            store: seed.is_multiple_of(2).then(MemoryCheckpointStore::new),
             uncommitted: Vec::new(),
             deliveries: Vec::new(),
             promised: Vec::new(),
@@ -174,25 +177,39 @@ impl History {
             .until_caught_up(until_caught_up)
             .build()
             .expect("valid");
-        calmly(|| {
+        let consumer = calmly(|| {
             let builder = Consumer::builder(self.world.client.clone()).stream(STREAM);
-            let restored = builder.restore(self.committed.1.clone());
-            restored.config(config.clone()).start()
-        })
+            let builder = match &self.store {
+                Some(store) => builder.checkpoint_store(store.clone()),
+                None => builder.restore(self.committed.1.clone()),
+            };
+            builder.config(config.clone()).start()
+        });
+        let seen = self.committed.0.len().to_be_bytes();
+        if let Some(state) = consumer.state() {
+            assert_eq!(state[..], seen, "the state of another place");
+        }
+        consumer
     }
 
     fn commit(&mut self) {
-        if let Some(consumer) = &self.consumer {
+        let Some(consumer) = &mut self.consumer else {
+            return;
+        };
+        self.committed.0.append(&mut self.uncommitted);
+        if self.store.is_some() {
+            let seen = self.committed.0.len().to_be_bytes();
+            consumer.commit_with(seen.to_vec()).expect("committed");
+        } else {
             let json = consumer.checkpoint().to_json();
             self.committed.1 = Checkpoint::from_json(&json).expect("a checkpoint");
-            self.committed.0.append(&mut self.uncommitted);
         }
     }
 
     fn close_consumer(&mut self) {
+        self.commit();
         if let Some(consumer) = self.consumer.take() {
             self.committed.1 = consumer.close().expect("closed");
-            self.committed.0.append(&mut self.uncommitted);
         }
     }
 

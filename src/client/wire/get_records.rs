@@ -8,8 +8,9 @@ use bytes::{Bytes, BytesMut};
 use serde::Deserialize;
 use serde_json::json;
 
-use crate::client::answers::{GetRecordsOutput, RawRecord, ShardIterator};
+use crate::client::answers::{self, GetRecordsOutput, RawRecord, ShardIterator};
 use crate::client::wire::scanner::{Scanner, once};
+use crate::client::wire::shards::WireRange;
 use crate::client::wire::{Exchange, json, malformed, parsed, stream_field};
 use crate::error::{Context, Result};
 use crate::model::{Operation, Timestamp};
@@ -100,7 +101,8 @@ impl GetRecords<'_> {
             records,
             next,
             millis_behind_latest,
-            child_shards: children.map(|child| child.shard_id.into()).collect(),
+            // One that cannot be read is in the next listing.
+            child_shards: children.filter_map(ChildShard::read).collect(),
         }
     }
 }
@@ -209,6 +211,19 @@ struct Record<'a> {
 #[serde(rename_all = "PascalCase")]
 struct ChildShard {
     shard_id: String,
+    #[serde(default)]
+    parent_shards: Vec<String>,
+    hash_key_range: Option<WireRange>,
+}
+
+impl ChildShard {
+    fn read(self) -> Option<answers::ChildShard> {
+        Some(answers::ChildShard {
+            id: self.shard_id.into(),
+            parents: self.parent_shards.into_iter().map(Into::into).collect(),
+            hash_key_range: self.hash_key_range?.read().ok()?,
+        })
+    }
 }
 
 impl Record<'_> {
@@ -252,7 +267,7 @@ pub(super) static BASE64: LazyLock<Simd> = LazyLock::new(|| Simd::standard(PAD))
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{ShardId, ShardRef};
+    use crate::model::{HashKeyRange, ShardRef};
 
     fn answer(body: &str) -> Result<GetRecordsOutput> {
         let iterator = ShardIterator {
@@ -313,10 +328,15 @@ mod tests {
             r#"{"Records":[],"ChildShards":[{"ShardId":"shardId-1","ParentShards":["shardId-0"],
                 "HashKeyRange":{"StartingHashKey":"0","EndingHashKey":"1"}}]}"#,
         );
-        assert_eq!(
-            output.expect("an answer").child_shards,
-            [ShardId::from("shardId-1")]
-        );
+        let child = answers::ChildShard {
+            id: "shardId-1".into(),
+            parents: vec!["shardId-0".into()],
+            hash_key_range: HashKeyRange {
+                start: 0.into(),
+                end: 1.into(),
+            },
+        };
+        assert_eq!(output.expect("an answer").child_shards, [child]);
     }
 
     #[test]

@@ -81,9 +81,18 @@ struct WireShard {
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
-struct WireRange {
+pub(super) struct WireRange {
     starting_hash_key: String,
     ending_hash_key: String,
+}
+
+impl WireRange {
+    pub fn read(&self) -> Result<HashKeyRange> {
+        Ok(HashKeyRange {
+            start: self.starting_hash_key.parse().map_err(malformed)?,
+            end: self.ending_hash_key.parse().map_err(malformed)?,
+        })
+    }
 }
 
 #[derive(Deserialize)]
@@ -94,11 +103,7 @@ struct WireSequenceNumbers {
 }
 
 fn shard(shard: WireShard) -> Result<Shard> {
-    let (range, numbers) = (shard.hash_key_range, shard.sequence_number_range);
-    let range = HashKeyRange {
-        start: range.starting_hash_key.parse().map_err(malformed)?,
-        end: range.ending_hash_key.parse().map_err(malformed)?,
-    };
+    let (range, numbers) = (shard.hash_key_range.read()?, shard.sequence_number_range);
     let starting = numbers
         .starting_sequence_number
         .parse()

@@ -39,11 +39,16 @@ impl Lineage {
     /// A listing says who comes from whom.
     pub fn listed(&mut self, stream: &Arc<str>, parents: Vec<Parents>) {
         self.parents.retain(|shard, _| shard.stream != *stream);
-        let at = |id: ShardId| ShardRef::new(stream.clone(), id);
         for (child, parents) in parents {
-            let parents = parents.into_iter().map(at).collect();
-            self.parents.insert(at(child), parents);
+            self.born(ShardRef::new(stream.clone(), child), parents);
         }
+    }
+
+    /// A shard comes from others.
+    pub fn born(&mut self, child: ShardRef, parents: Vec<ShardId>) {
+        let at = |id| ShardRef::new(child.stream.clone(), id);
+        let parents = parents.into_iter().map(at).collect();
+        self.parents.insert(child, parents);
     }
 
     /// A shard of this consumer's is there, and where it is to be read from.

@@ -1,0 +1,135 @@
+//! What the log says, and at which level: `error` if a thread died or data is lost, `warn` if
+//! somebody should act, `info` for what shards live through, `debug` for calls, `trace` for the wire.
+//! Never data of records, and never a secret.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use kinesis_blocking::fake::{FakeKinesis, Fault, VirtualClock};
+use kinesis_blocking::{
+    Consumer, ConsumerConfig, DataLoss, Operation, Producer, ShardRef, StartPosition, Timestamp,
+    UserRecord,
+};
+use log::{Level, LevelFilter, Log, Metadata, Record};
+
+struct Kept(Mutex<Vec<(Level, String)>>);
+
+static KEPT: Kept = Kept(Mutex::new(Vec::new()));
+
+impl Log for Kept {
+    fn enabled(&self, _: &Metadata<'_>) -> bool {
+        true
+    }
+
+    fn log(&self, record: &Record<'_>) {
+        if record.target().starts_with("kinesis_blocking") {
+            let line = (record.level(), record.args().to_string());
+            self.lines().push(line);
+        }
+    }
+
+    fn flush(&self) {}
+}
+
+impl Kept {
+    fn lines(&self) -> std::sync::MutexGuard<'_, Vec<(Level, String)>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Says at which levels there are lines with these words.
+    fn levels_of(&self, words: &str) -> Vec<Level> {
+        let lines = self.lines();
+        let with = lines.iter().filter(|(_, line)| line.contains(words));
+        let mut levels: Vec<_> = with.map(|(level, _)| *level).collect();
+        levels.dedup();
+        levels
+    }
+}
+
+const DATA: &str = "what-nobody-but-the-caller-may-see";
+const KEY: &str = "a-partition-key-of-somebody";
+const DAY: Duration = Duration::from_secs(24 * 3_600);
+
+/// One stream's life: records, an expired iterator, a throttle, a panic, a split, a lost answer, and
+/// records that outlive their retention.
+#[test]
+fn each_line_is_at_its_level_and_none_shows_data_or_secrets() {
+    log::set_logger(&KEPT).expect("the only logger");
+    log::set_max_level(LevelFilter::Trace);
+    let clock = VirtualClock::starting_at(Timestamp::from_millis(1_700_000_000_000));
+    let kinesis = FakeKinesis::on_clock(clock.clone()).with_stream("orders", 1);
+    clock.auto_advance(1);
+    put(&kinesis);
+    kinesis
+        .on(Operation::GetShardIterator)
+        .fail_next(1, Fault::Throttle);
+    let is_first = AtomicBool::new(true);
+    kinesis.on(Operation::GetRecords).observe(move |_| {
+        let is_first = is_first.swap(false, Ordering::Relaxed);
+        assert!(!is_first, "made to panic by the test");
+    });
+    let first = consume(&kinesis, None);
+    let shard = ShardRef::new("orders", "shardId-000000000000");
+    let client = kinesis.client();
+    client.split_shard(&shard, 7.into()).expect("split");
+    put(&kinesis);
+    let reads = kinesis.on(Operation::GetRecords);
+    reads.fail_next(1, Fault::ExpiredIterator);
+    let second = consume(&kinesis, Some(first));
+    put(&kinesis);
+    clock.advance(2 * DAY);
+    put(&kinesis);
+    consume(&kinesis, Some(second));
+    for (words, level) in [
+        ("reading starts at", Level::Info),
+        ("reading ends: CaughtUp", Level::Info),
+        ("reading ends: ShardEnd", Level::Info),
+        ("ExpiredIteratorException", Level::Debug),
+        ("ProvisionedThroughputExceededException", Level::Debug),
+        ("made to panic by the test", Level::Error),
+        ("may have outlived the stream", Level::Warn),
+        ("PutRecords: 200 OK in", Level::Trace),
+        ("committed", Level::Debug),
+    ] {
+        assert_eq!(
+            KEPT.levels_of(words),
+            [level],
+            "{words}\n{:#?}",
+            KEPT.lines()
+        );
+    }
+    for (_, line) in KEPT.lines().iter() {
+        for private in [DATA, KEY, "secret"] {
+            assert!(!line.contains(private), "{line}");
+        }
+    }
+}
+
+fn put(kinesis: &FakeKinesis) {
+    let producer = Producer::builder(kinesis.client()).stream("orders").start();
+    let producer = producer.expect("started");
+    drop(producer.put(UserRecord::new(KEY, DATA)).expect("taken in"));
+    producer.close().expect("closed");
+}
+
+fn consume(
+    kinesis: &FakeKinesis,
+    from: Option<kinesis_blocking::Checkpoint>,
+) -> kinesis_blocking::Checkpoint {
+    let config = ConsumerConfig::builder()
+        .start_position(StartPosition::TrimHorizon)
+        .data_loss(DataLoss::ContinueAndReport)
+        .until_caught_up(true);
+    let config = config.build().expect("valid");
+    let consumer = Consumer::builder(kinesis.client()).stream("orders");
+    let consumer = consumer
+        .config(config)
+        .checkpoint_store(kinesis_blocking::MemoryCheckpointStore::new())
+        .restore(from.unwrap_or_default());
+    let mut consumer = consumer.start().expect("started");
+    consumer
+        .by_ref()
+        .for_each(|record| drop(record.expect("a record")));
+    consumer.close().expect("closed")
+}
