@@ -58,6 +58,7 @@ struct Open {
     hash_key: HashKey,
     since: Instant,
     bytes: usize,
+    data_bytes: usize,
 }
 
 impl Aggregator {
@@ -252,6 +253,7 @@ impl Slot {
         }
         open.alone = None;
         open.bytes += record.bytes();
+        open.data_bytes += record.data().len();
         let index = (self.aggregate.len() - 1) as u32;
         Some(Delivery::new(&open.group, index))
     }
@@ -274,6 +276,7 @@ impl Open {
             hash_key,
             since,
             bytes: record.bytes(),
+            data_bytes: record.data().len(),
             alone: Some(record),
         }
     }
@@ -290,6 +293,7 @@ impl Open {
             group: self.group,
             range: 0..count as u32,
             bytes: self.bytes,
+            data_bytes: self.data_bytes,
             ticket: None,
             history: Arc::default(),
         };

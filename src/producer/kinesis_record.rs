@@ -58,6 +58,8 @@ pub(super) struct Run {
     pub range: Range<u32>,
     /// Of keys and data, as the intake counts them.
     pub bytes: usize,
+    /// Of data alone.
+    pub data_bytes: usize,
     /// `None` until it starts on its way.
     pub ticket: Option<Ticket>,
     /// Attempts before the records came into this Kinesis record.
@@ -223,6 +225,7 @@ pub(super) mod tests {
             group: Arc::new(Group::new(Sys::real().clock)),
             range: 0..1,
             bytes: partition_key.len() + data.len(),
+            data_bytes: data.len(),
             ticket: None,
             history: Arc::new([]),
         };
@@ -262,6 +265,7 @@ pub(super) mod tests {
         record.content = Content::Aggregate;
         record.runs[0].range = 0..keys.len() as u32;
         record.runs[0].bytes = records.iter().map(|one| 1 + one.data.len()).sum();
+        record.runs[0].data_bytes = record.runs[0].bytes - keys.len();
         record
     }
 

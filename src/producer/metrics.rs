@@ -46,7 +46,7 @@ pub struct Measures {
     pub user_records_failed: u64,
     /// Those of them whose time to live was over. The KPL's `UserRecordExpired`.
     pub user_records_expired: u64,
-    /// Bytes of the user records stored: data and partition keys. The KPL's `UserRecordsDataPut`.
+    /// Bytes of the data of user records stored, without their keys. The KPL's `UserRecordsDataPut`.
     pub user_records_data_put: u64,
     /// Kinesis records stored. The KPL's `KinesisRecordsPut`.
     pub kinesis_records_put: u64,

@@ -9,7 +9,7 @@ use crate::producer::front::Front;
 use crate::producer::group::Outcome;
 use crate::producer::intake::Intake;
 use crate::producer::kinesis_record::{KinesisRecord, Run};
-use crate::producer::ledger::Standing;
+use crate::producer::ledger::{Standing, Ticket};
 use crate::producer::metrics::ProducerMetrics;
 use crate::producer::pipeline::{Effects, Settlement};
 use crate::producer::report::Reports;
@@ -45,31 +45,39 @@ pub(super) struct Failure {
     first: Mutex<Option<Error>>,
 }
 
-impl Shared {
-    /// Tells everyone what became of a record.
-    ///
-    /// The result is there before the room is given back and the counters drop: who sees that nothing
-    /// is outstanding sees every failure.
-    pub fn settle(&self, settlement: Settlement) {
-        let Settlement { record, result } = settlement;
-        if let Err(error) = &result {
-            self.failure.note(error);
-        }
-        let default_stream = self.front.default_stream().map(|name| &**name);
-        match result {
-            Ok(output) => deliver(record, &output, |run, outcome| self.tell(run, outcome)),
-            Err(error) => give_up(record, &error, default_stream, |run, outcome| {
-                self.tell(run, outcome);
-            }),
-        }
-    }
+/// What settled records held: given back together, as each time wakes who waits for it.
+#[derive(Default)]
+pub(super) struct Released {
+    records: usize,
+    bytes: usize,
+    tickets: Vec<(Ticket, usize)>,
+}
 
-    fn tell(&self, run: Run, outcome: Outcome) {
-        run.group.settle(run.range.clone(), outcome);
-        match &self.reports {
-            Some(reports) => reports.lay_down(run),
-            None => self.release(&run),
+impl Shared {
+    /// Tells everyone what became of records.
+    ///
+    /// The results are there before the room is given back and the counters drop: who sees that nothing
+    /// is outstanding sees every failure.
+    pub fn settle(&self, settled: Vec<Settlement>) {
+        let mut released = Released::default();
+        for Settlement { record, result } in settled {
+            let tell = |run: Run, outcome| {
+                run.group.settle(run.range.clone(), outcome);
+                match &self.reports {
+                    Some(reports) => reports.lay_down(run),
+                    None => released.add(&run),
+                }
+            };
+            match result {
+                Ok(output) => deliver(record, &output, tell),
+                Err(error) => {
+                    self.failure.note(&error);
+                    let default_stream = self.front.default_stream().map(|name| &**name);
+                    give_up(record, &error, default_stream, tell);
+                }
+            }
         }
+        self.release(released);
     }
 
     /// Adds up what was measured, before anybody is told of it.
@@ -127,11 +135,25 @@ impl Shared {
     }
 
     /// Gives the room of settled records back, and lets those go on who wait for them.
-    pub fn release(&self, run: &Run) {
-        let records = run.len() as usize;
-        self.intake.give_back(records, run.bytes);
-        if let Some(ticket) = &run.ticket {
+    pub fn release(&self, released: Released) {
+        if released.records > 0 {
+            self.intake.give_back(released.records, released.bytes);
+        }
+        for (ticket, records) in released.tickets {
             ticket.leave(records);
+        }
+    }
+}
+
+impl Released {
+    pub fn add(&mut self, run: &Run) {
+        let records = run.len() as usize;
+        self.records += records;
+        self.bytes += run.bytes;
+        let Some(ticket) = &run.ticket else { return };
+        match self.tickets.last_mut() {
+            Some((last, count)) if last.counts_with(ticket) => *count += records,
+            _ => self.tickets.push((ticket.clone(), records)),
         }
     }
 }
@@ -171,7 +193,7 @@ impl Failure {
 }
 
 /// Tells what became of each run of a stored record.
-fn deliver(record: KinesisRecord, output: &PutRecordOutput, tell: impl Fn(Run, Outcome)) {
+fn deliver(record: KinesisRecord, output: &PutRecordOutput, mut tell: impl FnMut(Run, Outcome)) {
     let is_aggregate = record.is_aggregate();
     let mut sub = 0;
     for run in record.runs {
@@ -192,7 +214,7 @@ fn give_up(
     record: KinesisRecord,
     error: &Error,
     default_stream: Option<&str>,
-    tell: impl Fn(Run, Outcome),
+    mut tell: impl FnMut(Run, Outcome),
 ) {
     let mut records = record.take_apart(default_stream).into_iter();
     for run in record.runs {

@@ -98,7 +98,7 @@ impl Tally {
         };
         let (sums, times) = self.stream(&record.stream).shard(shard);
         for run in &record.runs {
-            let (users, bytes) = (run.len(), run.bytes);
+            let (users, bytes) = (run.len(), run.data_bytes);
             sums.users(users, bytes, result.is_ok(), expired);
             let mut attempts = 0;
             for attempt in run.history.iter().chain(&record.attempts) {

@@ -200,9 +200,7 @@ impl PipelineLoop {
                 stream.follow(map);
             }
         }
-        for settlement in effects.settled {
-            self.shared.settle(settlement);
-        }
+        self.shared.settle(effects.settled);
     }
 
     fn died(&self, error: Error) -> Error {
