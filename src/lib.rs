@@ -50,10 +50,11 @@ pub use config::{
 #[cfg(feature = "client")]
 pub use consumer::{
     Bounded, BoundedOutOfOrderness, Checkpoint, CheckpointStore, Commit, CommitMetrics, Consumer,
-    ConsumerBuilder, ConsumerMetrics, DeadLetterHandler, DiscoveryMetrics, Event, EventTimeMetrics,
-    FileCheckpointStore, FlinkHashAssigner, Marked, MemoryCheckpointStore, MonotonousTimestamps,
-    PoisonPolicy, Punctuated, ReadCounts, Record, ShardAssigner, ShardMetrics, StopHandle,
-    UniformAssigner, WatermarkGenerator, WatermarkStrategy,
+    ConsumerBuilder, ConsumerMetrics, DeadLetterHandler, DirectoryWatermarkTracker,
+    DiscoveryMetrics, Event, EventTimeMetrics, FileCheckpointStore, FlinkHashAssigner, Marked,
+    MemoryCheckpointStore, MemoryWatermarkTracker, MonotonousTimestamps, PoisonPolicy, Punctuated,
+    ReadCounts, Record, ShardAssigner, ShardMetrics, StopHandle, UniformAssigner,
+    WatermarkGenerator, WatermarkReport, WatermarkStrategy, WatermarkTracker,
 };
 #[cfg(feature = "client")]
 pub use credentials::CredentialsProvider;

@@ -34,6 +34,10 @@ pub struct ConsumerConfig {
     pub(crate) buffered_bytes_max: u64,
     pub(crate) watermark_interval: Duration,
     pub(crate) shard_idle_interval: Option<Duration>,
+    pub(crate) watermark_sync_interval: Duration,
+    pub(crate) watermark_lookahead: Duration,
+    pub(crate) watermark_sync_queue_capacity: usize,
+    pub(crate) one_past_lookahead: bool,
 }
 
 /// What becomes of a consumer when records may be lost before it has read them: they outlived the
@@ -90,6 +94,10 @@ impl Default for ConsumerConfig {
             buffered_bytes_max: 256 << 20,
             watermark_interval: Duration::from_millis(200),
             shard_idle_interval: None,
+            watermark_sync_interval: Duration::from_secs(30),
+            watermark_lookahead: Duration::ZERO,
+            watermark_sync_queue_capacity: 100,
+            one_past_lookahead: false,
         }
     }
 }
@@ -250,6 +258,42 @@ impl ConsumerConfigBuilder {
         self
     }
 
+    /// Sets how often the [watermark tracker](crate::ConsumerBuilder::watermark_tracker) is told how far
+    /// this consumer is and asked how far all are, 1 ms to 1 day. Default: 30 s.
+    ///
+    /// Three times this a consumer is waited for that says nothing. Flink's
+    /// `flink.watermark.sync.interval`.
+    pub fn watermark_sync_interval(mut self, interval: Duration) -> ConsumerConfigBuilder {
+        self.config.watermark_sync_interval = interval;
+        self
+    }
+
+    /// Sets how far beyond the watermark of all a record may be that is handed out. Default, and least
+    /// that counts: three times the [sync interval](ConsumerConfigBuilder::watermark_sync_interval).
+    ///
+    /// Flink's `flink.watermark.lookahead.millis`.
+    pub fn watermark_lookahead(mut self, lookahead: Duration) -> ConsumerConfigBuilder {
+        self.config.watermark_lookahead = lookahead;
+        self
+    }
+
+    /// Sets how many records a shard lays down for the caller at once where shards are held together in
+    /// event time, at least 1. Default: 100.
+    ///
+    /// A shard that has to wait keeps at most twice as many, and one answer. Flink's
+    /// `flink.watermark.sync.queue.capacity`.
+    pub fn watermark_sync_queue_capacity(mut self, records: usize) -> ConsumerConfigBuilder {
+        self.config.watermark_sync_queue_capacity = records;
+        self
+    }
+
+    /// Sets whether each shard may go one record beyond the look-ahead before it waits, as Flink's
+    /// connector lets it. Default: `false`, nothing goes beyond.
+    pub fn one_past_lookahead(mut self, yes: bool) -> ConsumerConfigBuilder {
+        self.config.one_past_lookahead = yes;
+        self
+    }
+
     /// Checks the settings.
     ///
     /// # Errors
@@ -268,6 +312,15 @@ impl ConsumerConfigBuilder {
         )?;
         check("empty_interval", config.empty_interval, 0..=3_600_000)?;
         check("watermark_interval", config.watermark_interval, 0..=DAY_MS)?;
+        let sync_interval = config.watermark_sync_interval;
+        check("watermark_sync_interval", sync_interval, 1..=DAY_MS)?;
+        if config.watermark_sync_queue_capacity == 0 {
+            return Err(Error::config(
+                "watermark_sync_queue_capacity",
+                "0",
+                "at least 1",
+            ));
+        }
         if let Some(interval) = config.shard_idle_interval {
             check("shard_idle_interval", interval, 1..=DAY_MS)?;
         }

@@ -17,7 +17,7 @@ use crate::consumer::commits::Commits;
 use crate::consumer::decoder::{Decoding, PoisonPolicy};
 use crate::consumer::discovery::{Discovery, Plan};
 use crate::consumer::emitter::{Emitter, News};
-use crate::consumer::event_time::{EventTime, Stamping, WatermarkStrategy, stamping};
+use crate::consumer::event_time::{Member, Wanted};
 use crate::consumer::first_listings::{Listing, first_listings};
 use crate::consumer::meters::Meters;
 use crate::consumer::metrics::ConsumerMetrics;
@@ -26,7 +26,7 @@ use crate::consumer::retention::Retentions;
 use crate::consumer::shard_reader::Settings;
 use crate::consumer::shelf::{Bell, Shelf};
 use crate::consumer::store::CheckpointStore;
-use crate::consumer::threads::{DiscoveryThread, Report, Workers, start_reports};
+use crate::consumer::threads::{DiscoveryThread, Report, Workers, start_reports, start_sync};
 use crate::error::{Error, Result, TransportError};
 use crate::model::{ShardPosition, StartPosition, stream_name};
 use crate::sys::stop::StopSource;
@@ -45,7 +45,7 @@ pub struct ConsumerBuilder {
     commit_interval: Option<Duration>,
     metrics: Option<(Duration, Report)>,
     decoding: Decoding,
-    stamping: Option<Arc<Stamping>>,
+    pub(super) event_time: Wanted,
 }
 
 impl ConsumerBuilder {
@@ -62,7 +62,7 @@ impl ConsumerBuilder {
             commit_interval: None,
             metrics: None,
             decoding: Decoding::default(),
-            stamping: None,
+            event_time: Wanted::default(),
         }
     }
 
@@ -186,35 +186,6 @@ impl ConsumerBuilder {
         self
     }
 
-    /// Looks at event time: gives each record [its own](Record::event_time), and hands out
-    /// [`Watermark`](crate::Event::Watermark)s between the records. Default: not.
-    ///
-    /// The page [`manual::event_time`](crate::manual::event_time) shows what is made of it. Flink's
-    /// `setPeriodicWatermarkAssigner`.
-    ///
-    /// ```
-    /// # fn main() -> kinesis_blocking::Result<()> {
-    /// use std::time::Duration;
-    ///
-    /// use kinesis_blocking::fake::FakeKinesis;
-    /// use kinesis_blocking::{BoundedOutOfOrderness, Consumer, Event};
-    ///
-    /// let client = FakeKinesis::new().with_stream("orders", 2).client();
-    /// let strategy = BoundedOutOfOrderness::by_arrival(Duration::from_secs(5));
-    /// let mut consumer = Consumer::builder(client).stream("orders").watermarks(strategy).start()?;
-    /// match consumer.next_event(Duration::from_millis(1))? {
-    ///     Event::Record(record) => println!("happened at {}", record.event_time()),
-    ///     Event::Watermark(time) => println!("all before {time} is complete"),
-    ///     _ => {}
-    /// }
-    /// # Ok(())
-    /// # }
-    /// ```
-    pub fn watermarks(mut self, strategy: impl WatermarkStrategy + 'static) -> ConsumerBuilder {
-        self.stamping = Some(stamping(strategy).into());
-        self
-    }
-
     /// Reports the metrics every so often, and once more at the end, on a thread of the consumer's
     /// own: also while the caller's loop is stuck. Default: never.
     ///
@@ -270,13 +241,20 @@ impl ConsumerBuilder {
             stop: stop.stop(),
             meters: meters.clone(),
             decoding: Arc::new(self.decoding),
-            stamping: self.stamping,
+            stamping: self.event_time.stamping(),
+            queue_capacity: self.event_time.queue_capacity(&self.config),
             _alive: alive,
             count: Arc::new(()),
         };
         let bounded = !matches!(workers.settings.until, Until::Stopped);
         let start = self.config.start_position;
         let streams = self.streams.iter();
+        let names: Vec<_> = streams.clone().map(|(name, _)| &**name).collect();
+        let member = Member {
+            streams: names.join(","),
+            index: self.assignment.index,
+            parallelism: self.assignment.parallelism,
+        };
         let plan = Plan {
             streams: streams
                 .map(|(name, own)| (name.clone(), own.unwrap_or(start)))
@@ -287,10 +265,9 @@ impl ConsumerBuilder {
         let mut discovery = Discovery::new(plan, restored.clone());
         let news = start_shards(&workers, &mut discovery, listings)?;
         let clock = workers.client.sys().clock.clone();
-        let event_time = workers.stamping.as_ref().map(|_| {
-            let restored = (restored.watermark, restored.watermarks.clone());
-            EventTime::new(&self.config, restored, meters.clone(), clock.now())
-        });
+        let now = clock.now();
+        let (event_time, sync) =
+            (self.event_time).begin(&self.config, &restored, member, &meters, now);
         let mut emitter = Emitter::new(restored, discovery.childless());
         emitter.set_event_time(event_time);
         let mut consumer = Consumer {
@@ -314,6 +291,9 @@ impl ConsumerBuilder {
         consumer.learn_all(news)?;
         consumer.emitter.expect(discovery.hidden());
         consumer.commits.begin(consumer.clock.now());
+        if let Some((tracking, heard)) = sync {
+            start_sync(&workers, tracking, heard)?;
+        }
         if let Some((interval, report)) = self.metrics {
             start_reports(&workers, interval, report)?;
         }

@@ -17,8 +17,8 @@ use crate::model::{Gap, Shard, ShardId, ShardPosition, ShardRef, Timestamp};
 /// checkpoint needs no lock and cannot catch a record half-way.
 #[derive(Debug, Default)]
 pub(super) struct Emitter {
-    slots: Vec<Slot>,
-    turn: usize,
+    pub(super) slots: Vec<Slot>,
+    pub(super) turn: usize,
     /// Positions of the shards that are not being read: waiting for parents, caught up or ended.
     resting: BTreeMap<ShardRef, ShardPosition>,
     /// Ended shards whose children nobody has listed yet.
@@ -32,7 +32,9 @@ pub(super) struct Emitter {
     /// When the shards of each stream were listed last.
     listed: BTreeMap<Arc<str>, Timestamp>,
     /// If somebody asks for it.
-    event_time: Option<EventTime>,
+    pub(super) event_time: Option<EventTime>,
+    /// Where shards are held together in event time: up to when the turn lasts.
+    pub(super) until: Option<Timestamp>,
 }
 
 /// News from the discovery thread.
@@ -218,11 +220,6 @@ impl Emitter {
         }
     }
 
-    /// When to look at event time next, if nothing happens before.
-    pub fn event_time_due(&self) -> Option<Instant> {
-        self.event_time.as_ref().map(EventTime::due)
-    }
-
     /// How far event time has come: nothing earlier will follow, but for late records.
     pub fn watermark(&self) -> Option<Timestamp> {
         self.event_time.as_ref()?.watermark()
@@ -241,6 +238,9 @@ impl Emitter {
 
     /// Takes the next record of the answer that is being handed out.
     pub fn next_in_turn(&mut self) -> Option<Record> {
+        if self.is_aligned() {
+            return self.next_in_aligned_turn();
+        }
         let slot = self.slots.get_mut(self.turn)?;
         (!slot.paused).then(|| slot.next_record())?
     }
@@ -249,6 +249,9 @@ impl Emitter {
     ///
     /// A turn is an answer: the shards take them in circles, so none is left behind.
     pub fn next_turn(&mut self) -> Next {
+        if self.is_aligned() {
+            return self.next_aligned_turn();
+        }
         for _ in 0..self.slots.len() {
             self.turn = (self.turn + 1) % self.slots.len().max(1);
             match self.look() {
@@ -256,10 +259,14 @@ impl Emitter {
                 next => return next,
             }
         }
-        if self.is_done() {
-            Next::Done
-        } else {
-            Next::Nothing
+        self.nothing()
+    }
+
+    /// Nothing at the moment, or nothing any more.
+    pub(super) fn nothing(&self) -> Next {
+        match self.is_done() {
+            true => Next::Done,
+            false => Next::Nothing,
         }
     }
 
@@ -278,26 +285,37 @@ impl Emitter {
                 slot.records = records.into_iter();
                 self.take_turn()
             }
+            look => self.take_other(look),
+        }
+    }
+
+    /// Takes in what is no record.
+    pub(super) fn take_other(&mut self, look: Look) -> Next {
+        match look {
             Look::Message(Message::Gap(gap)) => Next::Gap(*gap),
             Look::Message(Message::End(end, children)) => self.end_turn(end, children),
             Look::Message(Message::Halted(error)) => self.halt_turn(error),
             Look::Message(Message::Failed(error)) => Next::Failed(error),
-            Look::Abandoned => Next::Failed(slot.abandoned()),
-            Look::Empty => Next::Nothing,
+            Look::Abandoned => Next::Failed(self.slots[self.turn].abandoned()),
+            Look::Message(Message::Records(_)) | Look::Empty => Next::Nothing,
         }
     }
 
     /// Hands out the first record of an answer.
     fn take_turn(&mut self) -> Next {
-        let Some(slot) = self.slots.get_mut(self.turn) else {
-            return Next::Nothing;
-        };
-        match &mut self.event_time {
-            Some(event_time) if std::mem::take(&mut slot.is_idle) => {
-                Next::Awake(event_time.wake(&slot.shard))
-            }
-            _ => slot.next_record().map_or(Next::Nothing, Next::Record),
+        if let Some(awake) = self.wake() {
+            return awake;
         }
+        let record = self.slots.get_mut(self.turn).and_then(Slot::next_record);
+        record.map_or(Next::Nothing, Next::Record)
+    }
+
+    /// The shard whose turn it is has something: says so if it was idle.
+    pub(super) fn wake(&mut self) -> Option<Next> {
+        let slot = self.slots.get_mut(self.turn)?;
+        let event_time = self.event_time.as_mut()?;
+        let was_idle = std::mem::take(&mut slot.is_idle);
+        was_idle.then(|| Next::Awake(event_time.wake(&slot.shard)))
     }
 
     /// Every position as of the last record handed out.

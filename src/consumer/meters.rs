@@ -64,6 +64,14 @@ impl Meters {
         (event_time.watermark, event_time.is_idle) = (watermark.map(Timestamp::as_millis), is_idle);
     }
 
+    /// The tracker was asked, or failed to answer.
+    pub fn synced(&self, local: Option<i64>, global: Option<i64>, is_ok: bool) {
+        let mut event_time = locked(&self.event_time);
+        (event_time.local_watermark, event_time.global_watermark) = (local, global);
+        event_time.syncs += u64::from(is_ok);
+        event_time.failed_syncs += u64::from(!is_ok);
+    }
+
     pub fn snapshot(&self, now: Instant) -> ConsumerMetrics {
         let (shards, total) = self.read_shards();
         let (commits, last) = locked(&self.commits).clone();

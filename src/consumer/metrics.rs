@@ -156,6 +156,14 @@ pub struct EventTimeMetrics {
     pub watermark: Option<i64>,
     /// Whether every shard is idle, or there is none.
     pub is_idle: bool,
+    /// What this consumer told the tracker last: the watermark that its next record brings.
+    pub local_watermark: Option<i64>,
+    /// How far all consumers are that share the tracker.
+    pub global_watermark: Option<i64>,
+    /// How often the tracker answered.
+    pub syncs: u64,
+    /// How often it failed to.
+    pub failed_syncs: u64,
 }
 
 impl ConsumerMetrics {
@@ -243,7 +251,8 @@ mod tests {
             r#""discovery":{"listShardsCalls":0,"listShardsMillis":0,"retries":0,"#,
             r#""throttledCalls":0,"shardsFound":0,"shardsEnded":0,"lastError":null},"#,
             r#""commits":{"commits":0,"failedCommits":0,"millisSinceLast":null},"#,
-            r#""eventTime":{"watermark":null,"isIdle":false}"#,
+            r#""eventTime":{"watermark":null,"isIdle":false,"localWatermark":null,"#,
+            r#""globalWatermark":null,"syncs":0,"failedSyncs":0}"#,
         );
         let expected = format!(
             r#"{{"version":1,"shards":[{{{shard}{counts}}}],"total":{{{counts}}},{rest}}}"#

@@ -1,5 +1,6 @@
 //! Reading: one thread a shard, one loop for the caller.
 
+mod aligned;
 mod assigner;
 mod bound;
 mod budget;
@@ -53,8 +54,9 @@ pub use builder::ConsumerBuilder;
 pub use checkpoint::Checkpoint;
 pub use decoder::{DeadLetterHandler, PoisonPolicy};
 pub use event_time::{
-    Bounded, BoundedOutOfOrderness, Marked, MonotonousTimestamps, Punctuated, WatermarkGenerator,
-    WatermarkStrategy,
+    Bounded, BoundedOutOfOrderness, DirectoryWatermarkTracker, Marked, MemoryWatermarkTracker,
+    MonotonousTimestamps, Punctuated, WatermarkGenerator, WatermarkReport, WatermarkStrategy,
+    WatermarkTracker,
 };
 pub use file_store::FileCheckpointStore;
 pub use metrics::{

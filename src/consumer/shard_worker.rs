@@ -178,7 +178,7 @@ impl ShardWorker {
         }
         let is_new = !records.is_empty();
         if is_new {
-            self.queue.send_with(Message::Records(records), Some(room));
+            self.lay_down(records, room);
         }
         match last {
             None => self.on_handed_over(is_new, reader),
@@ -188,6 +188,20 @@ impl ShardWorker {
                 self.queue.send(last);
             }
         }
+    }
+
+    /// Hands an answer to the caller, in parts if shards are held together in event time: then many
+    /// wait with records, and each keeps no more than an answer and two parts.
+    fn lay_down(&self, mut records: Vec<Record>, room: Room) {
+        let part = self.workers.queue_capacity.unwrap_or(usize::MAX).max(1);
+        while records.len() > part {
+            let rest = records.split_off(part);
+            if !self.queue.send(Message::Records(records)) {
+                return;
+            }
+            records = rest;
+        }
+        self.queue.send_with(Message::Records(records), Some(room));
     }
 
     /// Says when records happened.

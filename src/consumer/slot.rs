@@ -4,7 +4,7 @@ use std::vec;
 
 use crate::consumer::event_time::Live;
 use crate::consumer::queue::QueueReceiver;
-use crate::consumer::record::{Event, Origin, Record};
+use crate::consumer::record::{Event, Origin, Record, Stamp};
 use crate::error::{Error, ErrorKind};
 use crate::model::{ShardPosition, ShardRef, Timestamp};
 
@@ -23,6 +23,10 @@ pub(super) struct Slot {
     /// The watermark has moved since the last look.
     pub has_moved: bool,
     pub is_idle: bool,
+    /// The event time of the last record handed out, since there was nothing last.
+    pub last_time: Option<Timestamp>,
+    /// What it has may not be handed out for now, and takes no room from the others.
+    is_held: bool,
 }
 
 impl Slot {
@@ -37,6 +41,8 @@ impl Slot {
             watermark: Timestamp::MIN,
             has_moved: false,
             is_idle: false,
+            last_time: None,
+            is_held: false,
         }
     }
 
@@ -64,9 +70,24 @@ impl Slot {
         }
     }
 
+    /// The next record's stamp, once what is left out before it has been passed.
+    pub fn head(&mut self) -> Option<Stamp> {
+        while self.records.as_slice().first()?.is_left_out() {
+            let left_out = self.records.next()?;
+            self.note(&left_out);
+        }
+        self.records.as_slice().first().map(|record| record.stamp)
+    }
+
     pub fn set_paused(&mut self, paused: bool) {
         self.paused = paused;
-        self.queue.set_paused(paused);
+        self.queue.set_paused(self.paused || self.is_held);
+    }
+
+    pub fn set_held(&mut self, held: bool) {
+        if std::mem::replace(&mut self.is_held, held) != held {
+            self.queue.set_paused(self.paused || self.is_held);
+        }
     }
 
     /// Finds out whether anything happens in the shard, and says so if that has changed.

@@ -14,7 +14,7 @@ use crate::consumer::budget::Budget;
 use crate::consumer::decoder::Decoding;
 use crate::consumer::discovery::{Discovery, Found, Start};
 use crate::consumer::emitter::News;
-use crate::consumer::event_time::Stamping;
+use crate::consumer::event_time::{Stamping, Tracking};
 use crate::consumer::meters::Meters;
 use crate::consumer::metrics::ConsumerMetrics;
 use crate::consumer::queue::queue;
@@ -41,6 +41,8 @@ pub(super) struct Workers {
     pub decoding: Arc<Decoding>,
     /// Says when records happened, if anybody asks.
     pub stamping: Option<Arc<Stamping>>,
+    /// How many records a shard may lay down at once, if there is a limit.
+    pub queue_capacity: Option<usize>,
     /// Every thread holds a clone: when the last is gone, all threads have ended.
     pub _alive: Sender<Infallible>,
     /// The same, to be counted.
@@ -234,6 +236,31 @@ impl DiscoveryThread {
             !settled
         });
     }
+}
+
+/// Starts the thread that asks the watermark tracker: every so often, and whenever it is asked to.
+pub(super) fn start_sync(
+    workers: &Workers,
+    mut tracking: Tracking,
+    heard: Receiver<()>,
+) -> Result<()> {
+    let (workers, name) = (workers.clone(), "kin-sync".to_owned());
+    thread::spawn(name, USER_STACK_BYTES, move || {
+        let clock = workers.client.sys().clock.clone();
+        while !workers.stop.is_stopped() {
+            let timer = clock.at(tracking.syncer.due());
+            select! {
+                recv(workers.stop.channel()) -> _ => break,
+                recv(heard) -> _ => {}
+                recv(timer.channel()) -> _ => {}
+            }
+            if tracking.sync(clock.now()) {
+                workers.bell.ring();
+            }
+        }
+        tracking.withdraw(clock.now());
+    })?;
+    Ok(())
 }
 
 /// What the user does with the metrics.

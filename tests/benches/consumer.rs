@@ -2,7 +2,8 @@
 //! answers at once; and what shards cost in which nothing happens.
 //!
 //! `cargo bench --bench consumer [records]`. Prints nanoseconds of CPU a user record of 100 bytes, of
-//! all threads together; then, of idle shards, threads, memory a shard and CPU.
+//! all threads together; then, of idle shards, threads, memory a shard and CPU; then what event time
+//! costs, in runs with and without by turns. With `event-time` only that.
 
 use std::time::{Duration, Instant, SystemTime};
 
@@ -11,37 +12,59 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use kinesis_blocking::aggregation::{SubRecord, encode};
 use kinesis_blocking::{
-    Client, Consumer, ConsumerConfig, Credentials, Event, HttpTransport, StartPosition,
-    TransportError,
+    BoundedOutOfOrderness, Client, Consumer, ConsumerConfig, Credentials, Event, HttpTransport,
+    StartPosition, TransportError,
 };
 
 fn main() {
     let records = std::env::args().skip(1).find_map(|arg| arg.parse().ok());
     let records: usize = records.unwrap_or(5_000_000);
-    for (what, answer) in [
+    let answers = [
         ("plain, 1,000 an answer", plain(1_000)),
         ("plain, 10,000 an answer", plain(10_000)),
         ("aggregated, 100 in each of 100", aggregated(100, 100)),
         ("aggregated, 400 in each of 25", aggregated(25, 400)),
-    ] {
-        for shards in [1, 4] {
-            let _ = deliver(shards, &answer, records / 10);
-            let [wall, cpu] = deliver(shards, &answer, records);
-            println!("{what}, {shards} shards: {wall:.0} ns wall, {cpu:.0} ns CPU in all");
+    ];
+    if !std::env::args().any(|arg| arg == "event-time") {
+        for (what, answer) in &answers {
+            for shards in [1, 4] {
+                let _ = deliver(shards, answer, records / 10, false);
+                let [wall, cpu] = deliver(shards, answer, records, false);
+                println!("{what}, {shards} shards: {wall:.0} ns wall, {cpu:.0} ns CPU in all");
+            }
+        }
+        for shards in [1_000, 0] {
+            idle(shards, Duration::from_secs(10));
         }
     }
-    for shards in [1_000, 0] {
-        idle(shards, Duration::from_secs(10));
+    for (what, answer) in &answers {
+        event_time(what, answer, records);
     }
 }
 
+/// Both ways by turns, so that whatever else the machine does meets both.
+fn event_time(what: &str, answer: &Bytes, records: usize) {
+    let mut cpu = [0.0, 0.0];
+    for _ in 0..PAIRS {
+        for (with, cpu) in [false, true].into_iter().zip(&mut cpu) {
+            *cpu += deliver(1, answer, records, with)[1];
+        }
+    }
+    let [without, with] = cpu.map(|cpu| cpu / PAIRS as f64);
+    let more = 100.0 * (with / without - 1.0);
+    println!("{what}: {without:.1} ns CPU, with watermarks {with:.1} ns: {more:+.1} %");
+}
+
+const PAIRS: usize = 5;
+
 /// Nanoseconds a record: of time, and of CPU.
-fn deliver(shards: usize, answer: &Bytes, records: usize) -> [f64; 2] {
+fn deliver(shards: usize, answer: &Bytes, records: usize, event_time: bool) -> [f64; 2] {
     let config = ConsumerConfig::builder()
         .start_position(StartPosition::TrimHorizon)
         .get_records_interval(Duration::ZERO)
         .read_bytes_per_second(None);
-    let mut consumer = consumer(shards, answer.clone(), config.build().expect("valid"));
+    let config = config.build().expect("valid");
+    let mut consumer = consumer(shards, answer.clone(), config, event_time);
     let (wall, cpu) = (Instant::now(), cpu_time());
     let mut bytes = 0;
     for record in consumer.by_ref().take(records) {
@@ -63,7 +86,7 @@ fn idle(shards: usize, time: Duration) {
         .start_position(StartPosition::TrimHorizon)
         .empty_interval(interval);
     let before = resident_kib();
-    let mut consumer = consumer(shards, nothing, config.build().expect("valid"));
+    let mut consumer = consumer(shards, nothing, config.build().expect("valid"), false);
     let (end, cpu) = (Instant::now() + time, cpu_time());
     while Instant::now() < end {
         let left = end.saturating_duration_since(Instant::now());
@@ -81,7 +104,7 @@ fn idle(shards: usize, time: Duration) {
     consumer.close().expect("closed");
 }
 
-fn consumer(shards: usize, answer: Bytes, config: ConsumerConfig) -> Consumer {
+fn consumer(shards: usize, answer: Bytes, config: ConsumerConfig, event_time: bool) -> Consumer {
     let client = Client::builder()
         .region("us-east-1")
         .endpoint("http://in.memory")
@@ -90,6 +113,11 @@ fn consumer(shards: usize, answer: Bytes, config: ConsumerConfig) -> Consumer {
         .build()
         .expect("a client");
     let builder = Consumer::builder(client).stream("bench").config(config);
+    let delay = Duration::from_secs(5);
+    let builder = match event_time {
+        true => builder.watermarks(BoundedOutOfOrderness::by_arrival(delay)),
+        false => builder,
+    };
     builder.start().expect("started")
 }
 

@@ -11,10 +11,10 @@ use kinesis_blocking::{
 use crate::time::{Flow, world};
 use crate::{config, merge, split};
 
-const MINUTE: Duration = Duration::from_secs(60);
+pub const MINUTE: Duration = Duration::from_secs(60);
 
 /// Puts a record that happened then into a shard, of those that are open.
-fn put(client: &Client, shard: usize, millis: i64) {
+pub fn put(client: &Client, shard: usize, millis: i64) {
     let shards = client.list_shards("orders").expect("listed");
     let mut open: Vec<_> = shards.into_iter().filter(Shard::is_open).collect();
     open.sort_by_key(|shard| shard.hash_key_range.start);
@@ -31,12 +31,12 @@ fn put_at(client: &Client, key: HashKey, millis: i64) {
     assert!(output.records.iter().all(Result::is_ok));
 }
 
-fn own_time(record: &Record) -> Timestamp {
+pub fn own_time(record: &Record) -> Timestamp {
     let text = String::from_utf8_lossy(record.data());
     Timestamp::from_millis(text.parse().expect("a number"))
 }
 
-fn settings() -> ConsumerConfigBuilder {
+pub fn settings() -> ConsumerConfigBuilder {
     let config = config(StartPosition::TrimHorizon);
     config.get_records_interval(Duration::from_millis(200))
 }
@@ -52,7 +52,7 @@ fn consumer(client: &Client, config: ConsumerConfigBuilder, from: &Checkpoint) -
 }
 
 /// What happens until `last` does, or for a while; shards' starts are left out.
-fn told(clock: &VirtualClock, consumer: &mut Consumer, last: &str) -> Vec<String> {
+pub fn told(clock: &VirtualClock, consumer: &mut Consumer, last: &str) -> Vec<String> {
     let _flow = Flow::of(clock);
     let mut told: Vec<String> = Vec::new();
     while told.last().is_none_or(|told| told != last) {
@@ -69,7 +69,7 @@ fn told(clock: &VirtualClock, consumer: &mut Consumer, last: &str) -> Vec<String
     told
 }
 
-fn two_shards() -> (VirtualClock, FakeKinesis, Client) {
+pub fn two_shards() -> (VirtualClock, FakeKinesis, Client) {
     let (clock, kinesis) = world(2);
     let client = kinesis.client();
     (clock, kinesis, client)

@@ -1,5 +1,6 @@
 //! The consumer, as its users see it, on the fake.
 
+mod aligned;
 mod assignment;
 mod bounded;
 mod committing;

@@ -2,13 +2,14 @@
 //! moves by itself, through the real producer and consumer, held against what the fake has stored.
 //!
 //! ```text
-//! cargo test --release --test simulation                     200 histories and 100 with losses
+//! cargo test --release --test simulation                     200 histories, 100 with losses, 200 of event time
 //! HISTORIES=10000 cargo test --release --test simulation     so many of each
 //! SEED=42 cargo test --release --test simulation             one of them again
 //! ```
 //!
 //! A seed fixes everything but the order in which threads run.
 
+mod event_time;
 mod history;
 mod loss;
 mod truth;
@@ -24,6 +25,11 @@ fn whatever_happens_every_record_counts_once() {
 #[test]
 fn whatever_is_lost_is_told_and_nothing_else() {
     live_through(100, loss::live_through);
+}
+
+#[test]
+fn whatever_happens_event_time_goes_on_and_nobody_runs_ahead() {
+    live_through(200, event_time::live_through);
 }
 
 fn live_through(histories: u64, history: impl Fn(u64)) {

@@ -95,6 +95,19 @@ impl World {
         shards.into_iter().filter(Shard::is_open).collect()
     }
 
+    pub fn parents_of(&self, shard: &ShardRef) -> Vec<ShardRef> {
+        let shards = calmly(|| self.client.list_shards(STREAM));
+        let found = shards.iter().find(|listed| listed.id == shard.shard_id);
+        let parents = found.into_iter().flat_map(Shard::parents);
+        parents
+            .map(|id| ShardRef::new(STREAM, id.clone()))
+            .collect()
+    }
+
+    pub fn has_parents(&self, shard: &ShardRef) -> bool {
+        !self.parents_of(shard).is_empty()
+    }
+
     pub fn range_of(&self, shard: &ShardRef) -> HashKeyRange {
         let shards = calmly(|| self.client.list_shards(STREAM));
         let found = shards.iter().find(|listed| listed.id == shard.shard_id);

@@ -11,6 +11,7 @@ use serde_json::Value;
 
 mod aggregate;
 mod checkpoint;
+mod event_time;
 mod put;
 mod shards;
 mod tail;

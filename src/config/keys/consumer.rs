@@ -219,9 +219,41 @@ pub(super) static KEYS: &[Key<Draft>] = &[
         },
         "Time between two watermarks; Flink's own key, not its connector's.",
     ),
-    ignored("flink.watermark.lookahead.millis", NO_WATERMARKS),
-    ignored("flink.watermark.sync.interval", NO_WATERMARKS),
-    ignored("flink.watermark.sync.queue.capacity", NO_WATERMARKS),
+    Key::new(
+        "flink.watermark.lookahead.millis",
+        Setting::Integer {
+            range: 0..=LONG_MAX,
+            unit: "milliseconds",
+            cap: None,
+            set: |d, n| d.config.watermark_lookahead = Duration::from_millis(n),
+            get: |d| super::millis(d.config.watermark_lookahead),
+        },
+        "How far beyond the watermark of all consumers a record may be; at least three times the sync interval counts.",
+    ),
+    Key::new(
+        "flink.watermark.sync.interval",
+        Setting::Integer {
+            range: 1..=LONG_MAX,
+            unit: "milliseconds",
+            cap: Some(86_400_000),
+            set: |d, n| d.config.watermark_sync_interval = Duration::from_millis(n),
+            get: |d| super::millis(d.config.watermark_sync_interval),
+        },
+        "Time between two exchanges of watermarks between consumers.",
+    ),
+    Key::new(
+        "flink.watermark.sync.queue.capacity",
+        Setting::Integer {
+            range: 1..=super::INT_MAX,
+            unit: "user records",
+            cap: None,
+            set: |d, n| {
+                d.config.watermark_sync_queue_capacity = usize::try_from(n).unwrap_or(usize::MAX);
+            },
+            get: |d| d.config.watermark_sync_queue_capacity as u64,
+        },
+        "Most records that a shard lays down for the caller at once where shards are aligned.",
+    ),
     ignored("flink.stream.efo.consumername", EFO_ONLY),
     ignored("flink.stream.efo.http-client.max-concurrency", EFO_ONLY),
     ignored("flink.stream.efo.http-client.read-timeout", EFO_ONLY),
@@ -313,7 +345,6 @@ fn at_least_100_ms(time: Duration) -> Duration {
 }
 
 const EFO_ONLY: &str = "it is for enhanced fan-out, and this library polls";
-const NO_WATERMARKS: &str = "there are no watermarks yet";
 
 #[cfg(test)]
 mod tests {

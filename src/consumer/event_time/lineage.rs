@@ -137,6 +137,20 @@ impl Lineage {
         held.map(|shard| self.watermark(shard))
     }
 
+    /// The same of those from which records may come at any time. A shard that waits for another parent
+    /// is none of them: that parent must be read on, or it would wait for ever.
+    pub fn coming(&self) -> impl Iterator<Item = Timestamp> {
+        let parents = |child: &ShardRef| self.parents.get(child).into_iter().flatten();
+        let ended = |parent: &&ShardRef| self.ended.contains(*parent);
+        let ready = self.waiting.iter().filter(move |child| {
+            let mut parents = parents(child);
+            parents.all(|parent| ended(&parent))
+        });
+        let left = ready.flat_map(parents);
+        let coming = self.hidden.iter().chain(&self.childless).chain(left);
+        coming.map(|shard| self.watermark(shard))
+    }
+
     fn inherited(&self, shard: &ShardRef) -> Option<Timestamp> {
         let parents = self.parents.get(shard)?.iter();
         let ours = parents.filter(|parent| self.ended.contains(*parent));
@@ -206,6 +220,7 @@ mod tests {
         lineage.end(&shard("a"), at(3));
         lineage.settled(&shard("a"));
         assert_eq!(held(&lineage), Some(3), "while b is read on to 9");
+        assert_eq!(lineage.coming().min(), None, "b must not wait for c");
         lineage.end(&shard("b"), at(9));
         lineage.settled(&shard("b"));
         assert_eq!(lineage.start(&shard("c")), at(3));

@@ -2,10 +2,18 @@
 //!
 //! [`stamper`] runs on a shard's thread; all else in the caller's, behind [`EventTime`].
 
+mod alignment;
+mod directory;
+mod exchange;
 mod lineage;
+mod participants;
 mod pulse;
 mod stamper;
 mod strategy;
+mod syncer;
+mod tracker;
+mod tracking;
+mod wanted;
 mod watermarks;
 
 use std::collections::BTreeMap;
@@ -20,13 +28,20 @@ use crate::consumer::slot::Slot;
 use crate::model::{ShardRef, Timestamp};
 use watermarks::{Change, Watermarks};
 
+pub(super) use alignment::{Alignment, Awaited, Head};
+pub use directory::DirectoryWatermarkTracker;
+pub(super) use exchange::{Exchange, Local};
 pub(super) use lineage::{Lineage, Parents};
 pub(super) use pulse::Pulse;
-pub(super) use stamper::{Stamper, Stamping, stamping};
+pub(super) use stamper::{Stamper, Stamping};
 pub use strategy::{
     Bounded, BoundedOutOfOrderness, Marked, MonotonousTimestamps, Punctuated, WatermarkGenerator,
     WatermarkStrategy,
 };
+pub(super) use syncer::{Syncer, timeout};
+pub use tracker::{MemoryWatermarkTracker, WatermarkReport, WatermarkTracker};
+pub(super) use tracking::Tracking;
+pub(super) use wanted::{Member, Wanted};
 pub(super) use watermarks::Live;
 
 /// The event time of all of a consumer's shards.
@@ -34,6 +49,8 @@ pub(super) struct EventTime {
     watermarks: Watermarks,
     /// What is known of shards that are not being read.
     pub lineage: Lineage,
+    /// If the shards are held together.
+    pub alignment: Option<Alignment>,
     idle_interval: Option<Duration>,
     meters: Arc<Meters>,
 }
@@ -42,6 +59,7 @@ impl EventTime {
     pub fn new(
         config: &ConsumerConfig,
         restored: (Option<Timestamp>, BTreeMap<ShardRef, Timestamp>),
+        alignment: Option<Alignment>,
         meters: Arc<Meters>,
         now: Instant,
     ) -> EventTime {
@@ -50,6 +68,7 @@ impl EventTime {
         EventTime {
             watermarks: Watermarks::new(config.watermark_interval, watermark, now),
             lineage: Lineage::restored(shards),
+            alignment,
             idle_interval: config.shard_idle_interval,
             meters,
         }

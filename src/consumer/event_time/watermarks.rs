@@ -62,7 +62,9 @@ impl Watermarks {
     /// Looks at all live shards, and says what has changed since the last look.
     pub fn look(&mut self, now: Instant, live: impl Iterator<Item = Live>) -> Vec<Change> {
         self.put_off(now);
-        let counting = live.filter(|shard| !shard.is_idle);
+        // What an idle shard has brought counts once, as it may be idle since.
+        let last = self.last;
+        let counting = live.filter(|shard| !shard.is_idle || shard.watermark > last);
         let lowest = counting.map(|shard| shard.watermark).min();
         let mut changes = Vec::new();
         if self.is_idle != lowest.is_none() {
@@ -102,7 +104,7 @@ mod tests {
 
     const INTERVAL: Duration = Duration::from_millis(1_000);
 
-    /// Shards' watermarks; `None` is idle.
+    /// Shards' watermarks; `None` is idle and has brought nothing.
     fn shards<const N: usize>(watermarks: [Option<i64>; N]) -> impl Iterator<Item = Live> {
         watermarks.into_iter().map(|watermark| Live {
             watermark: watermark.map_or(Timestamp::MIN, Timestamp::from_millis),
@@ -171,6 +173,21 @@ mod tests {
         assert_eq!(watermarks.last(), None);
         let both = watermarks.look(now, shards([Some(5), Some(20)]));
         assert_eq!(both, watermark(5));
+    }
+
+    #[test]
+    fn what_shards_brought_before_they_were_idle_counts_in_its_order() {
+        let now = Instant::now();
+        let mut watermarks = Watermarks::new(INTERVAL, None, now);
+        let idle = [20, 10].map(|millis| Live {
+            watermark: Timestamp::from_millis(millis),
+            is_idle: true,
+        });
+        let mut look = || watermarks.look(now, idle.into_iter());
+        assert_eq!(look(), watermark(10));
+        assert_eq!(look(), watermark(20));
+        assert_eq!(look(), [Change::Idle]);
+        assert_eq!(look(), NOTHING);
     }
 
     #[test]

@@ -1,0 +1,69 @@
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use crate::consumer::shelf::Bell;
+use crate::model::Timestamp;
+
+/// Between the caller's thread, which knows how far its shards are, and the one that asks the tracker.
+pub(in crate::consumer) struct Exchange {
+    state: Mutex<(Local, Global)>,
+    /// Counts the answers.
+    version: AtomicU64,
+    /// Asks for an answer before the interval is over.
+    bell: Bell,
+}
+
+/// How far this consumer is: what its next record would make of its watermark.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::consumer) enum Local {
+    At(Timestamp),
+    /// Nothing happens in its shards, or it has none.
+    Idle,
+    /// Not all of its shards have said how far they are.
+    Unknown,
+}
+
+/// How far all consumers are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::consumer) enum Global {
+    At(Timestamp),
+    /// Nobody has been asked yet: until then nothing is handed out.
+    Joining,
+    /// Nobody has said so far.
+    Unknown,
+}
+
+impl Exchange {
+    pub fn new(bell: Bell) -> Exchange {
+        Exchange {
+            state: Mutex::new((Local::Unknown, Global::Joining)),
+            version: AtomicU64::new(0),
+            bell,
+        }
+    }
+
+    pub fn tell(&self, local: Local) {
+        let mut state = self.lock();
+        let news = std::mem::replace(&mut state.0, local) != local;
+        if news && state.1 == Global::Joining {
+            self.bell.ring();
+        }
+    }
+
+    pub fn answer(&self, global: Global) {
+        self.lock().1 = global;
+        self.version.fetch_add(1, Ordering::Release);
+    }
+
+    pub fn read(&self) -> (Local, Global) {
+        *self.lock()
+    }
+
+    pub fn version(&self) -> u64 {
+        self.version.load(Ordering::Acquire)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, (Local, Global)> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
