@@ -131,18 +131,17 @@ impl Tally {
 
     /// What it comes to; pending and received records are for others to add.
     pub fn metrics(&self) -> ProducerMetrics {
-        let (mut total, mut times, mut streams) =
-            (Sums::default(), Times::default(), BTreeMap::new());
-        for (name, stream) in &self.streams {
-            let sums = stream.total();
-            total.merge(&sums);
+        let mut times = Times::default();
+        for stream in self.streams.values() {
             times.merge(&stream.times);
-            streams.insert(name.to_string(), stream.metrics(&sums));
         }
+        let streams = self.streams.iter();
         ProducerMetrics {
-            total: total.measures(),
+            total: self.total().measures(),
             percentiles: times.percentiles(),
-            streams,
+            streams: streams
+                .map(|(name, stream)| (name.to_string(), stream.metrics()))
+                .collect(),
         }
     }
 }
@@ -172,10 +171,10 @@ impl StreamTally {
         total
     }
 
-    fn metrics(&self, total: &Sums) -> StreamMetrics {
+    fn metrics(&self) -> StreamMetrics {
         let shards = self.shards.iter();
         StreamMetrics {
-            total: total.measures(),
+            total: self.total().measures(),
             percentiles: self.times.percentiles(),
             shards: shards
                 .map(|(id, sums)| (id.clone(), sums.measures()))
