@@ -1,5 +1,7 @@
 //! Signature Version 4, and the secret it needs. The only file that names `aws-sigv4`.
 
+mod clock;
+
 use std::fmt;
 use std::time::SystemTime;
 
@@ -10,6 +12,8 @@ use http::{HeaderName, HeaderValue, Request};
 
 use crate::error::{Error, Result};
 use crate::model::Timestamp;
+
+pub(crate) use clock::{SigningClock, server_time};
 
 /// The right to call AWS: an access key, its secret and perhaps a session token.
 ///

@@ -3,7 +3,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::model::{HashKey, HashKeyRange, SequenceNumber, ShardId, ShardRef, Timestamp};
+use crate::model::{
+    HashKey, HashKeyRange, PartitionKey, SequenceNumber, ShardId, ShardRef, Timestamp,
+};
 
 /// A place in a shard from which records can be read, good for five minutes.
 #[derive(Clone, Debug)]
@@ -60,7 +62,7 @@ pub struct RawRecord {
     /// The payload: a slice of the whole answer's payloads.
     pub data: Bytes,
     /// The partition key it was put with.
-    pub partition_key: Arc<str>,
+    pub partition_key: PartitionKey,
     /// Its place in the shard.
     pub sequence_number: SequenceNumber,
     /// When the service took it in; the epoch where the endpoint says nothing.

@@ -1,6 +1,5 @@
 use std::fmt;
 use std::path::PathBuf;
-use std::sync::atomic::AtomicI64;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -14,6 +13,7 @@ use crate::error::{Error, Result};
 use crate::http::{HttpTransport, Network, Proxying, Trust, UreqTransport};
 use crate::model::{self, Operation, Variant};
 use crate::retry::RetryPolicy;
+use crate::sign::SigningClock;
 use crate::sys::Sys;
 use crate::sys::stop::Stop;
 
@@ -206,6 +206,9 @@ impl ClientBuilder {
     }
 
     /// Sets how long one attempt may take. Default: 6 s, the KPL's `RequestTimeout`.
+    ///
+    /// It counts for each read and write; a peer that goes on by a few bytes at a time is given up
+    /// after at most twice as long for the request, the answer's headers and its body each.
     pub fn request_timeout(mut self, timeout: Duration) -> ClientBuilder {
         self.request_timeout = timeout;
         self
@@ -215,7 +218,8 @@ impl ClientBuilder {
     ///
     /// When the time is up, or the next wait would outlast it, the last attempt's error is returned
     /// and says so. Default: 2 minutes, which the default retries do not need unless each attempt
-    /// hangs. A listing of several pages is as many calls.
+    /// hangs. A listing of several pages is as many calls. A provider of credentials that is being
+    /// asked keeps to limits of its own.
     pub fn call_timeout(mut self, timeout: Duration) -> ClientBuilder {
         self.call_timeout = timeout;
         self
@@ -234,24 +238,26 @@ impl ClientBuilder {
             Some(transport) => transport.clone(),
             None => Arc::new(self.over_ureq()?),
         };
-        let clock = self.sys.clock.clone();
+        let clock = Arc::new(SigningClock::new(self.sys.clock.clone()));
         let provider = match self.credentials {
             Some(provider) => provider,
             None => {
                 let transport = transport.clone();
-                let outside = Outside::of_client(&self.sys, &region, transport, is_own_transport);
+                let env = self.sys.env.clone();
+                let outside =
+                    Outside::of_client(env, clock.clone(), &region, transport, is_own_transport);
                 configured(&self.credentials_config, &outside)?
             }
         };
         let shared = Shared {
             transport,
-            credentials: Cached::on_clock(provider, clock),
+            credentials: Cached::on_clock(provider, clock.clone()),
             endpoint,
             region,
             request_timeout: self.request_timeout,
             call_timeout: self.call_timeout,
             clock_offset: ClockOffset::default(),
-            signing_offset: AtomicI64::new(0),
+            signing_clock: clock,
             jitter: Mutex::new(self.sys.rng("client")),
             maps: Maps::default(),
             sys: self.sys,

@@ -1,19 +1,19 @@
 //! The way of every call: encode, sign, send, judge, and perhaps wait and send again.
 
 use std::sync::PoisonError;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, Request, Response, Uri};
 
+use crate::client::Client;
 use crate::client::wire::{self, Exchange};
-use crate::client::{Client, skew};
 use crate::credentials::CredentialsProvider;
 use crate::error::{Error, ErrorKind, Result, Verdict};
 use crate::model::Timestamp;
 use crate::retry::RetryPolicy;
-use crate::sign::{Credentials, sign};
+use crate::sign::{Credentials, server_time, sign};
+use crate::sys::clock::Clock;
 
 /// An attempt that failed, and whether the clock that signed it has been corrected since.
 struct Failure {
@@ -123,7 +123,7 @@ impl Client {
     ) -> Result<E::Answer, Failure> {
         let shared = &*self.shared;
         let credentials = shared.credentials.credentials()?;
-        let signed_at = self.signing_time();
+        let signed_at = shared.signing_clock.wall();
         let request = self.signed(exchange, body.clone(), &credentials, signed_at)?;
         let sent = shared.sys.clock.wall();
         let timeout = timeout.min(shared.request_timeout);
@@ -131,8 +131,7 @@ impl Client {
             .transport
             .round_trip(request, timeout)
             .map_err(Error::from)?;
-        let server_time = skew::server_time(response.headers());
-        if let Some(server_time) = server_time {
+        if let Some(server_time) = server_time(response.headers()) {
             let received = shared.sys.clock.wall();
             shared.clock_offset.note(sent, received, server_time);
         }
@@ -142,38 +141,17 @@ impl Client {
             response.status(),
             response.body().len()
         );
-        let request_id = request_id(response.headers());
-        judged(exchange, response).map_err(|error| {
+        let (headers, outcome) = judged(exchange, response);
+        outcome.map_err(|error| {
             if error.verdict() == Verdict::RefreshCredentials {
                 shared.credentials.refused(&credentials);
             }
-            let server_time = server_time
-                .filter(|server_time| skew::is_about_time(error.kind(), signed_at, *server_time));
+            let clock = &shared.signing_clock;
             Failure {
-                was_clock_wrong: server_time
-                    .inspect(|time| self.correct_clock(*time))
-                    .is_some(),
-                error: error.within(|context| context.request_id = request_id),
+                was_clock_wrong: clock.is_corrected_by(error.kind(), &headers, signed_at),
+                error: error.within(|context| context.request_id = request_id(&headers)),
             }
         })
-    }
-
-    /// This machine's time of day, as far as the service did not object to it.
-    fn signing_time(&self) -> Timestamp {
-        let millis = self.shared.sys.clock.wall().as_millis();
-        let offset = self.shared.signing_offset.load(Ordering::Relaxed);
-        Timestamp::from_millis(millis.saturating_add(offset))
-    }
-
-    /// Signs by the service's clock from now on.
-    fn correct_clock(&self, server_time: Timestamp) {
-        let ours = self.shared.sys.clock.wall().as_millis();
-        let offset = server_time.as_millis().saturating_sub(ours);
-        self.shared.signing_offset.store(offset, Ordering::Relaxed);
-        log::warn!(
-            "this machine's clock is off by {} s; calls are signed by the service's",
-            offset / 1_000
-        );
     }
 
     fn signed<E: Exchange>(
@@ -217,11 +195,14 @@ fn told<E: Exchange>(
     })
 }
 
-fn judged<E: Exchange>(exchange: &E, response: Response<Bytes>) -> Result<E::Answer> {
-    if response.status().is_success() {
-        return exchange.answer(response.into_body());
-    }
-    Err(wire::service_error(&response))
+fn judged<E: Exchange>(exchange: &E, response: Response<Bytes>) -> (HeaderMap, Result<E::Answer>) {
+    let error = match response.status().is_success() {
+        true => None,
+        false => Some(wire::service_error(&response)),
+    };
+    let (parts, body) = response.into_parts();
+    let outcome = error.map_or_else(|| exchange.answer(body), Err);
+    (parts.headers, outcome)
 }
 
 fn request_id(headers: &HeaderMap) -> Option<String> {

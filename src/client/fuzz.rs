@@ -4,7 +4,7 @@ use bytes::Bytes;
 use http::Response;
 
 use crate::client::answers::{EntryError, GetRecordsOutput, PutRecordOutput, ShardIterator};
-use crate::client::wire::{self, Exchange};
+use crate::client::wire::{self, Exchange, get_records};
 use crate::error::{Error, Result};
 use crate::model::{Shard, ShardRef};
 
@@ -16,7 +16,9 @@ pub(crate) fn get_records(body: &[u8]) -> (Option<GetRecordsOutput>, Result<GetR
     };
     let iterator = &iterator;
     let call = wire::GetRecords { iterator, limit: 1 };
-    (call.scanned(body), call.read_by_serde(body))
+    let scanned = get_records::scanned(body).and_then(|read| call.output(read).ok());
+    let by_serde = get_records::read_by_serde(body).and_then(|read| call.output(read));
+    (scanned, by_serde)
 }
 
 type Outcomes = Vec<Result<PutRecordOutput, EntryError>>;
@@ -28,7 +30,7 @@ pub(crate) fn put_records(body: &[u8]) -> (Option<Outcomes>, Result<Outcomes>) {
 }
 
 pub(crate) fn list_shards(body: Bytes) -> Result<(Vec<Shard>, Option<String>)> {
-    let page = wire::ListShards::first("orders").answer(body)?;
+    let page = wire::ListShards::first("orders", None).answer(body)?;
     Ok((page.shards, page.next_token))
 }
 

@@ -6,6 +6,7 @@ mod call;
 mod endpoint;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzz;
+mod listing;
 mod maps;
 #[cfg(feature = "cloudwatch")]
 mod neighbour;
@@ -14,7 +15,6 @@ mod watch;
 mod wire;
 
 use std::fmt;
-use std::sync::atomic::AtomicI64;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -22,10 +22,11 @@ use http::Uri;
 
 use crate::config::Properties;
 use crate::credentials::{Cached, CredentialsProvider};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::http::HttpTransport;
-use crate::model::{HashKey, Operation, Shard, ShardId, ShardPosition, ShardRef, Timestamp};
+use crate::model::{HashKey, Operation, ShardId, ShardPosition, ShardRef, Timestamp};
 use crate::retry::RetryPolicy;
+use crate::sign::SigningClock;
 use crate::sys::Sys;
 use crate::sys::rng::Rng;
 use crate::sys::stop::Stop;
@@ -35,6 +36,7 @@ pub use answers::{
     RawRecord, ShardIterator, StreamSummary,
 };
 pub use builder::ClientBuilder;
+pub use listing::ShardFilter;
 pub(crate) use maps::Listed;
 pub(crate) use watch::Watch;
 
@@ -74,9 +76,7 @@ struct Shared {
     request_timeout: Duration,
     call_timeout: Duration,
     clock_offset: skew::ClockOffset,
-    /// What is added to this machine's time of day where a call is signed: 0 until the service
-    /// refuses a call because of its time.
-    signing_offset: AtomicI64,
+    signing_clock: Arc<SigningClock>,
     jitter: Mutex<Rng>,
     maps: maps::Maps,
     sys: Sys,
@@ -145,41 +145,6 @@ impl Client {
     pub(crate) fn server_time_at_most(&self) -> Timestamp {
         let shared = &*self.shared;
         shared.clock_offset.latest(shared.sys.clock.wall())
-    }
-
-    /// Lists all shards of a stream, open and closed, in the service's order.
-    ///
-    /// Starts again, a few times, when the token for the next page has expired on the way.
-    ///
-    /// <https://docs.aws.amazon.com/kinesis/latest/APIReference/API_ListShards.html>
-    ///
-    /// # Errors
-    /// `Service`: the stream does not exist, or its state or the credentials forbid it.
-    /// `Transport`: the service was not reached.
-    pub fn list_shards(&self, stream: &str) -> Result<Vec<Shard>> {
-        let mut restarts = 0;
-        loop {
-            match self.list_pages(stream) {
-                Err(error) if restarts < RESTARTS_MAX && has_expired_token(&error) => restarts += 1,
-                outcome => return outcome,
-            }
-        }
-    }
-
-    fn list_pages(&self, stream: &str) -> Result<Vec<Shard>> {
-        let mut shards = Vec::new();
-        let mut page = wire::ListShards::first(stream);
-        loop {
-            let answer = self.call(&page)?;
-            shards.extend(answer.shards);
-            match answer.next_token {
-                Some(token) if shards.len() < SHARDS_MAX => {
-                    page = wire::ListShards::after(stream, token)
-                }
-                Some(_) => return Err(Error::malformed("response", "ListShards has no end")),
-                None => return Ok(shards),
-            }
-        }
     }
 
     /// Turns a position in a shard into an iterator, which lives for five minutes.
@@ -310,14 +275,3 @@ impl fmt::Debug for Client {
             .finish_non_exhaustive()
     }
 }
-
-fn has_expired_token(error: &Error) -> bool {
-    matches!(error.kind(), ErrorKind::Service { code, .. } if code == "ExpiredNextTokenException")
-}
-
-/// A token lives for 300 seconds, so each listing that has to start again has failed slowly.
-const RESTARTS_MAX: u32 = 2;
-
-/// Ten times the largest quota that AWS states; a listing beyond it goes in circles.
-/// Source: <https://docs.aws.amazon.com/streams/latest/dev/service-sizes-and-limits.html>
-const SHARDS_MAX: usize = 200_000;

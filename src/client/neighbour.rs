@@ -8,6 +8,7 @@ use crate::credentials::{CredentialsProvider, sts};
 use crate::error::{Error, Result, Verdict};
 use crate::model::{self, Variant};
 use crate::sign::sign;
+use crate::sys::clock::Clock;
 
 impl Client {
     /// Where a service is: as the environment says, else the region's public endpoint.
@@ -18,7 +19,7 @@ impl Client {
         set.unwrap_or_else(|| model::endpoint(service, &self.shared.region, Variant::default()))
     }
 
-    /// Posts a form of the query protocol, once; with other credentials than the client's if given.
+    /// Posts a form of the query protocol, once unless the clock has to be corrected; with other credentials than the client's if given.
     ///
     /// # Errors
     /// `Service`, `Transport`, whatever the provider says; `Config` for an endpoint that is no URL.
@@ -32,20 +33,38 @@ impl Client {
         let shared = &*self.shared;
         let provider = provider.unwrap_or(&shared.credentials);
         let (uri, credentials) = (endpoint::parse(url)?, provider.credentials()?);
-        let mut request = form_to(&uri, body)?;
-        let now = shared.sys.clock.wall();
-        sign(&mut request, &credentials, &shared.region, service, now)?;
-        let answered = shared.transport.round_trip(request, shared.request_timeout);
-        let response = answered?;
-        if response.status().is_success() {
+        let send = |signed_at| {
+            let mut request = form_to(&uri, body.clone())?;
+            sign(
+                &mut request,
+                &credentials,
+                &shared.region,
+                service,
+                signed_at,
+            )?;
+            let answered = shared.transport.round_trip(request, shared.request_timeout);
+            answered.map_err(Error::from)
+        };
+        let clock = &shared.signing_clock;
+        let signed_at = clock.wall();
+        let response = send(signed_at)?;
+        let Some(error) = refusal(&response) else {
             return Ok(response);
-        }
-        let error = sts::refusal(response.status().as_u16(), response.body());
+        };
         if error.verdict() == Verdict::RefreshCredentials {
             provider.refused(&credentials);
         }
-        Err(error)
+        if !clock.is_corrected_by(error.kind(), response.headers(), signed_at) {
+            return Err(error);
+        }
+        let response = send(clock.wall())?;
+        refusal(&response).map_or(Ok(response), Err)
     }
+}
+
+fn refusal(response: &Response<Bytes>) -> Option<Error> {
+    let status = response.status();
+    (!status.is_success()).then(|| sts::refusal(status.as_u16(), response.body()))
 }
 
 fn form_to(uri: &Uri, body: Bytes) -> Result<Request<Bytes>> {

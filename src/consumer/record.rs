@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use crate::aggregation::SubRecord;
 use crate::error::Error;
-use crate::model::{Gap, HashKey, SequenceNumber, ShardRef, Timestamp};
+use crate::model::{Gap, HashKey, PartitionKey, SequenceNumber, ShardRef, Timestamp};
 
 /// A user record, taken out of its aggregate if it came in one. Its data is a slice, not a copy.
 ///
@@ -15,14 +15,20 @@ use crate::model::{Gap, HashKey, SequenceNumber, ShardRef, Timestamp};
 #[derive(Clone)]
 pub struct Record {
     pub(super) data: Bytes,
-    pub(super) partition_key: Arc<str>,
-    pub(super) explicit_hash_key: Option<HashKey>,
+    pub(super) partition_key: PartitionKey,
+    /// As bytes, which need not stand at an address that 16 divides.
+    explicit_hash_key: Option<[u8; 16]>,
     /// Its place in its aggregate, counted from 1: so a record fits two lines of a processor's cache.
     pub(super) place: Option<NonZeroU64>,
     pub(super) origin: Arc<Origin>,
     pub(super) value: Option<Value>,
     pub(super) stamp: Stamp,
 }
+
+const _: () = assert!(
+    size_of::<Record>() <= 128,
+    "two lines of a processor's cache"
+);
 
 /// Where a record is in event time.
 #[derive(Clone, Copy, Debug)]
@@ -48,7 +54,7 @@ pub(super) struct Origin {
 
 impl Record {
     /// A record that did not come in an aggregate. Its event time is when it arrived.
-    pub(super) fn whole(data: Bytes, partition_key: Arc<str>, origin: Arc<Origin>) -> Record {
+    pub(super) fn whole(data: Bytes, partition_key: PartitionKey, origin: Arc<Origin>) -> Record {
         let stamp = Stamp {
             event_time: origin.approximate_arrival,
             watermark: Timestamp::MIN,
@@ -66,10 +72,11 @@ impl Record {
 
     /// The record at a place, counted from 0, of an aggregate.
     pub(super) fn part(sub: u64, record: SubRecord, origin: Arc<Origin>) -> Record {
+        let (key, hash_key) = (record.partition_key.into(), record.explicit_hash_key);
         Record {
-            explicit_hash_key: record.explicit_hash_key,
+            explicit_hash_key: hash_key.map(|key| key.as_u128().to_ne_bytes()),
             place: NonZeroU64::new(sub.saturating_add(1)),
-            ..Record::whole(record.data, record.partition_key, origin)
+            ..Record::whole(record.data, key, origin)
         }
     }
 
@@ -91,7 +98,8 @@ impl Record {
     /// Returns the explicit hash key it was put with. Known only of records that came in an
     /// aggregate: the service does not tell it of others.
     pub fn explicit_hash_key(&self) -> Option<HashKey> {
-        self.explicit_hash_key
+        let key = self.explicit_hash_key?;
+        Some(u128::from_ne_bytes(key).into())
     }
 
     /// Returns the place of its Kinesis record in the shard.

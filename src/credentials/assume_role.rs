@@ -171,7 +171,7 @@ mod tests {
     use std::sync::atomic::{AtomicU32, Ordering};
 
     use super::*;
-    use crate::credentials::canned::{Answer, answer, outside};
+    use crate::credentials::canned::{Answer, answer, dated, outside};
 
     const ROLE: &str = "arn:aws:iam::123456789012:role/reader";
 
@@ -250,6 +250,31 @@ mod tests {
                 (1, 2)
             );
         }
+    }
+
+    #[test]
+    fn a_wrong_clock_is_corrected_once_and_stays_corrected() {
+        const SKEWED: &str = "<ErrorResponse><Error><Code>SignatureDoesNotMatch</Code>\
+                              <Message>Signature expired</Message></Error></ErrorResponse>";
+        // The clock by hand says 12:36, on the same day.
+        let skewed = || dated(answer(403, SKEWED), "Sun, 30 Aug 2015 13:36:00 GMT");
+        let (outside, canned) = outside(&[], [skewed(), good(), good(), skewed(), skewed()]);
+        let role = AssumeRole::within(outside, ROLE, Credentials::new("AKID", "secret"));
+        assert!(role.credentials().is_ok() && role.credentials().is_ok());
+        let error = role.credentials().expect_err("right, and refused again");
+        assert!(
+            error.to_string().contains("SignatureDoesNotMatch"),
+            "{error}"
+        );
+        let hours: Vec<_> = canned.asked("x-amz-date");
+        let hours: Vec<_> = hours
+            .iter()
+            .map(|asked| &asked[asked.len() - 7..])
+            .collect();
+        assert_eq!(
+            hours,
+            ["123600Z", "133600Z", "133600Z", "133600Z", "133600Z"]
+        );
     }
 
     #[test]

@@ -12,6 +12,7 @@ use crate::credentials::Outside;
 use crate::error::TransportError;
 use crate::http::HttpTransport;
 use crate::model::Timestamp;
+use crate::sign::SigningClock;
 use crate::sys::clock::{Clock, SystemClock, Timer};
 
 pub(super) type Answer = Result<Response<Bytes>, TransportError>;
@@ -64,6 +65,14 @@ pub(super) fn answer(status: u16, body: &'static str) -> Answer {
         .expect("a response"))
 }
 
+/// The same answer, from a server that says what time it is.
+pub(super) fn dated(answer: Answer, date: &'static str) -> Answer {
+    let mut answer = answer?;
+    let date = http::HeaderValue::from_static(date);
+    answer.headers_mut().insert(http::header::DATE, date);
+    Ok(answer)
+}
+
 /// A time of day that is set; waits end at once.
 #[derive(Clone)]
 pub(super) struct HandClock(pub Arc<Mutex<Timestamp>>);
@@ -99,7 +108,9 @@ pub(super) fn outside(
     let canned = Canned::new(answers);
     let outside = Outside {
         env: Arc::new(env.iter().copied().collect::<HashMap<_, _>>()),
-        clock: Arc::new(HandClock::at_second(1_440_938_160)),
+        clock: Arc::new(SigningClock::new(Arc::new(HandClock::at_second(
+            1_440_938_160,
+        )))),
         service: Arc::new(canned.clone()),
         metadata: Arc::new(canned.clone()),
         region: None,

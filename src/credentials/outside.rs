@@ -8,7 +8,7 @@ use crate::error::{Error, Result};
 use crate::http::{HttpTransport, Network, Proxying, Trust, UreqTransport};
 #[cfg(feature = "sts")]
 use crate::model::Variant;
-use crate::sys::Sys;
+use crate::sign::SigningClock;
 use crate::sys::clock::{Clock, SystemClock};
 use crate::sys::env::{Env, SystemEnv};
 use crate::sys::stop::Stop;
@@ -17,7 +17,7 @@ use crate::sys::stop::Stop;
 #[derive(Clone)]
 pub(crate) struct Outside {
     pub env: Arc<dyn Env>,
-    pub clock: Arc<dyn Clock>,
+    pub clock: Arc<SigningClock>,
     /// What STS is asked through.
     pub service: Arc<dyn HttpTransport>,
     /// What metadata servers are asked through: never a proxy, whose machine has other credentials.
@@ -38,25 +38,27 @@ impl Outside {
             env: Arc::new(SystemEnv),
             service: over_ureq(&clock, SERVICE_TIMEOUT, Proxying::Environment),
             metadata: over_ureq(&clock, METADATA_TIMEOUT, Proxying::Never),
-            clock,
+            clock: Arc::new(SigningClock::new(clock)),
             region: None,
         }
     }
 
     /// What a client sees; `own` is a transport of the user's, which then carries everything.
     pub fn of_client(
-        sys: &Sys,
+        env: Arc<dyn Env>,
+        clock: Arc<SigningClock>,
         region: &str,
         service: Arc<dyn HttpTransport>,
         own_transport: bool,
     ) -> Outside {
+        let own: Arc<dyn Clock> = clock.clone();
         let metadata = match own_transport {
             true => service.clone(),
-            false => over_ureq(&sys.clock, METADATA_TIMEOUT, Proxying::Never),
+            false => over_ureq(&own, METADATA_TIMEOUT, Proxying::Never),
         };
         Outside {
-            env: sys.env.clone(),
-            clock: sys.clock.clone(),
+            env,
+            clock,
             service,
             metadata,
             region: Some(region.to_owned()),
@@ -118,8 +120,8 @@ impl Outside {
                 return Err(error);
             }
             let pause = PAUSE.saturating_mul(attempt);
-            self.clock
-                .wait_until(self.clock.now() + pause, &Stop::never());
+            let clock: &dyn Clock = &*self.clock;
+            clock.wait_until(clock.now() + pause, &Stop::never());
             attempt += 1;
         }
     }

@@ -16,6 +16,7 @@ use crate::error::{Error, Result};
 use crate::http::HttpTransport;
 use crate::model::endpoint;
 use crate::sign::{Credentials, sign};
+use crate::sys::clock::Clock;
 
 /// Where STS is, and how it is asked.
 pub(super) struct Sts {
@@ -51,17 +52,26 @@ impl Sts {
         let region = region.unwrap_or_else(|| REGION_OF_GLOBAL.to_owned());
         let uri: Uri = url.parse().map_err(|_| not_a_url(&url))?;
         let body = form(fields);
-        let request = || {
-            let mut request = request(&uri, body.clone())?;
-            if let Some(credentials) = signer {
-                let now = self.outside.clock.wall();
-                sign(&mut request, credentials, &region, "sts", now)?;
-            }
-            Ok(request)
+        let send = |signed_at| {
+            let request = || {
+                let mut request = request(&uri, body.clone())?;
+                if let Some(credentials) = signer {
+                    sign(&mut request, credentials, &region, "sts", signed_at)?;
+                }
+                Ok(request)
+            };
+            let patience = (ATTEMPTS, SERVICE_TIMEOUT);
+            self.outside.ask(&self.outside.service, patience, request)
         };
-        let patience = (ATTEMPTS, SERVICE_TIMEOUT);
-        let response = self.outside.ask(&self.outside.service, patience, request)?;
-        answer(&response)
+        let clock = &self.outside.clock;
+        let signed_at = clock.wall();
+        let response = send(signed_at)?;
+        match answer(&response) {
+            Err(error) if clock.is_corrected_by(error.kind(), response.headers(), signed_at) => {
+                answer(&send(clock.wall())?)
+            }
+            outcome => outcome,
+        }
     }
 
     fn url(&self, region: Option<&str>) -> String {

@@ -37,22 +37,15 @@ fn on_service(code: &str, status: u16) -> Verdict {
     match code {
         "ExpiredIteratorException" => Verdict::NewIterator,
         "ExpiredToken" | "ExpiredTokenException" => Verdict::RefreshCredentials,
-        // Every name under which AWS services ask for patience; botocore retries the same list:
-        // https://docs.aws.amazon.com/general/latest/gr/api-retries.html
-        "KMSThrottlingException"
-        | "LimitExceededException"
-        | "ProvisionedThroughputExceededException"
-        | "RequestLimitExceeded"
-        | "SlowDown"
-        | "Throttling"
-        | "ThrottlingException"
-        | "TooManyRequestsException" => Verdict::Throttled,
+        _ if THROTTLES.contains(&code) => Verdict::Throttled,
         // STS could not reach the identity provider, which is asked to be tried again:
         // https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRoleWithWebIdentity.html
         "IDPCommunicationError" => Verdict::Retry,
-        "InternalFailure" | "InternalServerError" | "RequestTimeout" | "ServiceUnavailable" => {
-            Verdict::Retry
-        }
+        "InternalFailure"
+        | "InternalServerError"
+        | "RequestTimeout"
+        | "RequestTimeoutException"
+        | "ServiceUnavailable" => Verdict::Retry,
         // The service names every error of this status, so the answer was garbled on its way.
         "" if status == 400 => Verdict::Retry,
         _ => on_status(status),
@@ -78,6 +71,27 @@ fn on_transport(error: &TransportError) -> Verdict {
         TransportError::Tls(_) | TransportError::TooLarge { .. } => Verdict::Fatal,
     }
 }
+
+/// Every name under which AWS's services ask for patience; botocore's list, and KMS's behind Kinesis.
+/// Sources: <https://github.com/boto/botocore/blob/develop/botocore/retries/standard.py> and
+/// <https://docs.aws.amazon.com/kinesis/latest/APIReference/API_PutRecords.html>
+const THROTTLES: [&str; 15] = [
+    "BandwidthLimitExceeded",
+    "EC2ThrottledException",
+    "KMSThrottlingException",
+    "LimitExceededException",
+    "PriorRequestNotComplete",
+    "ProvisionedThroughputExceededException",
+    "RequestLimitExceeded",
+    "RequestThrottled",
+    "RequestThrottledException",
+    "SlowDown",
+    "ThrottledException",
+    "Throttling",
+    "ThrottlingException",
+    "TooManyRequestsException",
+    "TransactionInProgressException",
+];
 
 #[cfg(test)]
 mod tests {
@@ -115,6 +129,20 @@ mod tests {
                 status,
             };
             assert_eq!(Verdict::on(&kind), verdict, "{code} {status}");
+        }
+    }
+
+    #[test]
+    fn a_call_for_patience_is_known_by_all_its_names() {
+        // With the status of an entry of PutRecords, which says nothing.
+        for name in "Throttling ThrottlingException ThrottledException RequestThrottledException \
+                     TooManyRequestsException ProvisionedThroughputExceededException SlowDown \
+                     TransactionInProgressException RequestLimitExceeded BandwidthLimitExceeded \
+                     LimitExceededException RequestThrottled PriorRequestNotComplete \
+                     EC2ThrottledException KMSThrottlingException"
+            .split_whitespace()
+        {
+            assert_eq!(on_service(name, 200), Verdict::Throttled, "{name}");
         }
     }
 

@@ -2,6 +2,7 @@
 
 mod network;
 mod over_ureq;
+mod tcp;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,8 +16,8 @@ pub(crate) use over_ureq::UreqTransport;
 
 /// Everything this crate says to the network goes through here.
 ///
-/// The client comes with one of its own, over `ureq`. Give it another to speak over something else,
-/// or to answer in a test.
+/// The client comes with one of its own, over `ureq`, which takes answers of up to 32 MiB. Give it
+/// another to speak over something else, or to answer in a test.
 pub trait HttpTransport: Send + Sync {
     /// Sends one request and blocks for the whole answer, of any status, until `timeout`.
     ///

@@ -15,10 +15,13 @@ use ureq::config::{Config, ConfigBuilder};
 use ureq::tls::{Certificate, PemItem, TlsConfig, parse_pem};
 use ureq::typestate::AgentScope;
 use ureq::unversioned::resolver::{DefaultResolver, ResolvedSocketAddrs, Resolver};
-use ureq::unversioned::transport::{DefaultConnector, NextTimeout};
-use ureq::{Agent, Proxy, Timeout};
+#[cfg(feature = "tls")]
+use ureq::unversioned::transport::RustlsConnector;
+use ureq::unversioned::transport::{ConnectProxyConnector, Connector, NextTimeout};
+use ureq::{Agent, Proxy, ProxyProtocol, Timeout};
 
 use crate::error::{Error, Result, TransportError};
+use crate::http::tcp::TcpConnector;
 use crate::http::{HttpTransport, Network, Proxying, Trust};
 use crate::sys::clock::Clock;
 
@@ -46,8 +49,10 @@ impl UreqTransport {
             .timeout_connect(Some(network.connect_timeout))
             .timeout_per_read(Some(network.request_timeout))
             .timeout_per_write(Some(network.request_timeout))
-            .input_buffer_size(INPUT_BUFFER_BYTES)
-            .output_buffer_size(OUTPUT_BUFFER_BYTES)
+            .timeout_send_body(Some(PHASE * network.request_timeout))
+            .timeout_recv_response(Some(PHASE * network.request_timeout))
+            .input_buffer_size(TLS_BUFFER_BYTES)
+            .output_buffer_size(TLS_BUFFER_BYTES)
             .max_idle_connections(IDLE_CONNECTIONS_MAX)
             .max_idle_connections_per_host(IDLE_CONNECTIONS_MAX)
             .max_idle_age(IDLE_AGE_MAX);
@@ -57,23 +62,45 @@ impl UreqTransport {
             known: Mutex::default(),
         };
         Ok(UreqTransport {
-            agent: Agent::with_parts(config, DefaultConnector::default(), resolver),
+            agent: Agent::with_parts(config, connector(), resolver),
             timeout: network.request_timeout,
             clock,
         })
     }
 }
 
+/// As ureq's own, but for plain connections, and without SOCKS.
+fn connector() -> impl Connector {
+    let connector = ().chain(ConnectProxyConnector::default());
+    let connector = connector.chain(TcpConnector);
+    #[cfg(feature = "tls")]
+    let connector = connector.chain(RustlsConnector::default());
+    connector
+}
+
 fn proxy(proxying: &Proxying) -> Result<Option<Proxy>> {
     match proxying {
-        Proxying::Environment => Ok(Proxy::try_from_env()),
+        Proxying::Environment => Ok(Proxy::try_from_env().filter(|proxy| {
+            let is_known = is_http(proxy);
+            if !is_known {
+                log::warn!("the proxy that the environment names speaks SOCKS, and is not used");
+            }
+            is_known
+        })),
         Proxying::Never => Ok(None),
         // The URL may hold a password, so it is not repeated.
-        Proxying::Url(url) => Proxy::new(url).map(Some).map_err(|_| {
-            let expected = "a URL such as http://user:password@proxy.example:8080";
-            Error::config("proxy", "what was given", expected)
-        }),
+        Proxying::Url(url) => match Proxy::new(url) {
+            Ok(proxy) if is_http(&proxy) => Ok(Some(proxy)),
+            _ => {
+                let expected = "a URL such as http://user:password@proxy.example:8080";
+                Err(Error::config("proxy", "what was given", expected))
+            }
+        },
     }
+}
+
+fn is_http(proxy: &Proxy) -> bool {
+    matches!(proxy.protocol(), ProxyProtocol::Http | ProxyProtocol::Https)
 }
 
 #[cfg(feature = "tls")]
@@ -151,6 +178,8 @@ impl UreqTransport {
             .timeout_connect(Some(connect.min(timeout)))
             .timeout_per_read(Some(timeout))
             .timeout_per_write(Some(timeout))
+            .timeout_send_body(Some(PHASE * timeout))
+            .timeout_recv_response(Some(PHASE * timeout))
             .build()
     }
 }
@@ -167,7 +196,7 @@ fn read_body(
     // By way of a part that stays in the cache: memory to read into has to be cleared, which for
     // all of a long answer costs more than the copy. And so that a peer who sends a byte now and
     // then cannot hold the thread for ever.
-    let mut part = [0; READ_BYTES_MAX];
+    let mut part = vec![0; expected_bytes.clamp(READ_BYTES_MIN, READ_BYTES_MAX)];
     while in_time() {
         match reader
             .read(&mut part)
@@ -275,14 +304,18 @@ impl Resolver for CachingResolver {
 /// Source: <https://docs.aws.amazon.com/kinesis/latest/APIReference/API_GetRecords.html>
 const RESPONSE_BYTES_MAX: usize = 32 << 20;
 
-/// How much is read between two looks at the clock.
-const READ_BYTES_MAX: usize = 8 << 10;
+/// How much is read between two looks at the clock. Of a long answer it is more, but stays in the
+/// processor's cache.
+const READ_BYTES_MIN: usize = 2 << 10;
+const READ_BYTES_MAX: usize = 64 << 10;
 
-/// A poll's answer mostly fits; a full one takes fewer system calls than with less.
-const INPUT_BUFFER_BYTES: usize = 32 << 10;
+/// How many time-outs of a read or write all of them together may take, so that a peer who takes or
+/// gives a byte now and then cannot hold the thread for ever. At 1, what is left would be told to
+/// the socket before each of them, by a system call.
+const PHASE: u32 = 2;
 
-/// Big enough for the headers and a poll's whole request.
-const OUTPUT_BUFFER_BYTES: usize = 16 << 10;
+/// What TLS takes at once. Plain connections have buffers of their own.
+const TLS_BUFFER_BYTES: usize = 16 << 10;
 
 /// One for every shard of the largest stream that one process reads.
 const IDLE_CONNECTIONS_MAX: usize = 10_000;
@@ -340,7 +373,8 @@ mod tests {
             error.to_string(),
             "proxy: \"what was given\" is not a URL such as http://user:password@proxy.example:8080"
         );
-        assert!(proxy(&Proxying::Url("http://host:8080".to_owned())).is_ok());
+        let is_taken = |url: &str| proxy(&Proxying::Url(url.to_owned())).is_ok();
+        assert!(is_taken("http://host:8080") && !is_taken("socks5://host:1080"));
     }
 
     #[test]

@@ -8,6 +8,8 @@ mod operation;
 #[cfg(feature = "client")]
 mod partition;
 #[cfg(feature = "client")]
+mod partition_key;
+#[cfg(feature = "client")]
 mod position;
 #[cfg(feature = "client")]
 mod sequence_number;
@@ -25,6 +27,8 @@ pub use hash_key::{HashKey, HashKeyRange, ParseHashKeyError};
 pub use operation::Operation;
 #[cfg(feature = "client")]
 pub(crate) use partition::{Variant, endpoint};
+#[cfg(feature = "client")]
+pub use partition_key::PartitionKey;
 #[cfg(feature = "client")]
 pub use position::{ShardPosition, StartPosition};
 #[cfg(feature = "client")]

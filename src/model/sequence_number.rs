@@ -33,6 +33,28 @@ impl SequenceNumber {
         }
     }
 
+    /// Reads 1 to 129 digits, and nothing else.
+    pub(crate) fn from_digits(text: &[u8]) -> Option<SequenceNumber> {
+        // No early end: so the compiler can look at many bytes at once.
+        let is_number = text
+            .iter()
+            .fold(true, |all, byte| all & byte.is_ascii_digit());
+        if !is_number || !(1..=DIGITS_MAX).contains(&text.len()) {
+            return None;
+        }
+        let mut digits = [0; SHORT_DIGITS];
+        Some(SequenceNumber(match digits.get_mut(..text.len()) {
+            Some(place) => {
+                place.copy_from_slice(text);
+                Digits::Short {
+                    length: text.len() as u8,
+                    digits,
+                }
+            }
+            None => Digits::Long(std::str::from_utf8(text).ok()?.into()),
+        }))
+    }
+
     fn significant(&self) -> &str {
         self.as_str().trim_start_matches('0')
     }
@@ -48,26 +70,9 @@ impl FromStr for SequenceNumber {
     type Err = ParseSequenceNumberError;
 
     fn from_str(text: &str) -> Result<SequenceNumber, ParseSequenceNumberError> {
-        // No early end: so the compiler can look at many bytes at once.
-        let is_number = text
-            .bytes()
-            .fold(true, |all, byte| all & byte.is_ascii_digit());
-        if !is_number || !(1..=DIGITS_MAX).contains(&text.len()) {
-            return Err(ParseSequenceNumberError {
-                text: text.chars().take(DIGITS_MAX).collect(),
-            });
-        }
-        let mut digits = [0; SHORT_DIGITS];
-        Ok(SequenceNumber(match digits.get_mut(..text.len()) {
-            Some(place) => {
-                place.copy_from_slice(text.as_bytes());
-                Digits::Short {
-                    length: text.len() as u8,
-                    digits,
-                }
-            }
-            None => Digits::Long(text.into()),
-        }))
+        SequenceNumber::from_digits(text.as_bytes()).ok_or_else(|| ParseSequenceNumberError {
+            text: text.chars().take(DIGITS_MAX).collect(),
+        })
     }
 }
 

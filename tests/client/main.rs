@@ -1,13 +1,14 @@
 //! The client's operations on the fake, by a stream's name and by its ARN.
 
+mod slow;
 #[cfg(feature = "tls")]
 mod tls;
 
 use bytes::Bytes;
-use kinesis_blocking::fake::FakeKinesis;
+use kinesis_blocking::fake::{FakeKinesis, Fault};
 use kinesis_blocking::{
-    Client, Credentials, ErrorKind, HashKey, Operation, PutRecordsEntry, ShardId, ShardPosition,
-    ShardRef, StartPosition,
+    Client, Credentials, ErrorKind, HashKey, Operation, PutRecordsEntry, ShardFilter, ShardId,
+    ShardPosition, ShardRef, StartPosition,
 };
 
 const NAME: &str = "orders";
@@ -87,6 +88,27 @@ fn a_new_stream_has_a_name_and_no_arn_yet() {
 }
 
 /// A client of a service that checks signatures and whose clock is so many seconds ahead.
+#[test]
+fn shards_are_filtered_by_endpoints_that_can_and_by_the_client_where_they_cannot() {
+    for refusals in [0, 1] {
+        let fake = FakeKinesis::new().with_stream(NAME, 2);
+        let client = fake.client();
+        client.update_shard_count(NAME, 1).expect("merged");
+        let ids = |filter| {
+            let refusal = Fault::refuse("ValidationException", "no such member");
+            fake.on(Operation::ListShards).fail_next(refusals, refusal);
+            let shards = client.list_shards_filtered(NAME, &filter).expect("shards");
+            let ids = shards.iter().map(|shard| shard.id.to_string());
+            ids.map(|id| id[id.len() - 1..].to_owned())
+                .collect::<String>()
+        };
+        assert_eq!(ids(ShardFilter::AtLatest), "2");
+        let first = ShardId::from("shardId-000000000000");
+        assert_eq!(ids(ShardFilter::AfterShardId(first)), "12");
+        assert_eq!(ids(ShardFilter::FromTrimHorizon), "012");
+    }
+}
+
 fn client_apart(seconds: i64) -> (Client, FakeKinesis) {
     let fake = FakeKinesis::new()
         .with_stream(NAME, 1)

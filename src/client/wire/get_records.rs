@@ -1,19 +1,20 @@
 use std::borrow::Cow;
-use std::sync::LazyLock;
+use std::cell::Cell;
+use std::sync::{Arc, LazyLock};
 
 use base64::Engine;
 use base64::engine::Simd;
 use base64::engine::general_purpose::PAD;
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::json;
 
 use crate::client::answers::{self, GetRecordsOutput, RawRecord, ShardIterator};
-use crate::client::wire::scanner::{Scanner, once};
+use crate::client::wire::scanner::{Scanner, Template, once};
 use crate::client::wire::shards::WireRange;
 use crate::client::wire::{Exchange, json, malformed, parsed, stream_field};
 use crate::error::{Context, Result};
-use crate::model::{Operation, Timestamp};
+use crate::model::{Operation, PartitionKey, SequenceNumber, Timestamp};
 
 pub(in crate::client) struct GetRecords<'a> {
     pub iterator: &'a ShardIterator,
@@ -35,10 +36,13 @@ impl Exchange for GetRecords<'_> {
     }
 
     fn answer(&self, body: Bytes) -> Result<GetRecordsOutput> {
-        match self.scanned(&body) {
-            Some(output) => Ok(output),
-            None => self.read_by_serde(&body),
-        }
+        let read = match scanned(&body) {
+            Some(read) => read,
+            None => read_by_serde(&body)?,
+        };
+        // Its memory is wanted for the records.
+        drop(body);
+        self.output(read)
     }
 
     fn subject(&self, context: &mut Context) {
@@ -46,64 +50,64 @@ impl Exchange for GetRecords<'_> {
     }
 }
 
+/// All that an answer says.
+pub(in crate::client) struct Read {
+    records: Assembly,
+    next: Option<String>,
+    millis_behind_latest: Option<u64>,
+    children: Option<Vec<ChildShard>>,
+}
+
+/// The usual way, several times as fast as serde's. `None` for what is unusual.
+pub(in crate::client) fn scanned(body: &[u8]) -> Option<Read> {
+    let (mut records, mut next, mut behind, mut children) = (None, None, None, None);
+    let mut text = Scanner::new(body);
+    text.object(&MEMBERS, |text, member| match member {
+        Some(0) => once(&mut children, text.value()?),
+        Some(1) => once(&mut behind, text.value()?),
+        Some(2) => once(&mut next, text.text(0)?),
+        Some(3) => once(&mut records, scanned_records(text)?),
+        _ => text.skip(),
+    })?;
+    text.end()?;
+    Some(Read {
+        records: records?,
+        next: next.flatten().map(Cow::into_owned),
+        millis_behind_latest: behind.flatten(),
+        children: children.flatten(),
+    })
+}
+
+/// Reads whatever can be read, and says what is wrong with the rest.
+pub(in crate::client) fn read_by_serde(body: &[u8]) -> Result<Read> {
+    let answer: Answer<'_> = parsed(body)?;
+    let mut records = Assembly::default();
+    for record in &answer.records {
+        record.join(&mut records)?;
+    }
+    Ok(Read {
+        records,
+        next: answer.next_shard_iterator,
+        millis_behind_latest: answer.millis_behind_latest,
+        children: answer.child_shards,
+    })
+}
+
 impl GetRecords<'_> {
-    /// The usual way, several times as fast as serde's. `None` for what is unusual.
-    pub fn scanned(&self, body: &[u8]) -> Option<GetRecordsOutput> {
-        let (mut records, mut next, mut behind, mut children) = (None, None, None, None);
-        let mut text = Scanner::new(body);
-        text.object(&MEMBERS, |text, member| match member {
-            Some(0) => once(&mut children, text.value()?),
-            Some(1) => once(&mut behind, text.value()?),
-            Some(2) => once(&mut next, text.text(0)?),
-            Some(3) => once(&mut records, scanned_records(text)?),
-            _ => text.skip(),
-        })?;
-        text.end()?;
-        let (records, payloads) = records?;
-        let next = next.flatten().map(Cow::into_owned);
-        let children = children.flatten();
-        Some(self.output(
-            with_payloads(records, &payloads).ok()?,
-            next,
-            behind.flatten(),
-            children,
-        ))
-    }
-
-    /// Reads whatever can be read, and says what is wrong with the rest.
-    pub fn read_by_serde(&self, body: &[u8]) -> Result<GetRecordsOutput> {
-        let answer: Answer<'_> = parsed(body)?;
-        let payloads: Vec<_> = answer
-            .records
-            .iter()
-            .map(|record| record.data.as_bytes())
-            .collect();
-        let records: Result<Vec<_>> = answer.records.iter().map(Record::without_payload).collect();
-        let (next, behind) = (answer.next_shard_iterator, answer.millis_behind_latest);
-        let records = with_payloads(records?, &payloads)?;
-        Ok(self.output(records, next, behind, answer.child_shards))
-    }
-
-    fn output(
-        &self,
-        records: Vec<RawRecord>,
-        next: Option<String>,
-        millis_behind_latest: Option<u64>,
-        children: Option<Vec<ChildShard>>,
-    ) -> GetRecordsOutput {
+    pub fn output(&self, read: Read) -> Result<GetRecordsOutput> {
         let shard = &self.iterator.shard;
-        let next = next.map(|token| ShardIterator {
+        let next = read.next.map(|token| ShardIterator {
             shard: shard.clone(),
             token,
         });
-        let children = children.unwrap_or_default().into_iter();
-        GetRecordsOutput {
-            records,
+        let children = read.children.unwrap_or_default().into_iter();
+        Ok(GetRecordsOutput {
+            records: read.records.records()?,
             next,
-            millis_behind_latest,
+            millis_behind_latest: read.millis_behind_latest,
             // One that cannot be read is in the next listing.
             child_shards: children.filter_map(ChildShard::read).collect(),
-        }
+        })
     }
 }
 
@@ -114,59 +118,61 @@ const MEMBERS: [&str; 4] = [
     "Records",
 ];
 
-/// All records but for their payloads, and these in base64.
-fn scanned_records<'a>(text: &mut Scanner<'a>) -> Option<(Vec<RawRecord>, Vec<&'a [u8]>)> {
-    let (mut records, mut payloads) = (Vec::<RawRecord>::new(), Vec::new());
-    let mut lengths = Lengths::default();
+fn scanned_records<'a>(text: &mut Scanner<'a>) -> Option<Assembly> {
+    let (mut assembly, mut template) = (Assembly::default(), Template::default());
+    let lengths = Lengths::default();
     text.array(|text| {
         let ahead = text.ahead();
-        let (record, payload) = scanned_record(text, &mut lengths)?;
-        if records.is_empty() {
+        let read = |text: &mut Scanner<'a>, record: &mut Scanned<'a>, member| {
+            scanned_member(text, record, member, &lengths)
+        };
+        let record = text.object_like(&mut template, &RECORD_MEMBERS, read)?;
+        let (data, number) = (record.data?, SequenceNumber::from_digits(record.number?)?);
+        let key = record.key.flatten().unwrap_or_default();
+        lengths.data.set(data.len());
+        lengths.key.set(key.len());
+        lengths.number.set(record.number?.len());
+        assembly
+            .push(data, &key, number, record.arrived.unwrap_or(EPOCH))
+            .ok()?;
+        if assembly.records.len() == 1 {
             // Most records are as long as the first.
-            let expected = (ahead / (ahead - text.ahead())).min(RECORDS_MAX);
-            records.reserve_exact(expected);
-            payloads.reserve_exact(expected);
+            assembly.reserve((ahead / (ahead - text.ahead())).min(RECORDS_MAX));
         }
-        records.push(record);
-        payloads.push(payload);
         Some(())
     })?;
-    Some((records, payloads))
+    Some(assembly)
 }
 
 /// Of the last record's strings: the next one's are often as long.
 #[derive(Default)]
 struct Lengths {
-    data: usize,
-    key: usize,
-    number: usize,
+    data: Cell<usize>,
+    key: Cell<usize>,
+    number: Cell<usize>,
 }
 
-fn scanned_record<'a>(
+#[derive(Default)]
+struct Scanned<'a> {
+    arrived: Option<Timestamp>,
+    data: Option<&'a [u8]>,
+    key: Option<Option<Cow<'a, [u8]>>>,
+    number: Option<&'a [u8]>,
+}
+
+#[inline(always)]
+fn scanned_member<'a>(
     text: &mut Scanner<'a>,
-    lengths: &mut Lengths,
-) -> Option<(RawRecord, &'a [u8])> {
-    let (mut arrived, mut data, mut key, mut number) = (None, None, None, None);
-    text.object(&RECORD_MEMBERS, |text, member| match member {
-        Some(0) => once(&mut arrived, scanned_arrival(text)?),
-        Some(1) => once(&mut data, text.string(lengths.data)?),
-        Some(2) => once(&mut key, text.text(lengths.key)?),
-        Some(3) => once(&mut number, text.string(lengths.number)?),
-        _ => text.skip(),
-    })?;
-    let (data, key, number) = (data?, key.flatten().unwrap_or_default(), number?);
-    *lengths = Lengths {
-        data: data.len(),
-        key: key.len(),
-        number: number.len(),
-    };
-    let record = RawRecord {
-        data: Bytes::new(),
-        partition_key: key.into(),
-        sequence_number: std::str::from_utf8(number).ok()?.parse().ok()?,
-        approximate_arrival: arrived.unwrap_or(Timestamp::from_millis(0)),
-    };
-    Some((record, data))
+    record: &mut Scanned<'a>,
+    member: usize,
+    lengths: &Lengths,
+) -> Option<()> {
+    match member {
+        0 => once(&mut record.arrived, scanned_arrival(text)?),
+        1 => once(&mut record.data, text.string(lengths.data.get())?),
+        2 => once(&mut record.key, text.bytes(lengths.key.get())?),
+        _ => once(&mut record.number, text.string(lengths.number.get())?),
+    }
 }
 
 const RECORD_MEMBERS: [&str; 4] = [
@@ -227,29 +233,73 @@ impl ChildShard {
 }
 
 impl Record<'_> {
-    fn without_payload(&self) -> Result<RawRecord> {
-        Ok(RawRecord {
-            data: Bytes::new(),
-            partition_key: self.partition_key.as_deref().unwrap_or_default().into(),
-            sequence_number: self.sequence_number.parse().map_err(malformed)?,
-            approximate_arrival: arrival(self.approximate_arrival_timestamp),
-        })
+    fn join(&self, assembly: &mut Assembly) -> Result<()> {
+        let key = self.partition_key.as_deref().unwrap_or_default();
+        let number = self.sequence_number.parse().map_err(malformed)?;
+        let arrived = arrival(self.approximate_arrival_timestamp);
+        assembly.push(self.data.as_bytes(), key.as_bytes(), number, arrived)
     }
 }
 
-/// Decodes all payloads into one buffer, of which the records become slices.
-fn with_payloads(mut records: Vec<RawRecord>, payloads: &[&[u8]]) -> Result<Vec<RawRecord>> {
-    let bytes = payloads
-        .iter()
-        .map(|text| base64::decoded_len_estimate(text.len()))
-        .sum();
-    let mut buffer = BytesMut::zeroed(bytes);
-    for (record, text) in records.iter_mut().zip(payloads) {
-        let length = BASE64.decode_slice(text, &mut buffer).map_err(malformed)?;
-        record.data = buffer.split_to(length).freeze();
-    }
-    Ok(records)
+/// Records whose payloads are still to become slices of one buffer, and their partition keys of one
+/// text.
+#[derive(Default)]
+pub(in crate::client) struct Assembly {
+    records: Vec<RawRecord>,
+    /// Where the slices of each record end.
+    ends: Vec<(u32, u32)>,
+    data: Vec<u8>,
+    keys: Vec<u8>,
 }
+
+impl Assembly {
+    /// Makes room for so many records like the first one.
+    fn reserve(&mut self, records: usize) {
+        self.records.reserve_exact(records);
+        self.ends.reserve_exact(records);
+        self.data.reserve_exact(records * self.data.len());
+        self.keys.reserve_exact(records * self.keys.len());
+    }
+
+    #[inline(always)]
+    fn push(
+        &mut self,
+        base64: &[u8],
+        key: &[u8],
+        sequence_number: SequenceNumber,
+        approximate_arrival: Timestamp,
+    ) -> Result<()> {
+        self.records.push(RawRecord {
+            data: Bytes::new(),
+            partition_key: PartitionKey::EMPTY,
+            sequence_number,
+            approximate_arrival,
+        });
+        let start = self.data.len();
+        let room = base64::decoded_len_estimate(base64.len());
+        self.data.resize(start + room, 0);
+        let decoded = BASE64.decode_slice(base64, &mut self.data[start..]);
+        self.data.truncate(start + decoded.map_err(malformed)?);
+        self.keys.extend_from_slice(key);
+        let end = |buffer: &[u8]| u32::try_from(buffer.len()).map_err(malformed);
+        self.ends.push((end(&self.data)?, end(&self.keys)?));
+        Ok(())
+    }
+
+    fn records(mut self) -> Result<Vec<RawRecord>> {
+        let keys: Arc<str> = String::from_utf8(self.keys).map_err(malformed)?.into();
+        let (data, mut data_start, mut key_start) = (Bytes::from(self.data), 0, 0);
+        for (record, (data_end, key_end)) in self.records.iter_mut().zip(self.ends) {
+            record.data = data.slice(data_start as usize..data_end as usize);
+            let key = PartitionKey::slice(&keys, key_start..key_end);
+            record.partition_key = key.ok_or_else(|| malformed("a partition key is no text"))?;
+            (data_start, key_start) = (data_end, key_end);
+        }
+        Ok(self.records)
+    }
+}
+
+const EPOCH: Timestamp = Timestamp::from_millis(0);
 
 /// Seconds since the epoch, with a fraction, to milliseconds.
 fn arrival(seconds: Option<f64>) -> Timestamp {

@@ -1,6 +1,6 @@
 //! JSON 1.1: what goes over the wire for each operation, and nothing else.
 
-mod get_records;
+pub(super) mod get_records;
 mod put_record;
 pub(super) mod put_records;
 mod scanner;

@@ -6,10 +6,10 @@ use serde::Deserialize;
 
 use crate::client::answers::{EntryError, PutRecordOutput, PutRecordsEntry, PutRecordsOutput};
 use crate::client::wire::get_records::BASE64;
-use crate::client::wire::scanner::{Scanner, has_quote, is_plain, once};
+use crate::client::wire::scanner::{Scanner, Template, is_plain, once};
 use crate::client::wire::{Exchange, malformed, parsed, stream_field};
 use crate::error::{Context, Error, Result};
-use crate::model::{Operation, ShardId};
+use crate::model::{Operation, SequenceNumber, ShardId};
 
 pub(in crate::client) struct PutRecords<'a> {
     pub stream: &'a str,
@@ -93,7 +93,7 @@ fn push_base64(body: &mut Vec<u8>, data: &[u8]) {
 }
 
 fn push_json_string(body: &mut Vec<u8>, text: &str) {
-    if is_plain(text.as_bytes()) && !has_quote(text.as_bytes()) {
+    if is_plain(text.as_bytes()) {
         body.push(b'"');
         body.extend_from_slice(text.as_bytes());
         body.push(b'"');
@@ -112,8 +112,10 @@ pub(in crate::client) fn scanned(body: &[u8], entries: usize) -> Option<Vec<Outc
         |text, member| match member {
             Some(1) => {
                 let mut outcomes = Vec::with_capacity(entries);
+                let mut template = Template::default();
                 text.array(|text| {
-                    outcomes.push(scanned_entry(text, &mut shards)?);
+                    let entry = text.object_like(&mut template, &ENTRY_MEMBERS, scanned_member)?;
+                    outcomes.push(entry.outcome(&mut shards)?);
                     Some(())
                 })?;
                 once(&mut records, outcomes)
@@ -125,24 +127,43 @@ pub(in crate::client) fn scanned(body: &[u8], entries: usize) -> Option<Vec<Outc
     records
 }
 
-fn scanned_entry(text: &mut Scanner<'_>, shards: &mut Vec<ShardId>) -> Option<Outcome> {
-    let mut entry = [const { None }; 4];
-    let [number, shard, code, message] = &mut entry;
-    text.object(&ENTRY_MEMBERS, |text, member| match member {
-        Some(0) => once(code, text.text(0)?),
-        Some(1) => once(message, text.text(0)?),
-        Some(2) => once(number, text.text(NUMBER_DIGITS)?),
-        Some(3) => once(shard, text.text(SHARD_ID_BYTES)?),
-        _ => text.skip(),
-    })?;
-    let [number, shard_id, error_code, error_message] = entry.map(Option::flatten);
-    let entry = Entry {
-        number,
-        shard_id,
-        error_code,
-        error_message,
-    };
-    entry.outcome(shards).ok()
+#[derive(Default)]
+struct Scanned<'a> {
+    code: Option<Option<Cow<'a, str>>>,
+    message: Option<Option<Cow<'a, str>>>,
+    number: Option<Option<Cow<'a, [u8]>>>,
+    shard_id: Option<Option<Cow<'a, [u8]>>>,
+}
+
+fn scanned_member<'a>(
+    text: &mut Scanner<'a>,
+    entry: &mut Scanned<'a>,
+    member: usize,
+) -> Option<()> {
+    match member {
+        0 => once(&mut entry.code, text.text(0)?),
+        1 => once(&mut entry.message, text.text(0)?),
+        2 => once(&mut entry.number, text.bytes(NUMBER_DIGITS)?),
+        _ => once(&mut entry.shard_id, text.bytes(SHARD_ID_BYTES)?),
+    }
+}
+
+impl Scanned<'_> {
+    fn outcome(self, shards: &mut Vec<ShardId>) -> Option<Outcome> {
+        match (self.number.flatten(), self.shard_id.flatten()) {
+            (Some(number), Some(shard_id)) => Some(Ok(PutRecordOutput {
+                sequence_number: SequenceNumber::from_digits(&number)?,
+                shard_id: shared(&shard_id, shards)?,
+            })),
+            (number, shard_id) => {
+                // Not used, but text they have to be.
+                for text in [number, shard_id].iter().flatten() {
+                    std::str::from_utf8(text).ok()?;
+                }
+                Some(Err(refused(self.code.flatten(), self.message.flatten())))
+            }
+        }
+    }
 }
 
 const ENTRY_MEMBERS: [&str; 4] = ["ErrorCode", "ErrorMessage", "SequenceNumber", "ShardId"];
@@ -161,9 +182,7 @@ pub(in crate::client) fn read_by_serde(body: &[u8]) -> Result<Vec<Outcome>> {
         records: Vec<Entry<'a>>,
     }
     let answer: Answer<'_> = parsed(body)?;
-    let mut shards = Vec::new();
-    let entries = answer.records.into_iter();
-    entries.map(|entry| entry.outcome(&mut shards)).collect()
+    answer.records.into_iter().map(Entry::outcome).collect()
 }
 
 #[derive(Deserialize)]
@@ -181,33 +200,35 @@ struct Entry<'a> {
 
 impl Entry<'_> {
     /// As in the KPL, an entry was stored if it has a sequence number.
-    fn outcome(self, shards: &mut Vec<ShardId>) -> Result<Outcome> {
+    fn outcome(self) -> Result<Outcome> {
         match (self.number, self.shard_id) {
             (Some(number), Some(shard_id)) => Ok(Ok(PutRecordOutput {
                 sequence_number: number.parse().map_err(malformed)?,
-                shard_id: shared(&shard_id, shards),
+                shard_id: shard_id.as_ref().into(),
             })),
-            _ => Ok(Err(EntryError {
-                code: self
-                    .error_code
-                    .unwrap_or("InternalFailure".into())
-                    .into_owned(),
-                message: self.error_message.unwrap_or_default().into_owned(),
-            })),
+            _ => Ok(Err(refused(self.error_code, self.error_message))),
         }
     }
 }
 
-/// One copy of each shard's name, for the few shards that most answers speak of.
-fn shared(name: &str, shards: &mut Vec<ShardId>) -> ShardId {
-    if let Some(known) = shards.iter().find(|shard| shard.as_str() == name) {
-        return known.clone();
+fn refused(code: Option<Cow<'_, str>>, message: Option<Cow<'_, str>>) -> EntryError {
+    EntryError {
+        code: code.map_or_else(|| "InternalFailure".to_owned(), Cow::into_owned),
+        message: message.unwrap_or_default().into_owned(),
     }
-    let shard = ShardId::from(name);
+}
+
+/// One copy of each shard's name, for the few shards that most answers speak of.
+fn shared(name: &[u8], shards: &mut Vec<ShardId>) -> Option<ShardId> {
+    let known = |shard: &&ShardId| shard.as_str().as_bytes() == name;
+    if let Some(known) = shards.iter().find(known) {
+        return Some(known.clone());
+    }
+    let shard = ShardId::from(std::str::from_utf8(name).ok()?);
     if shards.len() < SHARDS_SHARED {
         shards.push(shard.clone());
     }
-    shard
+    Some(shard)
 }
 
 /// More are not worth looking through.

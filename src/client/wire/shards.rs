@@ -3,6 +3,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::client::answers::ShardIterator;
+use crate::client::listing::ShardFilter;
 use crate::client::wire::{Exchange, json, json_about, malformed, parsed, stream_field};
 use crate::error::{Context, Error, Result};
 use crate::model::{
@@ -13,13 +14,15 @@ use crate::model::{
 /// service refuses them.
 pub(in crate::client) struct ListShards<'a> {
     stream: &'a str,
+    filter: Option<&'a ShardFilter>,
     token: Option<String>,
 }
 
 impl<'a> ListShards<'a> {
-    pub fn first(stream: &'a str) -> ListShards<'a> {
+    pub fn first(stream: &'a str, filter: Option<&'a ShardFilter>) -> ListShards<'a> {
         ListShards {
             stream,
+            filter,
             token: None,
         }
     }
@@ -27,6 +30,7 @@ impl<'a> ListShards<'a> {
     pub fn after(stream: &'a str, token: String) -> ListShards<'a> {
         ListShards {
             stream,
+            filter: None,
             token: Some(token),
         }
     }
@@ -44,7 +48,12 @@ impl Exchange for ListShards<'_> {
     fn body(&self) -> Bytes {
         match &self.token {
             Some(token) => json(&json!({ "NextToken": token })),
-            None => json_about(self.stream, json!({})),
+            None => {
+                let filter = self.filter.map(filter_fields);
+                let fields =
+                    filter.map_or_else(|| json!({}), |filter| json!({ "ShardFilter": filter }));
+                json_about(self.stream, fields)
+            }
         }
     }
 
@@ -60,6 +69,28 @@ impl Exchange for ListShards<'_> {
     fn subject(&self, context: &mut Context) {
         context.stream = Some(self.stream.into());
     }
+}
+
+fn filter_fields(filter: &ShardFilter) -> Value {
+    match filter {
+        ShardFilter::AfterShardId(id) => {
+            json!({ "Type": "AFTER_SHARD_ID", "ShardId": id.as_str() })
+        }
+        ShardFilter::AtLatest => json!({ "Type": "AT_LATEST" }),
+        ShardFilter::AtTimestamp(time) => {
+            json!({ "Type": "AT_TIMESTAMP", "Timestamp": seconds(*time) })
+        }
+        ShardFilter::AtTrimHorizon => json!({ "Type": "AT_TRIM_HORIZON" }),
+        ShardFilter::FromTimestamp(time) => {
+            json!({ "Type": "FROM_TIMESTAMP", "Timestamp": seconds(*time) })
+        }
+        ShardFilter::FromTrimHorizon => json!({ "Type": "FROM_TRIM_HORIZON" }),
+    }
+}
+
+/// A double holds the milliseconds of any date exactly enough.
+fn seconds(time: Timestamp) -> f64 {
+    time.as_millis() as f64 / 1_000.0
 }
 
 #[derive(Deserialize)]
@@ -162,8 +193,7 @@ impl<'a> GetShardIterator<'a> {
             Position::Simple(kind) => fields["ShardIteratorType"] = kind.into(),
             Position::Timestamp(time) => {
                 fields["ShardIteratorType"] = "AT_TIMESTAMP".into();
-                // Seconds; a double holds the milliseconds of any date exactly enough.
-                fields["Timestamp"] = (time.as_millis() as f64 / 1_000.0).into();
+                fields["Timestamp"] = seconds(time).into();
             }
             Position::Number(kind, number) => {
                 fields["ShardIteratorType"] = kind.into();
@@ -210,7 +240,7 @@ mod tests {
             {"ShardId":"shardId-000000000001","AdjacentParentShardId":null,"ParentShardId":"shardId-000000000000",
              "HashKeyRange":{"EndingHashKey":"68056473384187692692674921486353642280","StartingHashKey":"34028236692093846346337460743176821145"},
              "SequenceNumberRange":{"StartingSequenceNumber":"49579844037727333356165064238440708846556371693205002258"}}]}"#;
-        let page = ListShards::first("orders")
+        let page = ListShards::first("orders", None)
             .answer(Bytes::copy_from_slice(body.as_bytes()))
             .expect("a page");
         let range = HashKeyRange {
@@ -229,13 +259,43 @@ mod tests {
     #[test]
     fn a_later_page_is_asked_for_by_its_token_alone() {
         assert_eq!(
-            ListShards::first("orders").body(),
+            ListShards::first("orders", None).body(),
             r#"{"StreamName":"orders"}"#
         );
         assert_eq!(
             ListShards::after("orders", "AAA".to_owned()).body(),
             r#"{"NextToken":"AAA"}"#
         );
+    }
+
+    #[test]
+    fn a_filter_goes_along_with_the_first_page() {
+        let time = Timestamp::from_millis(1_459_799_926_480);
+        for (filter, fields) in [
+            (
+                ShardFilter::AfterShardId("shardId-7".into()),
+                r#""ShardId":"shardId-7","Type":"AFTER_SHARD_ID""#,
+            ),
+            (ShardFilter::AtLatest, r#""Type":"AT_LATEST""#),
+            (
+                ShardFilter::AtTimestamp(time),
+                r#""Timestamp":1459799926.48,"Type":"AT_TIMESTAMP""#,
+            ),
+            (ShardFilter::AtTrimHorizon, r#""Type":"AT_TRIM_HORIZON""#),
+            (
+                ShardFilter::FromTimestamp(time),
+                r#""Timestamp":1459799926.48,"Type":"FROM_TIMESTAMP""#,
+            ),
+            (
+                ShardFilter::FromTrimHorizon,
+                r#""Type":"FROM_TRIM_HORIZON""#,
+            ),
+        ] {
+            assert_eq!(
+                ListShards::first("orders", Some(&filter)).body(),
+                format!(r#"{{"ShardFilter":{{{fields}}},"StreamName":"orders"}}"#)
+            );
+        }
     }
 
     #[test]

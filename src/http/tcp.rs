@@ -1,0 +1,377 @@
+//! A connection whose buffers grow with what goes over it.
+//!
+//! ureq's own have a fixed size: small ones take a hundred system calls for a full answer of
+//! GetRecords, and large ones a thousand times their memory for a thousand shards without news.
+
+use std::fmt;
+use std::io::{self, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
+
+use ureq::unversioned::transport::{
+    Buffers, ConnectionDetails, Connector, Either, NextTimeout, Transport,
+};
+use ureq::{Error, Timeout};
+
+/// Makes connections, unless a proxy has made one already.
+#[derive(Debug, Default)]
+pub(super) struct TcpConnector;
+
+impl<In: Transport> Connector<In> for TcpConnector {
+    type Out = Either<In, TcpTransport>;
+
+    fn connect(
+        &self,
+        details: &ConnectionDetails<'_>,
+        chained: Option<In>,
+    ) -> Result<Option<Self::Out>, Error> {
+        if let Some(connection) = chained {
+            return Ok(Some(Either::A(connection)));
+        }
+        let limit = details.timeout.not_zero().map(|limit| *limit);
+        let stream = connected(&details.addrs, limit.unwrap_or(CONNECT_TIME_MAX))?;
+        stream.set_nodelay(true)?;
+        Ok(Some(Either::B(TcpTransport::new(stream))))
+    }
+}
+
+/// Connects to the first address that answers; each has the half of what is left of the time, and
+/// the last one all of it.
+fn connected(addresses: &[SocketAddr], limit: Duration) -> Result<TcpStream, Error> {
+    let (mut left, mut last) = (limit, Error::ConnectionFailed);
+    for (number, address) in addresses.iter().enumerate() {
+        let is_last = number + 1 == addresses.len();
+        let share = if is_last { left } else { left / 2 };
+        match TcpStream::connect_timeout(address, share.max(SHARE_MIN)) {
+            Ok(stream) => return Ok(stream),
+            Err(error) if is_timeout(&error) => {
+                left = left.saturating_sub(share);
+                last = Error::Timeout(Timeout::Connect);
+            }
+            Err(error) => last = error.into(),
+        }
+    }
+    Err(last)
+}
+
+fn is_timeout(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock
+    )
+}
+
+pub(super) struct TcpTransport {
+    stream: TcpStream,
+    buffers: GrowingBuffers,
+    /// What the socket was told last: telling it is a system call.
+    read_timeout: Option<Duration>,
+    write_timeout: Option<Duration>,
+    /// Whether an answer was read since somebody asked whether the connection is open.
+    was_read: bool,
+}
+
+impl TcpTransport {
+    fn new(stream: TcpStream) -> TcpTransport {
+        TcpTransport {
+            stream,
+            buffers: GrowingBuffers::default(),
+            read_timeout: None,
+            write_timeout: None,
+            was_read: false,
+        }
+    }
+
+    fn flush(&mut self, timeout: NextTimeout) -> Result<(), Error> {
+        let output = self.buffers.take_output();
+        if output.is_empty() {
+            return Ok(());
+        }
+        let timeout = timeout.for_write();
+        let limit = timeout.not_zero().map(|limit| *limit);
+        if self.write_timeout != limit {
+            self.stream.set_write_timeout(limit)?;
+            self.write_timeout = limit;
+        }
+        told(self.stream.write_all(output), timeout.reason)
+    }
+}
+
+impl Transport for TcpTransport {
+    fn buffers(&mut self) -> &mut dyn Buffers {
+        &mut self.buffers
+    }
+
+    /// Headers wait for the body, or for who waits for the answer: two writes make two packets.
+    fn transmit_output(&mut self, amount: usize, timeout: NextTimeout) -> Result<(), Error> {
+        match self.buffers.output_filled(amount) {
+            true => self.flush(timeout),
+            false => Ok(()),
+        }
+    }
+
+    fn await_input(&mut self, timeout: NextTimeout) -> Result<bool, Error> {
+        self.flush(timeout)?;
+        let timeout = timeout.for_read();
+        let limit = timeout.not_zero().map(|limit| *limit);
+        if self.read_timeout != limit {
+            self.stream.set_read_timeout(limit)?;
+            self.read_timeout = limit;
+        }
+        let input = self.buffers.input_append_buf();
+        let read = loop {
+            match self.stream.read(input) {
+                // By a signal; its time starts anew.
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                outcome => break outcome,
+            }
+        };
+        let amount = told(read, timeout.reason)?;
+        self.buffers.input_appended(amount);
+        self.was_read = true;
+        Ok(amount > 0)
+    }
+
+    /// ureq asks when it lays a connection aside and when it takes it up again: the second time
+    /// counts. A peer that says anything in between, be it good-bye, is not asked any more.
+    fn is_open(&mut self) -> bool {
+        std::mem::take(&mut self.was_read) || is_silent(&self.stream).unwrap_or(false)
+    }
+}
+
+fn is_silent(stream: &TcpStream) -> io::Result<bool> {
+    stream.set_nonblocking(true)?;
+    let peeked = stream.peek(&mut [0]);
+    stream.set_nonblocking(false)?;
+    Ok(matches!(peeked, Err(error) if is_timeout(&error)))
+}
+
+fn told<T>(outcome: io::Result<T>, reason: Timeout) -> Result<T, Error> {
+    outcome.map_err(|error| match is_timeout(&error) {
+        true => Error::Timeout(reason),
+        false => error.into(),
+    })
+}
+
+impl fmt::Debug for TcpTransport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TcpTransport").finish_non_exhaustive()
+    }
+}
+
+/// Small until a request or an answer is long.
+#[derive(Default)]
+struct GrowingBuffers {
+    output: Vec<u8>,
+    /// How much of the output is waiting to be sent.
+    filled: usize,
+    /// Whether what is put out is a part of a body.
+    is_body: bool,
+    input: Vec<u8>,
+    /// The part of the input that was read from the socket and not consumed.
+    start: usize,
+    end: usize,
+    /// Whether what is there has not been looked at in vain.
+    is_usable: bool,
+}
+
+impl GrowingBuffers {
+    /// Notes what was written to the output; says whether it should be sent now.
+    fn output_filled(&mut self, amount: usize) -> bool {
+        self.filled += amount;
+        self.is_body || self.filled > self.output.len() / 2
+    }
+
+    fn take_output(&mut self) -> &[u8] {
+        let output = &self.output[..self.filled];
+        self.filled = 0;
+        output
+    }
+
+    /// Makes room behind what is read and not consumed.
+    fn make_room(&mut self) {
+        let is_full = self.end == self.input.len();
+        if self.start == self.end {
+            (self.start, self.end) = (0, 0);
+        } else if is_full {
+            self.input.copy_within(self.start..self.end, 0);
+            (self.start, self.end) = (0, self.end - self.start);
+        }
+        if is_full {
+            // A read that filled everything is probably followed by another.
+            let bytes = (4 * self.input.len()).clamp(INPUT_BYTES_MIN, BYTES_MAX);
+            self.input.resize(bytes.max(self.end + INPUT_BYTES_MIN), 0);
+        }
+    }
+}
+
+impl Buffers for GrowingBuffers {
+    fn output(&mut self) -> &mut [u8] {
+        self.is_body = false;
+        if self.output.is_empty() {
+            self.output = vec![0; OUTPUT_BYTES_MIN];
+        }
+        &mut self.output[self.filled..]
+    }
+
+    fn input(&self) -> &[u8] {
+        &self.input[self.start..self.end]
+    }
+
+    fn input_append_buf(&mut self) -> &mut [u8] {
+        self.make_room();
+        &mut self.input[self.end..]
+    }
+
+    fn input_appended(&mut self, amount: usize) {
+        self.end += amount;
+    }
+
+    fn input_consume(&mut self, amount: usize) {
+        self.is_usable = amount > 0;
+        self.start += amount;
+    }
+
+    /// Room for the next part of a body, which is larger than the part before. The first of the two
+    /// is not used for bodies of known length.
+    fn tmp_and_output(&mut self) -> (&mut [u8], &mut [u8]) {
+        if self.is_body || self.output.is_empty() {
+            let bytes = (4 * self.output.len()).clamp(OUTPUT_BYTES_MIN, BYTES_MAX);
+            self.output.resize(bytes, 0);
+        }
+        self.is_body = true;
+        self.make_room();
+        (&mut self.input[self.end..], &mut self.output[self.filled..])
+    }
+
+    fn can_use_input(&self) -> bool {
+        self.start < self.end && self.is_usable
+    }
+}
+
+/// A poll's answer mostly fits.
+const INPUT_BYTES_MIN: usize = 8 << 10;
+
+/// Twice the headers with the longest session token, and a poll's whole request.
+const OUTPUT_BYTES_MIN: usize = 16 << 10;
+
+/// Of more the system takes no more at once, and it would not stay in the processor's cache.
+const BYTES_MAX: usize = 256 << 10;
+
+/// Where nothing else limits it.
+const CONNECT_TIME_MAX: Duration = Duration::from_secs(60);
+
+/// So that an address that is near is not passed over.
+const SHARE_MIN: Duration = Duration::from_millis(10);
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use super::*;
+
+    fn pair() -> (TcpTransport, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let stream = connected(&[address], Duration::from_secs(5)).expect("connected");
+        (
+            TcpTransport::new(stream),
+            listener.accept().expect("a peer").0,
+        )
+    }
+
+    fn put(transport: &mut TcpTransport, text: &[u8], is_body: bool) {
+        let output = match is_body {
+            true => transport.buffers().tmp_and_output().1,
+            false => transport.buffers().output(),
+        };
+        output[..text.len()].copy_from_slice(text);
+        let sent = transport.transmit_output(text.len(), NextTimeout::default());
+        sent.expect("sent");
+    }
+
+    #[test]
+    fn headers_go_with_the_body_or_when_an_answer_is_waited_for() {
+        let (mut transport, mut peer) = pair();
+        put(&mut transport, b"head ", false);
+        put(&mut transport, b"more ", false);
+        peer.set_nonblocking(true).expect("a socket");
+        assert!(peer.read(&mut [0]).is_err(), "nothing was sent");
+        peer.set_nonblocking(false).expect("a socket");
+        put(&mut transport, b"body", true);
+        let mut read = [0; 14];
+        peer.read_exact(&mut read).expect("all at once");
+        assert_eq!(&read, b"head more body");
+
+        put(&mut transport, b"alone", false);
+        peer.write_all(b"answer").expect("sent");
+        assert!(transport.await_input(NextTimeout::default()).expect("read"));
+        assert_eq!(transport.buffers().input(), b"answer");
+        peer.read_exact(&mut read[..5]).expect("sent before");
+        assert_eq!(&read[..5], b"alone");
+    }
+
+    #[test]
+    fn buffers_grow_with_what_goes_through_them_and_lose_nothing() {
+        let (mut buffers, mut got, mut sizes) = (GrowingBuffers::default(), Vec::new(), Vec::new());
+        let bytes: Vec<u8> = (0..2_000_000_u32).map(|n| (n % 251) as u8).collect();
+        let mut left = &bytes[..];
+        while !left.is_empty() || buffers.start < buffers.end {
+            let room = buffers.input_append_buf();
+            let amount = room.len().min(left.len());
+            room[..amount].copy_from_slice(&left[..amount]);
+            left = &left[amount..];
+            buffers.input_appended(amount);
+            sizes.push(buffers.input.len());
+            // Not all of it: the rest is moved to the front.
+            let consumed = buffers.input().len().div_ceil(2).max(amount / 2);
+            got.extend_from_slice(&buffers.input()[..consumed]);
+            buffers.input_consume(consumed);
+        }
+        assert!(got == bytes);
+        assert!(
+            sizes.is_sorted() && sizes[0] == INPUT_BYTES_MIN,
+            "{sizes:?}"
+        );
+        assert!(sizes.iter().all(|size| *size <= 2 * BYTES_MAX), "{sizes:?}");
+        let parts = [(); 5].map(|()| buffers.tmp_and_output().1.len() >> 10);
+        assert_eq!(parts, [16, 64, 256, 256, 256]);
+    }
+
+    #[test]
+    fn a_connection_is_open_until_the_peer_says_anything_unasked() {
+        let (mut transport, mut peer) = pair();
+        assert!(transport.is_open() && transport.is_open());
+        peer.write_all(b"x").expect("sent");
+        transport.await_input(NextTimeout::default()).expect("read");
+        peer.write_all(b"x").expect("sent");
+        // The peek that waits shows that it has arrived.
+        transport.stream.peek(&mut [0]).expect("arrived");
+        assert!(transport.is_open() && !transport.is_open());
+        let (mut transport, peer) = pair();
+        drop(peer);
+        transport
+            .stream
+            .peek(&mut [0])
+            .expect("the end has arrived");
+        assert!(!transport.is_open());
+    }
+
+    #[test]
+    fn the_next_address_is_tried_when_one_does_not_answer() {
+        let free = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let closed = free.local_addr().expect("an address");
+        drop(free);
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let open = listener.local_addr().expect("an address");
+        assert!(connected(&[closed, open], Duration::from_secs(5)).is_ok());
+        let error = connected(&[closed], Duration::from_secs(5)).expect_err("refused");
+        assert!(
+            matches!(error, Error::Io(error) if error.kind() == io::ErrorKind::ConnectionRefused)
+        );
+        assert!(matches!(
+            connected(&[], Duration::ZERO),
+            Err(Error::ConnectionFailed)
+        ));
+    }
+}
