@@ -225,8 +225,9 @@ impl ProducerConfigBuilder {
     ///
     /// Default: 200,000, a fifth of a second's worth at a million records a second; 15,000 if records
     /// are not aggregated, as a shard takes a thousand a second: the caller is held back before records
-    /// outlive their 30 seconds. A record that is not aggregated costs 0.4 KiB. `usize::MAX` is no
-    /// limit, which is the KPL's behaviour. Flink's `setQueueLimit`.
+    /// outlive their 30 seconds. An aggregated record costs its key and data, one that goes alone 0.4 KiB
+    /// beside its data, a [`Delivery`](crate::Delivery) that is kept 16 bytes. `usize::MAX` is no limit,
+    /// which is the KPL's behaviour. Flink's `setQueueLimit`.
     pub fn queue_limit(mut self, records: usize) -> ProducerConfigBuilder {
         self.config.queue_limit = Some(records);
         self

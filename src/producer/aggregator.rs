@@ -37,6 +37,9 @@ pub(super) struct Rules {
     pub max_count: u64,
     buffered_time: Duration,
     ttl: Duration,
+    /// What is enough for a call, so that it may leave before it is due.
+    call_bytes: usize,
+    call_records: usize,
 }
 
 struct Slot {
@@ -55,6 +58,7 @@ struct Open {
     hash_key: HashKey,
     since: Instant,
     bytes: usize,
+    data_bytes: usize,
 }
 
 impl Aggregator {
@@ -202,7 +206,19 @@ impl Rules {
             max_count: config.aggregation_max_count,
             buffered_time: config.buffered_time(),
             ttl: config.record_ttl,
+            call_bytes: config.collection_max_bytes.min(CALL_BYTES),
+            call_records: config.collection_max_count,
         }
+    }
+
+    /// The KPL's: a finished record waits a little for others, so that they share a call.
+    pub fn company(&self, now: Instant) -> Instant {
+        later(now, (self.buffered_time / 5).min(COMPANY_TIME_MAX))
+    }
+
+    /// Says whether so many finished records are to be sent on without waiting for more.
+    pub fn is_enough(&self, records: usize, bytes: usize) -> bool {
+        self.ordered || records >= self.call_records || bytes >= self.call_bytes
     }
 
     fn deadline(&self, since: Instant) -> Instant {
@@ -237,6 +253,7 @@ impl Slot {
         }
         open.alone = None;
         open.bytes += record.bytes();
+        open.data_bytes += record.data().len();
         let index = (self.aggregate.len() - 1) as u32;
         Some(Delivery::new(&open.group, index))
     }
@@ -259,6 +276,7 @@ impl Open {
             hash_key,
             since,
             bytes: record.bytes(),
+            data_bytes: record.data().len(),
             alone: Some(record),
         }
     }
@@ -275,8 +293,9 @@ impl Open {
             group: self.group,
             range: 0..count as u32,
             bytes: self.bytes,
+            data_bytes: self.data_bytes,
             ticket: None,
-            history: Arc::new([]),
+            history: Arc::default(),
         };
         let (partition_key, data, content) = match self.alone {
             Some(record) => bare(record),
@@ -327,6 +346,13 @@ fn push(aggregate: &mut Aggregate, record: &UserRecord) -> bool {
 
 /// What the KPL sends as an aggregate's partition key; the explicit hash key decides the shard.
 pub(super) const OUTER_KEY: &str = "a";
+
+/// 50 ms, or a fifth of the buffered time if that is less.
+const COMPANY_TIME_MAX: Duration = Duration::from_millis(50);
+
+/// Eight aggregates of the default size: their checksums are written side by side, and a shard's share
+/// of a call, 256 KiB, is there.
+const CALL_BYTES: usize = 8 * 51_200;
 
 #[cfg(test)]
 mod tests {

@@ -12,7 +12,7 @@ use crate::credentials::sts::push_encoded;
 use crate::credentials::{Cached, CredentialsProvider};
 use crate::error::{Error, Result};
 use crate::producer::metrics::Summary;
-use crate::producer::tally::{Node, Sums, Tally};
+use crate::producer::tally::{Sums, Tally};
 
 /// Uploads a producer's metrics to CloudWatch, as the KPL does. Needs the feature `cloudwatch`.
 ///
@@ -172,7 +172,7 @@ impl CloudWatch {
             return datums.0;
         }
         let global = Way::new(self, MetricsGranularity::Global, None, &[]);
-        datums.node(self, &global, &window.total);
+        datums.sums(self, &global, &window.total());
         let all = intakes.values().fold(Intake::default(), |sum, one| Intake {
             received: sum.received + one.received,
             pending: sum.pending + one.pending,
@@ -202,14 +202,14 @@ impl CloudWatch {
         }
         for (name, stream) in &window.streams {
             let way = way(name);
-            datums.node(self, &way, &stream.total);
+            datums.sums(self, &way, &stream.total());
             if self.upload.granularity < MetricsGranularity::Shard {
                 continue;
             }
             for (id, shard) in &stream.shards {
                 let id = ("ShardId".to_owned(), id.to_string());
                 let way = Way::new(self, MetricsGranularity::Shard, Some(id), way.end());
-                datums.node(self, &way, shard);
+                datums.sums(self, &way, shard);
             }
         }
     }
@@ -258,13 +258,13 @@ impl Way {
 struct Datums(Vec<Datum>);
 
 impl Datums {
-    fn node(&mut self, settings: &CloudWatch, way: &Way, node: &Node) {
-        for (name, unit, level, summary) in rows(&node.sums) {
+    fn sums(&mut self, settings: &CloudWatch, way: &Way, sums: &Sums) {
+        for (name, unit, level, summary) in rows(sums) {
             if level <= settings.upload.level {
                 self.add(name, unit, &way.sets, summary);
             }
         }
-        self.errors(settings, way, &node.sums.errors_by_code);
+        self.errors(settings, way, &sums.errors_by_code);
     }
 
     /// The code stands behind the dimensions of the whole producer, and before those of streams.

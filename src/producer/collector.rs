@@ -12,6 +12,8 @@ pub(super) struct Collector {
     count_max: usize,
     bytes_max: usize,
     records: Vec<KinesisRecord>,
+    /// How many the last call took: the next one will be about as large.
+    usual_count: usize,
     bytes: usize,
     shard_bytes: HashMap<ShardId, usize>,
     deadline: Option<Instant>,
@@ -23,6 +25,7 @@ impl Collector {
             count_max: config.collection_max_count,
             bytes_max: config.collection_max_bytes,
             records: Vec::new(),
+            usual_count: 0,
             bytes: 0,
             shard_bytes: HashMap::new(),
             deadline: None,
@@ -35,6 +38,9 @@ impl Collector {
             full.extend(self.take());
         }
         let shard_is_full = self.count_in(&record);
+        if self.records.is_empty() {
+            self.records.reserve_exact(self.usual_count);
+        }
         self.records.push(record);
         let is_full = self.records.len() >= self.count_max || self.bytes >= self.bytes_max;
         if is_full || shard_is_full {
@@ -53,6 +59,7 @@ impl Collector {
         self.bytes = 0;
         self.shard_bytes.clear();
         self.deadline = None;
+        self.usual_count = self.records.len();
         let records = std::mem::take(&mut self.records);
         (!records.is_empty()).then_some(records)
     }

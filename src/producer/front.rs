@@ -26,7 +26,6 @@ use crate::sys::clock::Clock;
 pub(super) struct Front {
     default: Option<Arc<Stream>>,
     named: RwLock<HashMap<Arc<str>, Arc<Stream>>>,
-    rules: Rules,
     bench: Arc<Bench>,
     bell: Receiver<()>,
 }
@@ -44,6 +43,7 @@ pub(super) struct Stream {
 /// What the streams share.
 struct Bench {
     clock: Arc<dyn Clock>,
+    rules: Rules,
     shelf: Mutex<Shelf>,
     ring: Sender<()>,
     /// Set before the last look at the open aggregates: nothing is opened after it.
@@ -58,6 +58,10 @@ pub(super) struct Shelf {
     pub opened: Vec<(Instant, Arc<Stream>)>,
     /// Streams for whose records on their way somebody waits.
     pub flush: BTreeSet<Arc<str>>,
+    /// Of what is finished.
+    bytes: usize,
+    /// When the pipeline comes by itself; `None` while it is awake, or if nothing is due.
+    comes_at: Option<Instant>,
 }
 
 impl Front {
@@ -65,15 +69,15 @@ impl Front {
         let (ring, bell) = channel::bounded(1);
         let bench = Arc::new(Bench {
             clock,
+            rules,
             shelf: Mutex::default(),
             ring,
             closed: AtomicBool::new(false),
         });
-        let default = default.map(|name| Arc::new(Stream::new(name, &rules, &bench)));
+        let default = default.map(|name| Arc::new(Stream::new(name, &bench)));
         Front {
             default,
             named: RwLock::default(),
-            rules,
             bench,
             bell,
         }
@@ -129,13 +133,18 @@ impl Front {
                 "a producer puts to {STREAMS_MAX} streams at most"
             )));
         }
-        let stream = || Arc::new(Stream::new(name.clone(), &self.rules, &self.bench));
+        let stream = || Arc::new(Stream::new(name.clone(), &self.bench));
         Ok(named.entry(name.clone()).or_insert_with(stream).clone())
     }
 
     /// Everything that was laid down since the last time.
     pub fn clear_shelf(&self) -> Shelf {
         std::mem::take(&mut *self.bench.shelf())
+    }
+
+    /// Notes that the pipeline sleeps until then, so that it is woken only for what cannot wait.
+    pub fn sleep_until(&self, deadline: Option<Instant>) {
+        self.bench.shelf().comes_at = deadline;
     }
 
     /// Finishes every open aggregate of these streams, and asks for all of theirs on its way to be sent.
@@ -175,9 +184,9 @@ impl Front {
 }
 
 impl Stream {
-    fn new(name: Arc<str>, rules: &Rules, bench: &Arc<Bench>) -> Stream {
+    fn new(name: Arc<str>, bench: &Arc<Bench>) -> Stream {
         Stream {
-            aggregator: Mutex::new(Aggregator::new(name.clone(), rules.clone())),
+            aggregator: Mutex::new(Aggregator::new(name.clone(), bench.rules.clone())),
             name,
             ledger: Arc::default(),
             has_one_shard: AtomicBool::new(false),
@@ -204,7 +213,7 @@ impl Stream {
         let delivery = aggregator.start(now, record, group, &mut finished);
         let opened = aggregator.unwatched_deadline();
         let opened = opened.map(|deadline| (deadline, self.clone()));
-        let news = self.lay_down(finished, opened);
+        let news = self.lay_down(now, finished, opened);
         drop(aggregator);
         self.bench.ring_if(news);
         Ok(delivery)
@@ -215,7 +224,7 @@ impl Stream {
         self.has_one_shard
             .store(map.open_shards() == 1, Ordering::Relaxed);
         aggregator.follow(map, &mut finished);
-        let news = self.lay_down(finished, None);
+        let news = self.lay_down(self.bench.clock.now(), finished, None);
         self.bench.ring_if(news);
     }
 
@@ -224,14 +233,14 @@ impl Stream {
         let (mut aggregator, mut finished) = (self.aggregator(), Vec::new());
         let next = aggregator.finish_due(now, &mut finished);
         // Who asks is who clears the shelf.
-        self.lay_down(finished, None);
+        self.lay_down(now, finished, None);
         next
     }
 
     fn finish_all(self: &Arc<Stream>) {
         let (mut aggregator, mut finished) = (self.aggregator(), Vec::new());
         aggregator.finish_all(&mut finished);
-        self.lay_down(finished, None);
+        self.lay_down(self.bench.clock.now(), finished, None);
     }
 
     /// What it has taken in, open aggregates included.
@@ -247,16 +256,22 @@ impl Stream {
         }
     }
 
-    /// Says whether there is news for the pipeline. To be called under the aggregator's lock.
+    /// Says whether the pipeline has to be woken. To be called under the aggregator's lock.
     fn lay_down(
         self: &Arc<Stream>,
+        now: Instant,
         mut finished: Vec<KinesisRecord>,
         opened: Option<(Instant, Arc<Stream>)>,
     ) -> bool {
         if finished.is_empty() && opened.is_none() {
             return false;
         }
+        let rules = &self.bench.rules;
+        let (mut due, mut bytes) = (opened.as_ref().map(|(at, _)| *at), 0);
         for record in &mut finished {
+            record.deadline = record.deadline.max(rules.company(now));
+            due = earlier(due, Some(record.deadline));
+            bytes += record.bytes();
             for run in &mut record.runs {
                 run.ticket = Some(self.ledger.enter(run.len() as usize, record.since));
             }
@@ -264,7 +279,9 @@ impl Stream {
         let mut shelf = self.bench.shelf();
         shelf.finished.append(&mut finished);
         shelf.opened.extend(opened);
-        true
+        shelf.bytes += bytes;
+        let comes_in_time = due.is_some_and(|due| shelf.comes_at.is_some_and(|at| at <= due));
+        !comes_in_time || rules.is_enough(shelf.finished.len(), shelf.bytes)
     }
 
     fn aggregator(&self) -> MutexGuard<'_, Aggregator> {

@@ -23,7 +23,7 @@ pub(super) struct Group {
 #[derive(Default)]
 struct State {
     /// Ranges of indices, none of which overlap.
-    settled: Vec<(Range<u32>, Arc<Outcome>)>,
+    settled: Vec<(Range<u32>, Outcome)>,
     wake: Wake,
 }
 
@@ -55,7 +55,7 @@ impl Group {
     /// Says what became of some of the records, and wakes who waits. Once said, it stays.
     pub fn settle(&self, range: Range<u32>, outcome: Outcome) {
         let mut state = self.state();
-        state.settled.push((range, Arc::new(outcome)));
+        state.settled.push((range, outcome));
         state.wake.all();
     }
 

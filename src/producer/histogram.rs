@@ -18,6 +18,12 @@ impl Histogram {
         *count = count.saturating_add(times);
     }
 
+    pub fn merge(&mut self, other: &Histogram) {
+        for (count, added) in self.0.iter_mut().zip(other.0.iter()) {
+            *count = count.saturating_add(*added);
+        }
+    }
+
     /// Gives the time that so large a share of those measured did not exceed; 0 if there are none.
     ///
     /// Rounded up to the end of its step.
@@ -94,8 +100,10 @@ mod tests {
             let exact = f64::from(millis);
             assert!((exact..exact * 1.13).contains(&found), "{share}: {found}");
         }
-        histogram.add(Duration::from_secs(1), u32::MAX);
-        histogram.add(Duration::from_secs(1), u32::MAX);
+        let mut more = Histogram::default();
+        more.add(Duration::from_secs(1), u32::MAX);
+        histogram.merge(&more);
+        histogram.merge(&more);
         assert!(histogram.percentile(0.1) >= Duration::from_secs(1));
     }
 }

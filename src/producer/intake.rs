@@ -25,6 +25,13 @@ struct Room {
     limit: usize,
 }
 
+/// Which limit is reached.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Full {
+    Bytes,
+    Records,
+}
+
 impl Intake {
     pub fn new(records: usize, bytes: usize) -> Intake {
         let (ring, bell) = channel::bounded(1);
@@ -42,14 +49,14 @@ impl Intake {
         self.records.used.load(Ordering::SeqCst)
     }
 
-    /// Takes room for one record of so many bytes, if there is.
-    pub fn try_take(&self, bytes: usize) -> Result<()> {
+    /// Takes room for one record of so many bytes, if there is; else says what there is too much of.
+    pub fn try_take(&self, bytes: usize) -> Result<(), Full> {
         if !self.records.take(1) {
-            return Err(full("records"));
+            return Err(Full::Records);
         }
         if !self.bytes.take(bytes) {
             self.give_back(1, 0);
-            return Err(full("bytes"));
+            return Err(Full::Bytes);
         }
         Ok(())
     }
@@ -89,7 +96,7 @@ impl Intake {
             select! {
                 recv(self.bell) -> _ => {}
                 recv(stop.channel()) -> _ => return Err(Error::new(ErrorKind::Closed)),
-                recv(timer.channel()) -> _ => return self.try_take(bytes).map_err(|_| full),
+                recv(timer.channel()) -> _ => return self.try_take(bytes).map_err(|_| full.into()),
             }
         }
     }
@@ -128,9 +135,15 @@ impl Room {
     }
 }
 
-fn full(limit: &str) -> Error {
-    let limit = limit.to_owned();
-    Error::new(ErrorKind::Full { limit })
+impl From<Full> for Error {
+    fn from(full: Full) -> Error {
+        let limit = match full {
+            Full::Bytes => "bytes",
+            Full::Records => "records",
+        };
+        let limit = limit.to_owned();
+        Error::new(ErrorKind::Full { limit })
+    }
 }
 
 #[cfg(test)]
@@ -141,8 +154,8 @@ mod tests {
     use crate::sys::Sys;
     use crate::sys::stop::StopSource;
 
-    fn said(taken: Result<()>) -> Option<String> {
-        taken.err().map(|error| error.to_string())
+    fn said(taken: Result<(), Full>) -> Option<String> {
+        taken.err().map(|full| Error::from(full).to_string())
     }
 
     #[test]

@@ -58,6 +58,8 @@ pub(super) struct Run {
     pub range: Range<u32>,
     /// Of keys and data, as the intake counts them.
     pub bytes: usize,
+    /// Of data alone.
+    pub data_bytes: usize,
     /// `None` until it starts on its way.
     pub ticket: Option<Ticket>,
     /// Attempts before the records came into this Kinesis record.
@@ -80,10 +82,20 @@ impl KinesisRecord {
 
     /// Writes the checksums of many, side by side.
     pub fn seal_all(records: &mut [KinesisRecord]) {
+        KinesisRecord::seal_multiple_of(1, records);
+    }
+
+    /// Writes checksums as far as four at a time are there: the rest may find company later.
+    pub fn seal_side_by_side(records: &mut [KinesisRecord]) {
+        KinesisRecord::seal_multiple_of(4, records);
+    }
+
+    fn seal_multiple_of(count: usize, records: &mut [KinesisRecord]) {
         let mut open: Vec<_> = records
             .iter_mut()
             .filter(|record| record.unsealed.is_some())
             .collect();
+        open.truncate(open.len() / count * count);
         let unsealed = open.iter_mut().filter_map(|record| record.unsealed.take());
         let sealed = seal_all(unsealed.collect());
         for (record, data) in open.into_iter().zip(sealed) {
@@ -213,6 +225,7 @@ pub(super) mod tests {
             group: Arc::new(Group::new(Sys::real().clock)),
             range: 0..1,
             bytes: partition_key.len() + data.len(),
+            data_bytes: data.len(),
             ticket: None,
             history: Arc::new([]),
         };
@@ -252,6 +265,7 @@ pub(super) mod tests {
         record.content = Content::Aggregate;
         record.runs[0].range = 0..keys.len() as u32;
         record.runs[0].bytes = records.iter().map(|one| 1 + one.data.len()).sum();
+        record.runs[0].data_bytes = record.runs[0].bytes - keys.len();
         record
     }
 

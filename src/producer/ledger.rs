@@ -47,6 +47,12 @@ pub(super) struct Standing {
 }
 
 impl Ticket {
+    /// Says whether the records of both leave the same counts.
+    pub fn counts_with(&self, other: &Ticket) -> bool {
+        Arc::ptr_eq(&self.ledger, &other.ledger)
+            && (self.epoch, self.step) == (other.epoch, other.step)
+    }
+
     /// Notes that some of its records are settled.
     pub fn leave(&self, records: usize) {
         self.ledger.leave(self, records);

@@ -46,7 +46,7 @@ pub struct Measures {
     pub user_records_failed: u64,
     /// Those of them whose time to live was over. The KPL's `UserRecordExpired`.
     pub user_records_expired: u64,
-    /// Bytes of the user records stored: data and partition keys. The KPL's `UserRecordsDataPut`.
+    /// Bytes of the data of user records stored, without their keys. The KPL's `UserRecordsDataPut`.
     pub user_records_data_put: u64,
     /// Kinesis records stored. The KPL's `KinesisRecordsPut`.
     pub kinesis_records_put: u64,
@@ -199,6 +199,18 @@ impl Summary {
         self.max = if is_first { value } else { self.max.max(value) };
         self.count += u64::from(times);
         self.sum += value * f64::from(times);
+    }
+
+    /// Adds the values of another.
+    pub(super) fn merge(&mut self, other: &Summary) {
+        if self.count == 0 {
+            *self = *other;
+        } else if other.count > 0 {
+            self.min = self.min.min(other.min);
+            self.max = self.max.max(other.max);
+            self.count += other.count;
+            self.sum += other.sum;
+        }
     }
 
     fn to_value(self) -> Value {

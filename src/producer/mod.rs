@@ -255,7 +255,7 @@ impl Producer {
             return Ok(());
         };
         let timer = match patience {
-            Patience::None => return Err(full),
+            Patience::None => return Err(full.into()),
             Patience::For(time) => shared.clock.after(Some(time)),
             Patience::Forever => shared.clock.after(None),
         };

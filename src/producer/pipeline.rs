@@ -15,7 +15,7 @@ use crate::producer::aggregator::Rules;
 use crate::producer::batch::Batch;
 use crate::producer::delivery::Stored;
 use crate::producer::job::{Answer, Job, Outcome, Span};
-use crate::producer::kinesis_record::{KinesisRecord, later};
+use crate::producer::kinesis_record::KinesisRecord;
 use crate::producer::listing::Listing;
 use crate::producer::placement::{Placement, earlier, is_outdated, regroup};
 use crate::producer::retrier::{
@@ -81,10 +81,9 @@ impl Pipeline {
     }
 
     /// Takes in what the callers finished.
-    pub fn accept(&mut self, now: Instant, finished: Vec<KinesisRecord>) {
-        let company = later(now, self.company_time());
-        for mut record in finished {
-            record.deadline = record.deadline.max(company);
+    pub fn accept(&mut self, now: Instant, mut finished: Vec<KinesisRecord>) {
+        KinesisRecord::seal_side_by_side(&mut finished);
+        for record in finished {
             self.enter(now, record);
         }
     }
@@ -268,15 +267,11 @@ impl Pipeline {
             since,
         } = batch;
         let map = self.map_of(&stream);
-        let (expired, records): (Vec<_>, Vec<_>) = records
-            .into_iter()
-            .partition(|record| record.is_expired(now));
-        self.expire(now, expired);
         let mut records = records;
+        let expired = take_if(&mut records, |record| record.is_expired(now));
+        self.expire(now, expired);
         KinesisRecord::seal_all(&mut records);
-        let (outdated, records): (Vec<_>, Vec<_>) = records
-            .into_iter()
-            .partition(|record| is_outdated(record, map.as_deref()));
+        let outdated = take_if(&mut records, |record| is_outdated(record, map.as_deref()));
         self.regroup(now, outdated, map.as_deref());
         if records.is_empty() {
             return None;
@@ -462,15 +457,15 @@ impl Pipeline {
         }
         self.effects.settled.push(Settlement { record, result });
     }
+}
 
-    /// The KPL's: how long a finished record waits for others, so that they share a call.
-    fn company_time(&self) -> Duration {
-        (self.config.buffered_time() / 5).min(COMPANY_TIME_MAX)
-    }
+/// Takes the records out that are so, and keeps the order of both.
+fn take_if(
+    records: &mut Vec<KinesisRecord>,
+    is_so: impl Fn(&KinesisRecord) -> bool,
+) -> Vec<KinesisRecord> {
+    records.extract_if(.., |record| is_so(record)).collect()
 }
 
 /// How old a map may be for who has none: what it does not know shows soon.
 pub(super) const MAP_AGE_MAX: Duration = Duration::from_secs(10);
-
-/// 50 ms, or a fifth of the buffered time if that is less.
-const COMPANY_TIME_MAX: Duration = Duration::from_millis(50);

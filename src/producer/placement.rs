@@ -112,6 +112,7 @@ impl Regrouper<'_> {
                 let run = Run {
                     range: index..index + 1,
                     bytes: record.partition_key.len() + record.data.len(),
+                    data_bytes: record.data.len(),
                     history: history.clone(),
                     ..run.clone()
                 };
@@ -167,6 +168,7 @@ impl Open {
             Some(last) => {
                 last.range.end += 1;
                 last.bytes += mover.run.bytes;
+                last.data_bytes += mover.run.data_bytes;
             }
             None => self.runs.push(mover.run.clone()),
         }

@@ -4,7 +4,7 @@ use crossbeam::channel::{self, Receiver, Sender, select};
 
 use crate::producer::delivery::RecordResult;
 use crate::producer::kinesis_record::Run;
-use crate::producer::shared::Shared;
+use crate::producer::shared::{Released, Shared};
 use crate::sys::stop::Stop;
 use crate::sys::thread::caught;
 
@@ -43,7 +43,9 @@ impl Reports {
             let is_over = over.is_stopped();
             for run in self.clear_shelf() {
                 report(&run, callback);
-                shared.release(&run);
+                let mut released = Released::default();
+                released.add(&run);
+                shared.release(released);
             }
             if is_over {
                 return;

@@ -9,9 +9,9 @@ use crate::producer::front::Front;
 use crate::producer::group::Outcome;
 use crate::producer::intake::Intake;
 use crate::producer::kinesis_record::{KinesisRecord, Run};
-use crate::producer::ledger::Standing;
+use crate::producer::ledger::{Standing, Ticket};
 use crate::producer::metrics::ProducerMetrics;
-use crate::producer::pipeline::Settlement;
+use crate::producer::pipeline::{Effects, Settlement};
 use crate::producer::report::Reports;
 use crate::producer::tally::Tally;
 use crate::sys::clock::Clock;
@@ -45,30 +45,54 @@ pub(super) struct Failure {
     first: Mutex<Option<Error>>,
 }
 
+/// What settled records held: given back together, as each time wakes who waits for it.
+#[derive(Default)]
+pub(super) struct Released {
+    records: usize,
+    bytes: usize,
+    tickets: Vec<(Ticket, usize)>,
+}
+
 impl Shared {
-    /// Tells everyone what became of a record.
+    /// Tells everyone what became of records.
     ///
-    /// The result is there before the room is given back and the counters drop: who sees that nothing
+    /// The results are there before the room is given back and the counters drop: who sees that nothing
     /// is outstanding sees every failure.
-    pub fn settle(&self, settlement: Settlement) {
-        self.measure(|tally| tally.settlement(&settlement));
-        self.tallies().closed.count(&settlement);
-        let Settlement { record, result } = settlement;
-        if let Err(error) = &result {
-            self.failure.note(error);
-        }
-        let default_stream = self.front.default_stream().map(|name| &**name);
-        for (run, outcome) in outcomes(record, result, default_stream) {
-            run.group.settle(run.range.clone(), outcome);
-            match &self.reports {
-                Some(reports) => reports.lay_down(run),
-                None => self.release(&run),
+    pub fn settle(&self, settled: Vec<Settlement>) {
+        let mut released = Released::default();
+        for Settlement { record, result } in settled {
+            let tell = |run: Run, outcome| {
+                run.group.settle(run.range.clone(), outcome);
+                match &self.reports {
+                    Some(reports) => reports.lay_down(run),
+                    None => released.add(&run),
+                }
+            };
+            match result {
+                Ok(output) => deliver(record, &output, tell),
+                Err(error) => {
+                    self.failure.note(&error);
+                    let default_stream = self.front.default_stream().map(|name| &**name);
+                    give_up(record, &error, default_stream, tell);
+                }
             }
         }
+        self.release(released);
     }
 
-    pub fn measure(&self, measure: impl Fn(&mut Tally)) {
+    /// Adds up what was measured, before anybody is told of it.
+    pub fn measure(&self, effects: &Effects) {
+        let Effects { calls, settled, .. } = effects;
+        if calls.is_empty() && settled.is_empty() {
+            return;
+        }
         let mut tallies = self.tallies();
+        let measure = |tally: &mut Tally| {
+            calls.iter().for_each(|call| tally.call(call));
+            settled.iter().for_each(|one| tally.settlement(one));
+        };
+        let closed = &mut tallies.closed;
+        settled.iter().for_each(|one| closed.count(one));
         measure(&mut tallies.since_start);
         #[cfg(feature = "cloudwatch")]
         tallies.window.as_mut().map(measure);
@@ -111,11 +135,25 @@ impl Shared {
     }
 
     /// Gives the room of settled records back, and lets those go on who wait for them.
-    pub fn release(&self, run: &Run) {
-        let records = run.len() as usize;
-        self.intake.give_back(records, run.bytes);
-        if let Some(ticket) = &run.ticket {
+    pub fn release(&self, released: Released) {
+        if released.records > 0 {
+            self.intake.give_back(released.records, released.bytes);
+        }
+        for (ticket, records) in released.tickets {
             ticket.leave(records);
+        }
+    }
+}
+
+impl Released {
+    pub fn add(&mut self, run: &Run) {
+        let records = run.len() as usize;
+        self.records += records;
+        self.bytes += run.bytes;
+        let Some(ticket) = &run.ticket else { return };
+        match self.tickets.last_mut() {
+            Some((last, count)) if last.counts_with(ticket) => *count += records,
+            _ => self.tickets.push((ticket.clone(), records)),
         }
     }
 }
@@ -154,56 +192,38 @@ impl Failure {
     }
 }
 
-/// What became of each run of a record.
-fn outcomes(
-    record: KinesisRecord,
-    result: Result<PutRecordOutput>,
-    default_stream: Option<&str>,
-) -> Vec<(Run, Outcome)> {
-    match result {
-        Ok(output) => delivered(record, &output),
-        Err(error) => undelivered(record, &error, default_stream),
-    }
-}
-
-fn delivered(record: KinesisRecord, output: &PutRecordOutput) -> Vec<(Run, Outcome)> {
+/// Tells what became of each run of a stored record.
+fn deliver(record: KinesisRecord, output: &PutRecordOutput, mut tell: impl FnMut(Run, Outcome)) {
     let is_aggregate = record.is_aggregate();
-    let KinesisRecord { runs, attempts, .. } = record;
     let mut sub = 0;
-    let tell = |run: Run| {
+    for run in record.runs {
         let first_sub = is_aggregate.then_some(sub);
         sub += u64::from(run.len());
         let outcome = Outcome::Delivered {
             shard_id: output.shard_id.clone(),
             sequence_number: output.sequence_number.clone(),
             first_sub,
-            attempts: run.attempts(&attempts),
+            attempts: run.attempts(&record.attempts),
         };
-        (run, outcome)
-    };
-    runs.into_iter().map(tell).collect()
+        tell(run, outcome);
+    }
 }
 
-fn undelivered(
+/// Tells what became of each run of a record that was given up, and gives the user records back.
+fn give_up(
     record: KinesisRecord,
     error: &Error,
     default_stream: Option<&str>,
-) -> Vec<(Run, Outcome)> {
+    mut tell: impl FnMut(Run, Outcome),
+) {
     let mut records = record.take_apart(default_stream).into_iter();
-    let KinesisRecord {
-        runs,
-        attempts,
-        stored,
-        ..
-    } = record;
-    let tell = |run: Run| {
+    for run in record.runs {
         let outcome = Outcome::Undelivered {
             records: records.by_ref().take(run.len() as usize).collect(),
             error: error.clone(),
-            stored,
-            attempts: run.attempts(&attempts),
+            stored: record.stored,
+            attempts: run.attempts(&record.attempts),
         };
-        (run, outcome)
-    };
-    runs.into_iter().map(tell).collect()
+        tell(run, outcome);
+    }
 }

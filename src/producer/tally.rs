@@ -1,7 +1,7 @@
 //! What is measured, added up for the whole producer, for each stream and for each shard.
 //!
-//! A value goes to the shard it belongs to and to all above it, so that each level is the sum of the
-//! one below, and of what belongs to no shard.
+//! A value is added once, to the shard it belongs to, because millions are added for each time that
+//! somebody looks. Each level is the sum of the one below, and of what belongs to no shard.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -9,7 +9,6 @@ use std::time::Duration;
 
 use crate::error::ErrorKind;
 use crate::model::ShardId;
-use crate::producer::delivery::Attempt;
 use crate::producer::histogram::Histogram;
 use crate::producer::metrics::{
     Measures, ProducerMetrics, StreamMetrics, Summary, TimePercentiles,
@@ -40,21 +39,15 @@ pub(super) struct RecordReport {
 
 #[derive(Clone, Default)]
 pub(super) struct Tally {
-    pub total: Node,
     pub streams: HashMap<Arc<str>, StreamTally>,
 }
 
 #[derive(Clone, Default)]
 pub(super) struct StreamTally {
-    pub total: Node,
-    pub shards: HashMap<ShardId, Node>,
-}
-
-/// The sums of one level.
-#[derive(Clone, Default)]
-pub(super) struct Node {
-    pub sums: Sums,
-    times: Option<Box<Times>>,
+    /// What belongs to none of the shards.
+    rest: Sums,
+    pub shards: HashMap<ShardId, Sums>,
+    times: Times,
 }
 
 /// The KPL's metrics, as it counts them.
@@ -85,26 +78,12 @@ struct Times {
 
 impl Tally {
     pub fn call(&mut self, report: &CallReport) {
-        let (kinesis_records, user_records) = report.carried;
-        self.put(&report.stream, None, |node| {
-            let sums = &mut node.sums;
-            sums.request_time.add(millis(report.took), 1);
-            sums.queue_time.add(millis(report.queued), 1);
-            sums.kinesis_records_per_request
-                .add(kinesis_records as f64, 1);
-            sums.user_records_per_request
-                .add(f64::from(user_records), 1);
-            if let Some(code) = &report.error {
-                sums.error(code);
-            }
-            if let Some(times) = &mut node.times {
-                times.request.add(report.took, 1);
-                times.queue.add(report.queued, 1);
-            }
-        });
+        let stream = self.stream(&report.stream);
+        stream.rest.call(report);
+        stream.times.request.add(report.took, 1);
+        stream.times.queue.add(report.queued, 1);
         for record in &report.records {
-            let shard = record.shard.as_ref();
-            self.put(&report.stream, shard, |node| node.sums.record(record));
+            stream.shard(record.shard.as_ref()).0.record(record);
         }
     }
 
@@ -117,40 +96,49 @@ impl Tally {
                 (record.predicted.as_ref(), expired)
             }
         };
-        self.put(&record.stream, shard, |node| {
-            for run in &record.runs {
-                let (users, bytes) = (run.len(), run.bytes);
-                node.sums.users(users, bytes, result.is_ok(), expired);
-                let attempts = || run.history.iter().chain(&record.attempts);
-                let retries = attempts().count().saturating_sub(1);
-                node.sums.retries_per_record.add(retries as f64, users);
-                attempts().for_each(|one| node.buffered(one, users));
+        let (sums, times) = self.stream(&record.stream).shard(shard);
+        for run in &record.runs {
+            let (users, bytes) = (run.len(), run.data_bytes);
+            sums.users(users, bytes, result.is_ok(), expired);
+            let mut attempts = 0;
+            for attempt in run.history.iter().chain(&record.attempts) {
+                attempts += 1;
+                sums.buffering_time.add(millis(attempt.delay), users);
+                times.buffering.add(attempt.delay, users);
             }
-        });
+            let retries = f64::from(i32::max(attempts - 1, 0));
+            sums.retries_per_record.add(retries, users);
+        }
     }
 
-    /// Adds to the whole, to a stream and to one of its shards, if it has one.
-    fn put(&mut self, stream: &Arc<str>, shard: Option<&ShardId>, add: impl Fn(&mut Node)) {
-        add(self.total.timed());
-        let tally = match self.streams.get_mut(stream) {
-            Some(tally) => tally,
-            None => self.streams.entry(stream.clone()).or_default(),
-        };
-        add(tally.total.timed());
-        let Some(shard) = shard else { return };
-        if let Some(node) = tally.shards.get_mut(shard) {
-            add(node);
-        } else if tally.shards.len() < SHARDS_MAX {
-            add(tally.shards.entry(shard.clone()).or_default());
+    fn stream(&mut self, name: &Arc<str>) -> &mut StreamTally {
+        if !self.streams.contains_key(name) {
+            self.streams.insert(name.clone(), StreamTally::default());
         }
+        self.streams
+            .get_mut(name)
+            .expect("it is there or was put there")
+    }
+
+    /// What all streams come to.
+    pub fn total(&self) -> Sums {
+        let mut total = Sums::default();
+        for stream in self.streams.values() {
+            total.merge(&stream.total());
+        }
+        total
     }
 
     /// What it comes to; pending and received records are for others to add.
     pub fn metrics(&self) -> ProducerMetrics {
+        let mut times = Times::default();
+        for stream in self.streams.values() {
+            times.merge(&stream.times);
+        }
         let streams = self.streams.iter();
         ProducerMetrics {
-            total: self.total.sums.measures(),
-            percentiles: self.total.percentiles(),
+            total: self.total().measures(),
+            percentiles: times.percentiles(),
             streams: streams
                 .map(|(name, stream)| (name.to_string(), stream.metrics()))
                 .collect(),
@@ -159,52 +147,131 @@ impl Tally {
 }
 
 impl StreamTally {
+    /// The sums of a shard, or of what belongs to none, and the stream's times.
+    fn shard(&mut self, shard: Option<&ShardId>) -> (&mut Sums, &mut Times) {
+        let StreamTally {
+            rest,
+            shards,
+            times,
+        } = self;
+        let Some(id) = shard else {
+            return (rest, times);
+        };
+        if !shards.contains_key(id) && shards.len() < SHARDS_MAX {
+            shards.insert(id.clone(), Sums::default());
+        }
+        (shards.get_mut(id).unwrap_or(rest), times)
+    }
+
+    pub fn total(&self) -> Sums {
+        let mut total = self.rest.clone();
+        for sums in self.shards.values() {
+            total.merge(sums);
+        }
+        total
+    }
+
     fn metrics(&self) -> StreamMetrics {
         let shards = self.shards.iter();
         StreamMetrics {
-            total: self.total.sums.measures(),
-            percentiles: self.total.percentiles(),
+            total: self.total().measures(),
+            percentiles: self.times.percentiles(),
             shards: shards
-                .map(|(id, node)| (id.clone(), node.sums.measures()))
+                .map(|(id, sums)| (id.clone(), sums.measures()))
                 .collect(),
         }
     }
 }
 
-impl Node {
-    fn timed(&mut self) -> &mut Node {
-        self.times.get_or_insert_default();
-        self
-    }
-
-    fn buffered(&mut self, attempt: &Attempt, users: u32) {
-        self.sums.buffering_time.add(millis(attempt.delay), users);
-        if let Some(times) = &mut self.times {
-            times.buffering.add(attempt.delay, users);
-        }
+impl Times {
+    fn merge(&mut self, other: &Times) {
+        self.buffering.merge(&other.buffering);
+        self.queue.merge(&other.queue);
+        self.request.merge(&other.request);
     }
 
     fn percentiles(&self) -> TimePercentiles {
-        self.times
-            .as_ref()
-            .map_or_else(TimePercentiles::default, |times| TimePercentiles {
-                buffering_time: (&times.buffering).into(),
-                queue_time: (&times.queue).into(),
-                request_time: (&times.request).into(),
-            })
+        TimePercentiles {
+            buffering_time: (&self.buffering).into(),
+            queue_time: (&self.queue).into(),
+            request_time: (&self.request).into(),
+        }
     }
 }
 
 impl Sums {
+    fn call(&mut self, report: &CallReport) {
+        let (kinesis_records, user_records) = report.carried;
+        self.request_time.add(millis(report.took), 1);
+        self.queue_time.add(millis(report.queued), 1);
+        self.kinesis_records_per_request
+            .add(kinesis_records as f64, 1);
+        self.user_records_per_request
+            .add(f64::from(user_records), 1);
+        if let Some(code) = &report.error {
+            self.error(code);
+        }
+    }
+
     fn error(&mut self, code: &str) {
         self.all_errors.add(1.0, 1);
-        let is_known = self.errors_by_code.contains_key(code);
-        let code = match is_known || self.errors_by_code.len() < CODES_MAX {
+        self.code(code).add(1.0, 1);
+    }
+
+    /// How often there was an error of this code, or of one that is not told apart.
+    fn code(&mut self, code: &str) -> &mut Summary {
+        let codes = &self.errors_by_code;
+        let told_apart = codes.len() - usize::from(codes.contains_key(OTHER));
+        let code = match codes.contains_key(code) || told_apart < CODES_MAX {
             true => code,
-            false => "Other",
+            false => OTHER,
         };
-        let count = self.errors_by_code.entry(code.to_owned()).or_default();
-        count.add(1.0, 1);
+        self.errors_by_code.entry(code.to_owned()).or_default()
+    }
+
+    fn merge(&mut self, other: &Sums) {
+        let Sums {
+            errors_by_code,
+            all_errors,
+            buffering_time,
+            kinesis_records_data_put,
+            kinesis_records_per_request,
+            kinesis_records_put,
+            queue_time,
+            request_time,
+            retries_per_record,
+            user_records_data_put,
+            user_records_expired,
+            user_records_per_kinesis_record,
+            user_records_per_request,
+            user_records_put,
+        } = other;
+        for (sum, added) in [
+            (&mut self.all_errors, all_errors),
+            (&mut self.buffering_time, buffering_time),
+            (&mut self.kinesis_records_data_put, kinesis_records_data_put),
+            (
+                &mut self.kinesis_records_per_request,
+                kinesis_records_per_request,
+            ),
+            (&mut self.kinesis_records_put, kinesis_records_put),
+            (&mut self.queue_time, queue_time),
+            (&mut self.request_time, request_time),
+            (&mut self.retries_per_record, retries_per_record),
+            (&mut self.user_records_data_put, user_records_data_put),
+            (&mut self.user_records_expired, user_records_expired),
+            (
+                &mut self.user_records_per_kinesis_record,
+                user_records_per_kinesis_record,
+            ),
+            (&mut self.user_records_per_request, user_records_per_request),
+            (&mut self.user_records_put, user_records_put),
+        ] {
+            sum.merge(added);
+        }
+        for (code, count) in errors_by_code {
+            self.code(code).merge(count);
+        }
     }
 
     fn record(&mut self, record: &RecordReport) {
@@ -273,6 +340,9 @@ const SHARDS_MAX: usize = 10_000;
 /// Error codes told apart.
 const CODES_MAX: usize = 50;
 
+/// What all other codes are counted under.
+const OTHER: &str = "Other";
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -304,10 +374,10 @@ mod tests {
         ] {
             tally.call(&report(stream, shard, users, None));
         }
-        let sum = |node: &Node| node.sums.user_records_per_kinesis_record.sum;
-        assert_eq!(sum(&tally.total), 10.0);
+        let sum = |sums: &Sums| sums.user_records_per_kinesis_record.sum;
+        assert_eq!(sum(&tally.total()), 10.0);
         let streams = ["a", "b"].map(|name| &tally.streams[name]);
-        assert_eq!(streams.map(|stream| sum(&stream.total)), [3.0, 7.0]);
+        assert_eq!(streams.map(|stream| sum(&stream.total())), [3.0, 7.0]);
         let shard = |stream: usize, id: &str| sum(&streams[stream].shards[&ShardId::from(id)]);
         assert_eq!(
             [shard(0, "a0"), shard(0, "a1"), shard(1, "b0")],
@@ -328,12 +398,12 @@ mod tests {
             ..report("a", None, 1, None)
         };
         tally.call(&failed);
-        let total = &tally.total.sums;
+        let total = tally.total();
         assert_eq!((total.all_errors.count, total.all_errors.sum), (5, 3.0));
         let codes: Vec<_> = total.errors_by_code.keys().map(String::as_str).collect();
         assert_eq!(codes, ["InternalFailure", "Other", "ServiceUnavailable"]);
         // Nobody knows which shard a whole call failed for.
-        let shard = &tally.streams["a"].shards[&ShardId::from("a0")].sums;
+        let shard = &tally.streams["a"].shards[&ShardId::from("a0")];
         assert_eq!((shard.all_errors.count, shard.errors_by_code.len()), (4, 2));
         let put = &shard.kinesis_records_put;
         assert_eq!((put.count, put.sum, put.mean()), (4, 2.0, 0.5));
@@ -345,7 +415,7 @@ mod tests {
         for n in 0..1_000 {
             tally.call(&report("a", None, 1, Some(&format!("code {n}"))));
         }
-        let codes = &tally.total.sums.errors_by_code;
+        let codes = tally.total().errors_by_code;
         assert_eq!((codes.len(), codes["Other"].count), (CODES_MAX + 1, 950));
     }
 }

@@ -149,6 +149,7 @@ impl PipelineLoop {
         let watched = self.watched.iter().map(|(at, _)| *at).min();
         let deadline = earlier(watched, self.pipeline.next_deadline());
         let timer = timer(&self.shared.clock, deadline);
+        self.shared.front.sleep_until(deadline);
         select! {
             recv(self.shared.front.bell()) -> _ => {}
             recv(self.senders.outcomes) -> outcome => {
@@ -193,17 +194,13 @@ impl PipelineLoop {
 
     fn apply(&mut self) {
         let effects = self.pipeline.take_effects();
+        self.shared.measure(&effects);
         for (name, map) in effects.maps {
             if let Ok(stream) = self.shared.front.stream(Some(&name)) {
                 stream.follow(map);
             }
         }
-        for call in &effects.calls {
-            self.shared.measure(|tally| tally.call(call));
-        }
-        for settlement in effects.settled {
-            self.shared.settle(settlement);
-        }
+        self.shared.settle(effects.settled);
     }
 
     fn died(&self, error: Error) -> Error {

@@ -220,7 +220,7 @@ fn metrics_count_what_was_done() {
         metrics.request_time.count,
         metrics.retries_per_record.count,
     ];
-    assert_eq!(counts, [4, 0, 2, 2, 12, 1, 2, 2, 4]);
+    assert_eq!(counts, [4, 0, 2, 2, 6, 1, 2, 2, 4]);
     let denied = "AccessDeniedException".to_owned();
     assert_eq!(metrics.errors_by_code, BTreeMap::from([(denied, 1)]));
 }
