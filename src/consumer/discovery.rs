@@ -196,12 +196,12 @@ impl Discovery {
         }
     }
 
-    /// Says whether any child of an ended shard has been listed yet, or none ever will be. A listing
-    /// may lag behind a reshard.
+    /// Says whether the children of an ended shard have been listed, or will never be. A listing may lag
+    /// behind a reshard, and show one child before the other.
     pub fn is_settled(&self, shard: &ShardRef) -> bool {
         self.streams.get(&shard.stream).is_some_and(|stream| {
             let known = stream.shards.get(&shard.shard_id);
-            stream.has_children(&shard.shard_id)
+            stream.has_all_children(&shard.shard_id)
                 || stream.missing.is_gone(&shard.shard_id)
                 || known.is_some_and(|known| known.state != State::Ended)
         })
@@ -406,8 +406,21 @@ impl Stream {
     }
 
     fn has_children(&self, id: &ShardId) -> bool {
-        let is_child = |known: &Known| known.shard.parents().any(|parent| parent == id);
-        self.shards.values().any(is_child)
+        self.children(id).next().is_some()
+    }
+
+    /// Says whether the children of a shard take all of its hash keys; or have been listed for so long
+    /// that it is all there will be.
+    fn has_all_children(&self, id: &ShardId) -> bool {
+        let children = self.children(id).map(|child| child.hash_key_range);
+        let parent = self.shards.get(id);
+        self.missing.has_children_for_long(id)
+            || parent.is_some_and(|parent| parent.shard.hash_key_range.is_covered_by(children))
+    }
+
+    fn children(&self, id: &ShardId) -> impl Iterator<Item = &Shard> {
+        let shards = self.shards.values().map(|known| &known.shard);
+        shards.filter(move |shard| shard.parents().any(|parent| parent == id))
     }
 
     /// Says whether a shard that had ended has looked open for longer than any listing lags behind.
@@ -689,6 +702,32 @@ mod tests {
         assert_eq!(names(&found.starts), [("c", TRIM_HORIZON)]);
         let found = discovery.on_end(&at("c"), vec![child("e", &["c", "d"])]);
         assert_eq!(found, Found::default(), "nobody knows whether d has ended");
+    }
+
+    #[test]
+    fn a_shard_waits_for_both_its_children() {
+        let mut discovery = discovery(StartPosition::TrimHorizon, &[]);
+        listed(&mut discovery, [shard("a", &[], true)]);
+        ended(&mut discovery, "a");
+        let middle = HashKeyRange::FULL.midpoint();
+        let half = |id, lower| Shard {
+            hash_key_range: match lower {
+                true => HashKeyRange {
+                    end: (middle.as_u128() - 1).into(),
+                    ..HashKeyRange::FULL
+                },
+                false => HashKeyRange {
+                    start: middle,
+                    ..HashKeyRange::FULL
+                },
+            },
+            ..shard(id, &["a"], true)
+        };
+        let one = || [shard("a", &[], false), half("b", true)];
+        listed(&mut discovery, one());
+        assert!(!discovery.is_settled(&at("a")), "c is missing");
+        listed(&mut discovery, [half("c", false)]);
+        assert!(discovery.is_settled(&at("a")));
     }
 
     #[test]

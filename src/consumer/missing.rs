@@ -5,18 +5,16 @@ use crate::model::{Shard, ShardId};
 /// Tells a shard that is gone from one that a late listing does not show, by counting listings.
 #[derive(Debug, Default)]
 pub(super) struct Missing {
-    /// How many listings in a row lacked the shard; or showed it, but none of its children.
+    /// How many listings in a row lacked the shard; or showed it, but none of its children; or both.
     absent: BTreeMap<ShardId, u32>,
     childless: BTreeMap<ShardId, u32>,
+    parents: BTreeMap<ShardId, u32>,
 }
 
 impl Missing {
     /// Takes in a listing, and which shards are looked for in it.
     pub fn on_listing(&mut self, wanted: impl Iterator<Item = ShardId>, listing: &[Shard]) {
-        let (absent, childless) = (
-            std::mem::take(&mut self.absent),
-            std::mem::take(&mut self.childless),
-        );
+        let old = std::mem::take(self);
         let listed: BTreeSet<_> = listing.iter().map(|shard| &shard.id).collect();
         let parents: BTreeSet<_> = listing.iter().flat_map(Shard::parents).collect();
         for id in wanted {
@@ -26,9 +24,9 @@ impl Missing {
             match (listed.contains(&id), parents.contains(&id)) {
                 // Its children are newer than it is: no listing can be as late as that.
                 (false, true) => self.absent.insert(id, LISTINGS),
-                (false, false) => self.absent.insert(id.clone(), count(&absent)),
-                (true, false) => self.childless.insert(id.clone(), count(&childless)),
-                (true, true) => None,
+                (false, false) => self.absent.insert(id.clone(), count(&old.absent)),
+                (true, false) => self.childless.insert(id.clone(), count(&old.childless)),
+                (true, true) => self.parents.insert(id.clone(), count(&old.parents)),
             };
         }
     }
@@ -41,6 +39,12 @@ impl Missing {
     /// Says whether a shard has been listed for long, and none of its children ever.
     pub fn is_without_children_for_long(&self, id: &ShardId) -> bool {
         let count = self.childless.get(id);
+        count.is_some_and(|count| *count >= LISTINGS)
+    }
+
+    /// Says whether a shard has been listed for long with children, be they all or not.
+    pub fn has_children_for_long(&self, id: &ShardId) -> bool {
+        let count = self.parents.get(id);
         count.is_some_and(|count| *count >= LISTINGS)
     }
 }
@@ -97,5 +101,10 @@ mod tests {
         let both = [shard("a", None), shard("b", Some("a"))];
         missing.on_listing([a()].into_iter(), &both);
         assert!(!missing.is_without_children_for_long(&a()));
+        for _ in 1..LISTINGS {
+            assert!(!missing.has_children_for_long(&a()));
+            missing.on_listing([a()].into_iter(), &both);
+        }
+        assert!(missing.has_children_for_long(&a()));
     }
 }

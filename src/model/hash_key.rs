@@ -102,6 +102,25 @@ impl HashKeyRange {
         self.start <= key && key <= self.end
     }
 
+    /// Says whether each hash key of the range is in one of these.
+    #[cfg(feature = "client")]
+    pub(crate) fn is_covered_by(&self, ranges: impl Iterator<Item = HashKeyRange>) -> bool {
+        let mut ranges: Vec<_> = ranges.collect();
+        ranges.sort_by_key(|range| range.start);
+        // The first that is not known to be in one; `None` behind the last of all.
+        let mut open = Some(self.start.0);
+        for range in ranges {
+            open = match open {
+                Some(key) if range.start.0 <= key => {
+                    let behind = range.end.0.checked_add(1);
+                    behind.map(|behind| behind.max(key))
+                }
+                _ => break,
+            };
+        }
+        open.is_none_or(|open| open > self.end.0)
+    }
+
     /// Returns the hash key in the middle, where an even split of the shard starts its upper half.
     pub fn midpoint(&self) -> HashKey {
         let (start, end) = (self.start.0, self.end.0);
@@ -112,6 +131,30 @@ impl HashKeyRange {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    #[cfg(feature = "client")]
+    fn a_range_is_covered_by_parts_without_a_hole() {
+        let range = |start: u128, end: u128| HashKeyRange {
+            start: start.into(),
+            end: end.into(),
+        };
+        for (parts, covered) in [
+            (vec![], false),
+            (vec![range(10, 20)], true),
+            (vec![range(0, u128::MAX)], true),
+            (vec![range(15, 20), range(10, 14)], true),
+            (vec![range(10, 14), range(16, 20)], false),
+            (vec![range(10, 19)], false),
+            (vec![range(11, 20)], false),
+            (vec![range(5, 18), range(6, 7), range(19, 30)], true),
+        ] {
+            let is_so = range(10, 20).is_covered_by(parts.iter().copied());
+            assert_eq!(is_so, covered, "{parts:?}");
+        }
+        let last = range(u128::MAX, u128::MAX);
+        assert!(last.is_covered_by([HashKeyRange::FULL].into_iter()));
+    }
 
     #[test]
     fn a_partition_key_hashes_to_its_md5_read_big_endian() {
