@@ -95,10 +95,14 @@ impl World {
         shards.into_iter().filter(Shard::is_open).collect()
     }
 
+    /// Asks until a listing shows the shard: a fault may let it lag behind.
     pub fn parents_of(&self, shard: &ShardRef) -> Vec<ShardRef> {
-        let shards = calmly(|| self.client.list_shards(STREAM));
-        let found = shards.iter().find(|listed| listed.id == shard.shard_id);
-        let parents = found.into_iter().flat_map(Shard::parents);
+        let listings = (0..1_000).map(|_| calmly(|| self.client.list_shards(STREAM)));
+        let found = listings
+            .flatten()
+            .find(|listed| listed.id == shard.shard_id);
+        let found = found.expect("a shard of the stream");
+        let parents = found.parents();
         parents
             .map(|id| ShardRef::new(STREAM, id.clone()))
             .collect()

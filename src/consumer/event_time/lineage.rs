@@ -36,9 +36,11 @@ impl Lineage {
         &self.watermarks
     }
 
-    /// A listing says who comes from whom.
+    /// A listing says who comes from whom. What waits for its parents keeps them: a listing may be late.
     pub fn listed(&mut self, stream: &Arc<str>, parents: Vec<Parents>) {
-        self.parents.retain(|shard, _| shard.stream != *stream);
+        let waiting = &self.waiting;
+        self.parents
+            .retain(|shard, _| shard.stream != *stream || waiting.contains(shard));
         for (child, parents) in parents {
             self.born(ShardRef::new(stream.clone(), child), parents);
         }
@@ -225,6 +227,18 @@ mod tests {
         lineage.settled(&shard("b"));
         assert_eq!(lineage.start(&shard("c")), at(3));
         assert_eq!(held(&lineage), None);
+    }
+
+    #[test]
+    fn a_late_listing_takes_no_parents_from_what_waits_for_them() {
+        let mut lineage = lineage(&[("c", &["a", "b"])]);
+        lineage.known(&shard("c"), &START);
+        lineage.end(&shard("a"), at(3));
+        lineage.settled(&shard("a"));
+        lineage.listed(&"orders".into(), Vec::new());
+        assert_eq!(held(&lineage), Some(3));
+        lineage.end(&shard("b"), at(9));
+        assert_eq!(lineage.start(&shard("c")), at(3));
     }
 
     #[test]

@@ -52,5 +52,7 @@ fn put(stream: &str, proxy: &str) -> Result<()> {
     for line in io::stdin().lines().map_while(|line| line.ok()) {
         producer.put(UserRecord::new("device-1", line))?;
     }
-    producer.close()
+    let closed = producer.close()?;
+    eprintln!("embedded: {closed}");
+    Ok(())
 }
