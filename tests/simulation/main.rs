@@ -2,7 +2,7 @@
 //! moves by itself, through the real producer and consumer, held against what the fake has stored.
 //!
 //! ```text
-//! cargo test --release --test simulation                     200 histories, 100 with losses, 200 of event time
+//! cargo test --release --test simulation                     200 histories, 100 with losses, 100 of event time
 //! HISTORIES=10000 cargo test --release --test simulation     so many of each
 //! SEED=42 cargo test --release --test simulation             one of them again
 //! ```
@@ -29,7 +29,7 @@ fn whatever_is_lost_is_told_and_nothing_else() {
 
 #[test]
 fn whatever_happens_event_time_goes_on_and_nobody_runs_ahead() {
-    live_through(200, event_time::live_through);
+    live_through(100, event_time::live_through);
 }
 
 fn live_through(histories: u64, history: impl Fn(u64)) {
