@@ -15,7 +15,7 @@ from emulators import INSTALLED, ROOT
 from streams import UserRecord, user_records
 from tools import Different
 
-PROGRAM = ROOT / "target/debug/exactly-once"
+PROGRAM = ROOT / "target/exactly_once/debug/exactly-once"
 KILLS = 10
 # From before its first call to after some commits; that slow one takes longer to the first.
 LIFE_SECONDS = {"kinesis-mock": (0.0, 2.0)}

@@ -51,7 +51,7 @@ install_python microburst requirements-microburst.txt
 cargo build --quiet --manifest-path "$root/tests/peers/Cargo.toml" \
   --target-dir "$root/target/peers" || fail "tests/peers does not build"
 cargo test --quiet --manifest-path "$root/tests/exactly_once/Cargo.toml" \
-  --target-dir "$root/target" || fail "tests/exactly_once fails"
+  --target-dir "$root/target/exactly_once" || fail "tests/exactly_once fails"
 examples=(--example put --example tail --example smallest)
 (cd "$root" && cargo build --quiet --release "${examples[@]}") || fail "the examples do not build"
 
