@@ -210,10 +210,9 @@ impl Emitter {
                 || listed.contains(&shard.shard_id)
                 || newest < Some(age(&shard.shard_id))
         });
-        let (resting, slots) = (&self.resting, &self.slots);
-        let is_kept = |shard: &ShardRef| {
-            resting.contains_key(shard) || slots.iter().any(|slot| slot.shard == *shard)
-        };
+        let resting = &self.resting;
+        let reading: BTreeSet<_> = self.slots.iter().map(|slot| &slot.shard).collect();
+        let is_kept = |shard: &ShardRef| resting.contains_key(shard) || reading.contains(shard);
         self.times.retain(|shard, _| is_kept(shard));
         if let Some(event_time) = &mut self.event_time {
             event_time.lineage.prune(is_kept);
