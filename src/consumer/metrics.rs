@@ -147,6 +147,17 @@ pub struct CommitMetrics {
     pub millis_since_last: Option<u64>,
 }
 
+impl CommitMetrics {
+    fn merge(&self, other: &CommitMetrics) -> CommitMetrics {
+        let (one, two) = (self.millis_since_last, other.millis_since_last);
+        CommitMetrics {
+            commits: self.commits + other.commits,
+            failed_commits: self.failed_commits + other.failed_commits,
+            millis_since_last: one.into_iter().chain(two).min(),
+        }
+    }
+}
+
 /// How far event time has come.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -166,7 +177,35 @@ pub struct EventTimeMetrics {
     pub failed_syncs: u64,
 }
 
+impl EventTimeMetrics {
+    /// What is complete for both, be it nothing; one that is idle is not waited for.
+    fn merge(&self, other: &EventTimeMetrics) -> EventTimeMetrics {
+        let lowest = |one: Option<i64>, two: Option<i64>| one.into_iter().chain(two).min();
+        EventTimeMetrics {
+            watermark: match (self.is_idle, other.is_idle) {
+                (true, false) => other.watermark,
+                (false, true) => self.watermark,
+                _ => self.watermark.min(other.watermark),
+            },
+            is_idle: self.is_idle && other.is_idle,
+            local_watermark: lowest(self.local_watermark, other.local_watermark),
+            global_watermark: lowest(self.global_watermark, other.global_watermark),
+            syncs: self.syncs + other.syncs,
+            failed_syncs: self.failed_syncs + other.failed_syncs,
+        }
+    }
+}
+
 impl ConsumerMetrics {
+    /// Those of two consumers of a group, whose search for shards is the same.
+    pub(super) fn merge(mut self, other: ConsumerMetrics) -> ConsumerMetrics {
+        self.shards.extend(other.shards);
+        self.total.add(&other.total);
+        self.commits = self.commits.merge(&other.commits);
+        self.event_time = self.event_time.merge(&other.event_time);
+        self
+    }
+
     /// Writes them as one JSON object, whose form is documented in
     /// [`manual::metrics`](crate::manual::metrics). A field may be added, and none changes, while its
     /// `version` is the same.

@@ -42,6 +42,19 @@ impl<T> Shelf<T> {
         self.bell.ring();
     }
 
+    /// Lays an item down in place of those that it makes needless.
+    pub fn put_instead(&self, item: T, is_needless: impl Fn(&T) -> bool) {
+        let mut items = self.items.lock().unwrap_or_else(PoisonError::into_inner);
+        items.retain(|old| !is_needless(old));
+        items.push(item);
+        drop(items);
+        self.bell.ring();
+    }
+
+    pub fn ring(&self) {
+        self.bell.ring();
+    }
+
     pub fn take(&self) -> Vec<T> {
         std::mem::take(&mut self.items.lock().unwrap_or_else(PoisonError::into_inner))
     }
