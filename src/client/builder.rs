@@ -3,6 +3,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use crate::client::buffers::Buffers;
 use crate::client::maps::Maps;
 use crate::client::skew::ClockOffset;
 use crate::client::{Client, Shared, endpoint};
@@ -260,6 +261,7 @@ impl ClientBuilder {
             signing_clock: clock,
             jitter: Mutex::new(self.sys.rng("client")),
             maps: Maps::default(),
+            buffers: Buffers::default(),
             sys: self.sys,
         };
         Ok(Client {

@@ -1,6 +1,7 @@
 //! The typed service: one method an operation, one way for all of them.
 
 mod answers;
+mod buffers;
 mod builder;
 mod call;
 mod endpoint;
@@ -79,6 +80,7 @@ struct Shared {
     signing_clock: Arc<SigningClock>,
     jitter: Mutex<Rng>,
     maps: maps::Maps,
+    buffers: buffers::Buffers,
     sys: Sys,
 }
 

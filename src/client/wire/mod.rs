@@ -13,6 +13,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use serde_json::error::Category;
 
+use crate::client::buffers::Buffers;
 use crate::error::{Context, Error, Result};
 use crate::model::Operation;
 
@@ -30,6 +31,11 @@ pub(super) trait Exchange {
     type Answer;
 
     fn body(&self) -> Bytes;
+
+    /// The same, in memory that was used before if it is large.
+    fn body_in(&self, _: &Buffers) -> Bytes {
+        self.body()
+    }
 
     fn answer(&self, body: Bytes) -> Result<Self::Answer>;
 

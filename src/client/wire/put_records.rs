@@ -5,6 +5,7 @@ use bytes::Bytes;
 use serde::Deserialize;
 
 use crate::client::answers::{EntryError, PutRecordOutput, PutRecordsEntry, PutRecordsOutput};
+use crate::client::buffers::Buffers;
 use crate::client::wire::get_records::BASE64;
 use crate::client::wire::scanner::{Scanner, Template, is_plain, once};
 use crate::client::wire::{Exchange, malformed, parsed, stream_field};
@@ -20,18 +21,12 @@ impl Exchange for PutRecords<'_> {
     const OPERATION: Operation = Operation::PutRecords;
     type Answer = PutRecordsOutput;
 
-    /// Written by hand and once: base64 goes straight into its place.
     fn body(&self) -> Bytes {
-        let mut body = Vec::with_capacity(self.body_bytes());
-        body.push(b'{');
-        push_stream(&mut body, self.stream);
-        body.extend_from_slice(b",\"Records\":[");
-        for (i, entry) in self.entries.iter().enumerate() {
-            body.extend_from_slice(if i == 0 { b"" } else { b"," });
-            push_entry(&mut body, entry);
-        }
-        body.extend_from_slice(b"]}");
-        body.into()
+        self.written_to(Vec::new())
+    }
+
+    fn body_in(&self, buffers: &Buffers) -> Bytes {
+        self.written_to(buffers.take())
     }
 
     fn answer(&self, body: Bytes) -> Result<PutRecordsOutput> {
@@ -55,6 +50,20 @@ impl Exchange for PutRecords<'_> {
 }
 
 impl PutRecords<'_> {
+    /// Written by hand and once: base64 goes straight into its place.
+    fn written_to(&self, mut body: Vec<u8>) -> Bytes {
+        body.reserve(self.body_bytes());
+        body.push(b'{');
+        push_stream(&mut body, self.stream);
+        body.extend_from_slice(b",\"Records\":[");
+        for (i, entry) in self.entries.iter().enumerate() {
+            body.extend_from_slice(if i == 0 { b"" } else { b"," });
+            push_entry(&mut body, entry);
+        }
+        body.extend_from_slice(b"]}");
+        body.into()
+    }
+
     /// Enough for the body unless keys have to be escaped.
     fn body_bytes(&self) -> usize {
         let entry = |entry: &PutRecordsEntry| {
