@@ -31,8 +31,6 @@ pub(super) struct Plan {
     pub streams: Vec<(Arc<str>, StartPosition)>,
     pub assignment: Assignment,
     pub parent_before_child: bool,
-    /// Up to when is read, if that is said by a time.
-    pub until: Option<Timestamp>,
 }
 
 /// Where a shard is read from, and up to when nothing is missing before that.
@@ -180,13 +178,10 @@ impl Discovery {
         member.unwrap_or(0)
     }
 
-    /// Says whether one of the consumers that read up to a bound may get more than it has: it has
-    /// shards that are read or will be, or the children of others' shards may come to it.
-    pub fn is_expecting(&self, member: usize) -> bool {
-        let (until, ordered) = (self.plan.until, self.plan.parent_before_child);
-        let mut streams = self.streams.values();
-        streams.any(|stream| stream.is_expected_by(member, until, ordered))
-            || !self.hidden().is_empty()
+    /// Says whether any shard is being read. None that waits for its parents starts any more if not.
+    pub fn is_reading(&self) -> bool {
+        let mut shards = self.streams.values().flat_map(|s| s.shards.values());
+        shards.any(|known| known.state == State::Reading)
     }
 
     /// Takes in a shard before it is listed. With a parent that is not, it has to wait for that:
@@ -457,7 +452,6 @@ mod tests {
             streams: vec![(stream(), start)],
             assignment: Assignment::default(),
             parent_before_child: true,
-            until: None,
         }
     }
 

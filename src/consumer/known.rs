@@ -1,10 +1,10 @@
 //! What discovery knows of a stream and its shards.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use crate::consumer::discovery::Place;
 use crate::consumer::missing::Missing;
-use crate::model::{HashKeyRange, Shard, ShardId, ShardPosition, StartPosition, Timestamp};
+use crate::model::{Shard, ShardId, ShardPosition, StartPosition, Timestamp};
 
 /// A stream's shards, as of the last listing.
 #[derive(Debug, Default)]
@@ -58,10 +58,6 @@ impl Stream {
     /// that it is all there will be.
     pub fn has_all_children(&self, id: &ShardId) -> bool {
         let children = self.children(id).map(|child| child.hash_key_range);
-        self.is_whole(id, children)
-    }
-
-    fn is_whole(&self, id: &ShardId, children: impl Iterator<Item = HashKeyRange>) -> bool {
         let parent = self.shards.get(id);
         self.missing.has_children_for_long(id)
             || parent.is_some_and(|parent| parent.shard.hash_key_range.is_covered_by(children))
@@ -78,55 +74,6 @@ impl Stream {
             && shard.is_open()
             && !self.has_children(&shard.id)
             && self.missing.is_without_children_for_long(&shard.id)
-    }
-
-    /// Says whether a shard may still start in one of the consumers, be it now or after others.
-    ///
-    /// `until` is the time up to which is read, if there is one: what opens after it is not waited for.
-    pub fn is_expected_by(&self, member: usize, until: Option<Timestamp>, ordered: bool) -> bool {
-        let coming = self.coming(ordered);
-        let mut children: BTreeMap<&ShardId, Vec<HashKeyRange>> = BTreeMap::new();
-        for Known { shard, .. } in self.shards.values() {
-            for parent in shard.parents() {
-                let ranges = children.entry(parent).or_default();
-                ranges.push(shard.hash_key_range);
-            }
-        }
-        // A shard that was open at that time has no children from before it.
-        let is_over = until.is_none_or(|until| self.listed >= Some(until));
-        self.shards.iter().any(|(id, known)| {
-            let all_known = || {
-                let ranges = children.get(id).map(Vec::as_slice).unwrap_or_default();
-                self.missing.is_gone(id) || self.is_whole(id, ranges.iter().copied())
-            };
-            match known.state {
-                State::Ended => !all_known(),
-                _ if !coming.contains(&id) => false,
-                _ if known.member == Some(member) => true,
-                _ => !(known.shard.is_open() && is_over) && !all_known(),
-            }
-        })
-    }
-
-    /// The shards that are being read, and those that will be once others are read to their end.
-    fn coming(&self, ordered: bool) -> BTreeSet<&ShardId> {
-        let of = |state| {
-            let shards = self.shards.iter();
-            shards.filter(move |(_, known)| known.state == state)
-        };
-        let mut coming: BTreeSet<_> = of(State::Reading).map(|(id, _)| id).collect();
-        loop {
-            let before = coming.len();
-            for (id, waiting) in of(State::Waiting) {
-                let comes = |parent: &ShardId| coming.contains(parent) || self.is_done(parent);
-                if !ordered || waiting.shard.parents().all(comes) {
-                    coming.insert(id);
-                }
-            }
-            if coming.len() == before {
-                return coming;
-            }
-        }
     }
 
     /// Says whether a shard is no parent to wait for. One that is not listed any more has outlived its

@@ -29,24 +29,20 @@ pub(super) struct Members {
     all: Vec<Option<Member>>,
     pub settings: Settings,
     meter: Arc<DiscoveryMeter>,
-    /// Those of a bounded group that have not been told that nothing more will come from the others.
-    expecting: BTreeSet<usize>,
     /// What was told of each stream last.
     lineages: BTreeMap<Arc<str>, Arc<Vec<Parents>>>,
 }
 
 impl Members {
     pub fn new(
-        all: Vec<Member>,
+        all: impl Iterator<Item = Member>,
         settings: Settings,
         meter: Arc<DiscoveryMeter>,
-        expecting: BTreeSet<usize>,
     ) -> Members {
         Members {
             meter,
-            all: all.into_iter().map(Some).collect(),
+            all: all.map(Some).collect(),
             settings,
-            expecting,
             lineages: BTreeMap::new(),
         }
     }
@@ -164,20 +160,16 @@ impl Members {
             let is_over = |member: &mut Member| member.workers.stop.is_stopped();
             if place.take_if(is_over).is_some() {
                 discovery.on_leave(index);
-                self.expecting.remove(&index);
             }
         }
     }
 
-    /// Tells those of a bounded group to which nothing can come any more that they may end.
-    pub fn tell_complete(&mut self, discovery: &mut Discovery) {
-        for member in self.expecting.clone() {
-            if !discovery.is_expecting(member) {
-                self.expecting.remove(&member);
-                // What opens from now on lies beyond the bound.
-                discovery.on_leave(member);
-                self.tell(member, News::Complete);
-            }
+    /// Tells a bounded group that nothing can come to any of them any more.
+    pub fn complete(&self, discovery: &mut Discovery) {
+        for index in 0..self.all.len() {
+            // What opens from now on lies beyond the bound.
+            discovery.on_leave(index);
+            self.tell(index, News::Complete);
         }
     }
 

@@ -139,6 +139,8 @@ pub(super) struct DiscoveryThread {
     pub told_bell: Receiver<()>,
     /// Ended shards whose children are not listed yet.
     pub childless: Vec<ShardRef>,
+    /// Several that read up to a bound, and wait to be told that nothing can come any more.
+    pub is_bounded: bool,
     pub _alive: Alive,
 }
 
@@ -164,6 +166,7 @@ impl DiscoveryThread {
         let clock = self.client.sys().clock.clone();
         let mut listed = clock.now();
         let mut next_listing = listed + self.interval;
+        self.complete_if_over();
         while !self.stop.is_stopped() && self.members.has_any() {
             let due = match self.lacks_something() {
                 true => next_listing.min(listed + CHILDREN_INTERVAL),
@@ -184,9 +187,18 @@ impl DiscoveryThread {
                 self.list(all)?;
                 listed = clock.now();
             }
-            self.members.tell_complete(&mut self.discovery);
+            self.complete_if_over();
         }
         Ok(())
+    }
+
+    /// A bounded group is over when all that was to be read has been handed out, whoever reads it.
+    fn complete_if_over(&mut self) {
+        let is_over = || !self.lacks_something() && !self.discovery.is_reading();
+        if self.is_bounded && is_over() {
+            self.members.complete(&mut self.discovery);
+            self.is_bounded = false;
+        }
     }
 
     /// Takes in what the consumers tell, and says whether a shard has ended.
