@@ -256,7 +256,9 @@ impl Consumer {
             if self.over || self.stop.stop_ref().is_stopped() {
                 return Ok(Event::Ended);
             }
-            self.tell_end(now)?;
+            if self.ending.is_some() {
+                self.tell_end(now)?;
+            }
             if let Some(event) = self.next_signal(now) {
                 return Ok(event);
             }
@@ -312,13 +314,11 @@ impl Consumer {
     /// What another one of the group commits of them must not be ahead of what is committed of the
     /// shard, or a restart would hand out the shard's last records behind the children's first.
     fn tell_end(&mut self, now: Instant) -> Result<()> {
-        if self.ending.is_some() && self.is_grouped() && self.commits.due().is_some() {
+        if self.is_grouped() && self.commits.due().is_some() {
             let saved = self.commits.save(self.checkpoint(), now);
             saved.or_else(|error| self.fail(error))?;
         }
-        if let Some(ended) = self.ending.take() {
-            self.told.put([ended]);
-        }
+        self.told.put(self.ending.take());
         Ok(())
     }
 
