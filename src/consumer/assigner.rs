@@ -197,6 +197,30 @@ mod tests {
     }
 
     #[test]
+    fn a_process_has_as_many_subtasks_as_consumers() {
+        for (parallelism, members) in [(1, 1), (1, 4), (2, 3), (3, 2)] {
+            let all = parallelism * members;
+            for n in 0..24 {
+                let range = part(n as u128, 24);
+                let reader = |index| {
+                    let assigner = Arc::new(UniformAssigner);
+                    let assignment = Assignment {
+                        assigner,
+                        index,
+                        parallelism,
+                        members,
+                    };
+                    let member = assignment.member(&shard("orders", n), range)?;
+                    Some(assignment.subtask(member))
+                };
+                let readers: Vec<_> = (0..parallelism).filter_map(reader).collect();
+                let assigned = UniformAssigner.assign(&shard("orders", n), range, all);
+                assert_eq!(readers, [assigned], "{parallelism} processes of {members}");
+            }
+        }
+    }
+
+    #[test]
     fn javas_hash_counts_utf16_units() {
         for (text, hash) in [
             ("", 0),

@@ -77,7 +77,8 @@ impl ConsumerBuilder {
     /// Each keeps a checkpoint of its own. A group of another size starts from all of them put
     /// together: each consumer takes its part. The order of a partition key's records across a
     /// reshard is kept where parent and child have the same reader; it does not wait for parents
-    /// that others read. Flink's subtasks.
+    /// that others read. Consumers of one process are better [started
+    /// together](ConsumerBuilder::start_group). Flink's subtasks.
     pub fn subtask(mut self, index: usize, parallelism: usize) -> ConsumerBuilder {
         self.assignment = Assignment {
             index,
@@ -115,14 +116,15 @@ impl ConsumerBuilder {
 
     /// Goes on from the checkpoint in a store, if it has one, and saves to it on
     /// [`commit`](Consumer::commit) and [`close`](Consumer::close). The store is the consumer's until
-    /// that is closed or dropped.
+    /// that is closed or dropped, or all of its [group](ConsumerBuilder::start_group).
     pub fn checkpoint_store(mut self, store: impl CheckpointStore + 'static) -> ConsumerBuilder {
         self.store = Some(Box::new(store));
         self
     }
 
     /// Commits inside `next` when this much time has passed: the caller has come back for more, so
-    /// the last record is done with. Default: never.
+    /// the last record is done with. One of a [group](ConsumerBuilder::start_group) commits the end of a
+    /// shard as well, before its children start. Default: never.
     pub fn commit_interval(mut self, interval: Duration) -> ConsumerBuilder {
         self.commit_interval = Some(interval);
         self
@@ -174,7 +176,8 @@ impl ConsumerBuilder {
     }
 
     /// Reports the metrics every so often, and once more at the end, on a thread of the consumer's
-    /// own: also while the caller's loop is stuck. Default: never.
+    /// own: also while the caller's loop is stuck. Those of a group are put together: sums are of all,
+    /// and the watermark is the lowest. Default: never.
     ///
     /// ```
     /// # fn main() -> kinesis_blocking::Result<()> {

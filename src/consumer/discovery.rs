@@ -711,6 +711,48 @@ mod tests {
         assert_eq!(discovery.childless(), []);
     }
 
+    /// Two consumers: the one reads `a`, and all else is the other's.
+    fn two() -> Discovery {
+        let mut ours = plan(StartPosition::TrimHorizon);
+        ours.assignment.assigner = Arc::new(|shard: &ShardRef, _: HashKeyRange, _: usize| {
+            usize::from(shard.shard_id.as_str() != "a")
+        });
+        ours.assignment.members = 2;
+        Discovery::new(ours, Checkpoint::default())
+    }
+
+    #[test]
+    fn a_child_waits_for_the_parent_that_another_of_the_group_reads() {
+        let mut group = two();
+        let listing = [shard("a", &[], false), shard("b", &["a"], true)];
+        let found = listed(&mut group, listing);
+        assert_eq!(names(&found.starts), [("a", TRIM_HORIZON)]);
+        assert_eq!((found.known.len(), found.foreign.len()), (2, 0));
+        assert_eq!((group.member(&at("a")), group.member(&at("b"))), (0, 1));
+        assert_eq!(group.member(&at("gone")), 1);
+        assert_eq!(names(&ended(&mut group, "a")), [("b", TRIM_HORIZON)]);
+        assert!(group.is_reading());
+        group.on_rest(&at("b"));
+        assert!(!group.is_reading());
+    }
+
+    #[test]
+    fn what_one_of_the_group_leaves_is_not_read_and_nothing_waits_to_be() {
+        let mut group = two();
+        let listing = || [shard("a", &[], false), shard("b", &["a"], true)];
+        listed(&mut group, listing());
+        group.on_leave(0);
+        assert!(!group.is_reading(), "b waits for a, which nobody reads");
+        let found = listed(&mut group, listing());
+        assert_eq!(found, Found::default());
+        // It had told of the end before it left.
+        assert_eq!(names(&ended(&mut group, "a")), [("b", TRIM_HORIZON)]);
+        group.on_leave(1);
+        let found = listed(&mut group, [shard("c", &["b"], true)]);
+        assert_eq!((found.known.len(), found.starts), (1, vec![]));
+        assert!(!group.is_reading());
+    }
+
     #[test]
     fn a_restored_shard_is_gone_when_its_children_are_listed_without_it() {
         let restored = [("a", after()), ("z", TRIM_HORIZON)];

@@ -333,6 +333,41 @@ mod tests {
     }
 
     #[test]
+    fn those_of_a_group_are_put_together() {
+        let of = |shard: &str, millis_since_last, watermark, is_idle| ConsumerMetrics {
+            shards: [(ShardRef::new("orders", shard), ShardMetrics::default())].into(),
+            commits: CommitMetrics {
+                commits: 2,
+                millis_since_last,
+                ..CommitMetrics::default()
+            },
+            event_time: EventTimeMetrics {
+                watermark,
+                is_idle,
+                ..EventTimeMetrics::default()
+            },
+            ..metrics()
+        };
+        for (one, other, watermark, is_idle) in [
+            ((Some(7), false), (Some(5), false), Some(5), false),
+            ((None, false), (Some(5), false), None, false),
+            ((None, true), (Some(5), false), Some(5), false),
+            ((Some(7), false), (Some(5), true), Some(7), false),
+            ((Some(7), true), (Some(5), true), Some(5), true),
+        ] {
+            let both = of("a", None, one.0, one.1).merge(of("b", Some(9), other.0, other.1));
+            assert_eq!(both.shards.len(), 2);
+            assert_eq!(both.commits.commits, 4);
+            assert_eq!(both.commits.millis_since_last, Some(9));
+            let event_time = &both.event_time;
+            assert_eq!(
+                (event_time.watermark, event_time.is_idle),
+                (watermark, is_idle)
+            );
+        }
+    }
+
+    #[test]
     fn sums_add_up_field_by_field() {
         let json = serde_json::to_value(ReadCounts::default()).expect("JSON");
         let fields = json.as_object().expect("fields").len();

@@ -178,7 +178,8 @@ impl Consumer {
     /// ```
     ///
     /// # Errors
-    /// The store's: nothing was saved. `Config`: there is no store.
+    /// The store's: nothing was saved. `Config`: there is no store, or this is one of a
+    /// [group](ConsumerBuilder::start_group), whose store has no room for the state of each.
     pub fn commit_with(&mut self, state: impl Into<Bytes>) -> Result<()> {
         let now = self.clock.now();
         self.commits.save_with(self.checkpoint(), state.into(), now)

@@ -59,3 +59,20 @@ impl<T> Shelf<T> {
         std::mem::take(&mut self.items.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_laid_down_instead_of_others_comes_last_and_rings() {
+        let (bell, heard) = Bell::new();
+        let shelf = Shelf::new(bell);
+        shelf.put([1, 20, 3]);
+        heard.try_recv().expect("it rang");
+        shelf.put_instead(4, |old| *old < 10);
+        heard.try_recv().expect("it rang again");
+        assert_eq!(shelf.take(), [20, 4]);
+        assert!(shelf.take().is_empty());
+    }
+}

@@ -1,6 +1,7 @@
 //! Several consumers in one process that share the shards.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io;
 use std::sync::{Arc, Mutex, mpsc};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -8,8 +9,8 @@ use std::time::Duration;
 use kinesis_blocking::fake::{FakeKinesis, Fault};
 use kinesis_blocking::{
     Checkpoint, CheckpointStore, Client, Commit, Consumer, ConsumerBuilder, ConsumerConfig, Event,
-    HashKeyRange, MemoryCheckpointStore, Operation, Record, SequenceNumber, ShardPosition,
-    ShardRef, StartPosition,
+    HashKeyRange, MemoryCheckpointStore, MonotonousTimestamps, Operation, Record, SequenceNumber,
+    ShardPosition, ShardRef, StartPosition, Timestamp, WatermarkReport, WatermarkTracker,
 };
 
 use crate::time::{Flow, HOUR, world};
@@ -450,4 +451,55 @@ fn the_metrics_of_all_are_reported_together() {
     // The last to close commits when it has been told to stop, as the report is.
     assert!((2..=3).contains(&last.commits.commits));
     assert_eq!(last.discovery.shards_found, 4);
+}
+
+#[test]
+fn a_child_has_the_watermark_that_its_parent_had_in_another_consumer() {
+    let (clock, kinesis) = world(1);
+    let client = kinesis.client();
+    crate::event_time::put(&client, 0, 7_000);
+    split(&client);
+    let strategy = MonotonousTimestamps::new(crate::event_time::own_time);
+    let config = crate::event_time::settings().build().expect("valid");
+    // Shard 0 is the first one's, its children are the second's and the third's.
+    let group = builder(&client, config).watermarks(strategy).start_group(3);
+    let mut group = group.expect("started");
+    let _flow = Flow::of(&clock);
+    for _ in 0..50 {
+        for consumer in &mut group {
+            consumer.next_event(SECOND).expect("an event");
+        }
+    }
+    // What they read has brought nothing.
+    for child in &group[1..] {
+        assert_eq!(child.watermark(), Some(Timestamp::from_millis(7_000)));
+    }
+}
+
+/// Notes who reports.
+#[derive(Clone, Default)]
+struct Reported(Arc<Mutex<BTreeSet<(String, usize)>>>);
+
+impl WatermarkTracker for Reported {
+    fn update(&self, report: &WatermarkReport<'_>) -> io::Result<Option<Timestamp>> {
+        let who = (report.subtask.to_owned(), report.parallelism);
+        self.0.lock().expect("a set").insert(who);
+        Ok(report.watermark)
+    }
+}
+
+#[test]
+fn consumers_of_a_group_have_one_tracker_and_each_its_name() {
+    let (clock, kinesis) = world(2);
+    let config = crate::event_time::settings().watermark_sync_interval(SECOND);
+    let builder = builder(&kinesis.client(), config.build().expect("valid")).subtask(1, 2);
+    let reported = Reported::default();
+    let builder = builder.watermark_tracker(reported.clone());
+    let _group = builder.start_group(2).expect("started");
+    let _flow = Flow::of(&clock);
+    while reported.0.lock().expect("a set").len() < 2 {
+        thread::yield_now();
+    }
+    let names = ["orders-2", "orders-3"].map(|name| (name.to_owned(), 4));
+    assert_eq!(*reported.0.lock().expect("a set"), BTreeSet::from(names));
 }

@@ -272,6 +272,29 @@ mod tests {
     }
 
     #[test]
+    fn what_others_of_the_group_have_read_leaves_its_watermark() {
+        let parents: &[(&str, &[&str])] = &[("c", &["a", "theirs"]), ("d", &["theirs"])];
+        let mut lineage = lineage(parents);
+        lineage.known(&shard("c"), &START);
+        lineage.leave(shard("theirs"), at(5));
+        assert_eq!(held(&lineage), Some(5), "while a is read on");
+        assert_eq!(lineage.coming().min(), None);
+        lineage.prune(|_| false);
+        lineage.listed(
+            &"orders".into(),
+            &[(ShardId::from("d"), vec!["theirs".into()])],
+        );
+        lineage.end(&shard("a"), at(7));
+        lineage.settled(&shard("a"));
+        assert_eq!(lineage.coming().min(), Some(at(5)));
+        assert_eq!(lineage.start(&shard("c")), at(5));
+        assert_eq!(lineage.start(&shard("d")), at(5));
+        assert_eq!((held(&lineage), lineage.watermarks().len()), (None, 1));
+        lineage.listed(&"orders".into(), &[]);
+        assert_eq!(lineage.start(&shard("d")), Timestamp::MIN, "forgotten");
+    }
+
+    #[test]
     fn what_is_restored_holds_the_watermark_until_it_is_read_or_known_to_be_gone() {
         let watermarks = [(shard("a"), at(5)), (shard("b"), at(6))];
         let mut lineage = Lineage::restored(watermarks.into());
