@@ -226,7 +226,11 @@ fn an_upload_corrects_a_clock_that_is_wrong() {
     assert!(taken.iter().any(|body| body.contains("UserRecordsPut")));
     let signers = aws.signers.lock().expect("not poisoned");
     let uploads = signers.iter().filter(|(is_metrics, _)| *is_metrics);
-    assert_eq!(uploads.count(), taken.len() + 1, "only the first is refused");
+    assert_eq!(
+        uploads.count(),
+        taken.len() + 1,
+        "only the first is refused"
+    );
 }
 
 #[test]
