@@ -3,7 +3,6 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use crate::client::buffers::Buffers;
 use crate::client::maps::Maps;
 use crate::client::skew::ClockOffset;
 use crate::client::{Client, Shared, endpoint};
@@ -16,6 +15,7 @@ use crate::model::{self, Operation, Variant};
 use crate::retry::RetryPolicy;
 use crate::sign::SigningClock;
 use crate::sys::Sys;
+use crate::sys::buffers::Buffers;
 use crate::sys::stop::Stop;
 
 /// Describes a [`Client`].

@@ -55,21 +55,13 @@ impl Client {
     /// Makes a call, again and again as far as its policy, the verdicts on its errors and its time
     /// allow.
     pub(super) fn call<E: Exchange>(&self, exchange: &E) -> Result<E::Answer> {
-        let buffers = &self.shared.buffers;
-        let body = exchange.body_in(buffers);
-        let answer = self.attempts(exchange, &body);
-        buffers.give_back(body);
-        answer
-    }
-
-    fn attempts<E: Exchange>(&self, exchange: &E, body: &Bytes) -> Result<E::Answer> {
         let (clock, policy) = (&self.shared.sys.clock, self.policy(E::OPERATION));
-        let started = clock.now();
+        let (body, started) = (exchange.body_in(&self.shared.buffers), clock.now());
         let deadline = started + self.shared.call_timeout;
         let mut remedies = Remedies::default();
         for retry in 0.. {
             let timeout = deadline.saturating_duration_since(clock.now());
-            let failure = match self.watched(exchange, body, timeout) {
+            let failure = match self.watched(exchange, &body, timeout) {
                 Ok(answer) => return Ok(answer),
                 Err(failure) => failure,
             };

@@ -1,7 +1,6 @@
 //! The typed service: one method an operation, one way for all of them.
 
 mod answers;
-mod buffers;
 mod builder;
 mod call;
 mod endpoint;
@@ -29,6 +28,7 @@ use crate::model::{HashKey, Operation, ShardId, ShardPosition, ShardRef, Timesta
 use crate::retry::RetryPolicy;
 use crate::sign::SigningClock;
 use crate::sys::Sys;
+use crate::sys::buffers::Buffers;
 use crate::sys::rng::Rng;
 use crate::sys::stop::Stop;
 
@@ -80,7 +80,7 @@ struct Shared {
     signing_clock: Arc<SigningClock>,
     jitter: Mutex<Rng>,
     maps: maps::Maps,
-    buffers: buffers::Buffers,
+    buffers: Buffers,
     sys: Sys,
 }
 

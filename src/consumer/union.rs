@@ -141,9 +141,8 @@ mod tests {
         first.save(&commit(&[("a", 2)])).expect_err("fenced");
         second.save(&commit(&[("b", 5)])).expect_err("fenced");
         assert_eq!(store.last(), None);
-        let mut flaky = Flaky::default();
-        flaky.fails = true;
-        let flaky = Arc::new(Mutex::new(flaky));
+        let fails = true;
+        let flaky = Arc::new(Mutex::new(Flaky { fails, last: None }));
         let union = Union::load(Box::new(Shared(flaky.clone())), 2).expect("loaded");
         union.begin(0, at(&[("a", 1)]));
         let (mut first, mut second) = (union.share(0), union.share(1));
@@ -154,7 +153,6 @@ mod tests {
         assert_eq!(saved, Some(commit(&[("a", 1), ("b", 5)])));
     }
 
-    #[derive(Default)]
     struct Flaky {
         fails: bool,
         last: Option<Commit>,

@@ -13,9 +13,9 @@ use serde::Deserialize;
 use serde_json::Value;
 use serde_json::error::Category;
 
-use crate::client::buffers::Buffers;
 use crate::error::{Context, Error, Result};
 use crate::model::Operation;
+use crate::sys::buffers::Buffers;
 
 pub(super) use get_records::GetRecords;
 pub(super) use put_record::PutRecord;

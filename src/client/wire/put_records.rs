@@ -5,12 +5,12 @@ use bytes::Bytes;
 use serde::Deserialize;
 
 use crate::client::answers::{EntryError, PutRecordOutput, PutRecordsEntry, PutRecordsOutput};
-use crate::client::buffers::Buffers;
 use crate::client::wire::get_records::BASE64;
 use crate::client::wire::scanner::{Scanner, Template, is_plain, once};
 use crate::client::wire::{Exchange, malformed, parsed, stream_field};
 use crate::error::{Context, Error, Result};
 use crate::model::{Operation, SequenceNumber, ShardId};
+use crate::sys::buffers::Buffers;
 
 pub(in crate::client) struct PutRecords<'a> {
     pub stream: &'a str,
@@ -22,11 +22,13 @@ impl Exchange for PutRecords<'_> {
     type Answer = PutRecordsOutput;
 
     fn body(&self) -> Bytes {
-        self.written_to(Vec::new())
+        self.written_to(Vec::new()).into()
     }
 
     fn body_in(&self, buffers: &Buffers) -> Bytes {
-        self.written_to(buffers.take())
+        let body = self.written_to(buffers.take(self.body_bytes()));
+        let bytes = body.len();
+        buffers.lend(body, bytes)
     }
 
     fn answer(&self, body: Bytes) -> Result<PutRecordsOutput> {
@@ -51,7 +53,8 @@ impl Exchange for PutRecords<'_> {
 
 impl PutRecords<'_> {
     /// Written by hand and once: base64 goes straight into its place.
-    fn written_to(&self, mut body: Vec<u8>) -> Bytes {
+    fn written_to(&self, mut body: Vec<u8>) -> Vec<u8> {
+        body.clear();
         body.reserve(self.body_bytes());
         body.push(b'{');
         push_stream(&mut body, self.stream);
@@ -61,7 +64,7 @@ impl PutRecords<'_> {
             push_entry(&mut body, entry);
         }
         body.extend_from_slice(b"]}");
-        body.into()
+        body
     }
 
     /// Enough for the body unless keys have to be escaped.
