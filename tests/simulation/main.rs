@@ -2,7 +2,7 @@
 //! moves by itself, through the real producer and consumer, held against what the fake has stored.
 //!
 //! ```text
-//! cargo test --release --test simulation                     200 histories, and 100 each of groups, losses, event time
+//! cargo test --release --test simulation                     200 histories, 50 of a group, 100 with losses, 100 of event time
 //! HISTORIES=10000 cargo test --release --test simulation     so many of each
 //! SEED=42 cargo test --release --test simulation             one of them again
 //! ```
@@ -25,7 +25,7 @@ fn whatever_happens_every_record_counts_once() {
 
 #[test]
 fn whatever_happens_every_record_counts_once_in_a_group() {
-    live_through(100, group::live_through);
+    live_through(50, group::live_through);
 }
 
 #[test]
