@@ -150,7 +150,7 @@ impl ConsumerBuilder {
             interval: self.config.shard_discovery_interval,
             told: Arc::new(Shelf::new(bell)),
             told_bell,
-            _alive: group.crew.alive().clone(),
+            alive: group.crew.alive().clone(),
         }
     }
 
@@ -211,7 +211,7 @@ impl ConsumerBuilder {
             meters: meters.collect(),
             interval,
             report,
-            _alive: thread._alive.clone(),
+            _alive: thread.alive.clone(),
         }
         .start()
     }

@@ -141,7 +141,7 @@ pub(super) struct DiscoveryThread {
     pub childless: Vec<ShardRef>,
     /// Several that read up to a bound, and wait to be told that nothing can come any more.
     pub is_bounded: bool,
-    pub _alive: Alive,
+    pub alive: Alive,
 }
 
 impl DiscoveryThread {
