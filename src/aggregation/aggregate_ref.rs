@@ -132,6 +132,21 @@ impl<'a> AggregateRef<'a> {
         self.partition_keys.len()
     }
 
+    /// Iterates over the entries of the partition key table, used or not.
+    #[cfg(feature = "client")]
+    pub(crate) fn partition_keys(&self) -> impl Iterator<Item = &str> {
+        self.partition_keys.iter().map(|key| &**key)
+    }
+
+    /// Iterates over the user records, each with the place of its partition key in the table.
+    #[cfg(feature = "client")]
+    pub(crate) fn iter_indexed(
+        &self,
+    ) -> impl Iterator<Item = Result<(usize, SubRecordRef<'_>), DecodeError>> {
+        let mut records = self.iter();
+        std::iter::from_fn(move || records.next_indexed())
+    }
+
     fn open(
         frame: &Frame<'a>,
         digest: Sum,

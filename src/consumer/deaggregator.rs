@@ -1,11 +1,7 @@
-use std::sync::Arc;
-
-use bytes::Bytes;
-
-use crate::aggregation::{self, DecodeError, DecodeLimits, Decoded, Misplaced, SubRecord, Verdict};
+use crate::aggregation::{AggregateRef, DecodeError, DecodeLimits, MAGIC, Misplaced, Verdict};
 use crate::client::RawRecord;
+use crate::consumer::answer::{Answer, Key, Parts};
 use crate::consumer::discovery::Start;
-use crate::consumer::record::{Origin, Record};
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{Gap, GapCause, HashKeyRange, SequenceNumber, ShardPosition, ShardRef};
 
@@ -43,101 +39,128 @@ impl Deaggregator {
         std::mem::take(&mut self.gaps)
     }
 
-    /// Gives the user records of one answer; their checksums are computed side by side.
+    /// Takes the user records out of one answer; its checksums are computed side by side.
     ///
     /// # Errors
     /// An aggregate has misplaced records, and the policy on them is to fail.
-    pub fn take_apart(&mut self, answer: Vec<RawRecord>) -> Result<Vec<Record>> {
-        let payloads: Vec<Bytes> = answer.iter().map(|raw| raw.data.clone()).collect();
-        let decoded = aggregation::decode_all(&payloads, &DecodeLimits::default());
-        let mut records = Vec::with_capacity(answer.len());
-        for (raw, decoded) in answer.into_iter().zip(decoded) {
-            let origin = Arc::new(Origin {
-                shard: self.shard.clone(),
-                sequence_number: raw.sequence_number,
-                approximate_arrival: raw.approximate_arrival,
-            });
-            match self.readable(decoded, &origin) {
-                Some(subs) => self.add_parts(subs, &origin, &mut records)?,
-                None => records.push(Record::whole(raw.data, raw.partition_key, origin)),
+    pub fn take_apart(&mut self, answer: Vec<RawRecord>) -> Result<Answer> {
+        let parts = match answer.iter().any(|raw| raw.data.starts_with(&MAGIC)) {
+            true => Some(self.parts(&answer)?),
+            false => None,
+        };
+        Ok(Answer::new(self.shard.clone(), answer, parts))
+    }
+
+    fn parts(&mut self, answer: &[RawRecord]) -> Result<Parts> {
+        let payloads: Vec<&[u8]> = answer.iter().map(|raw| &*raw.data).collect();
+        let aggregates = AggregateRef::read_all(&payloads, &DecodeLimits::default());
+        let mut parts = Parts::default();
+        parts.reserve(aggregates.iter().map(records).sum());
+        for (at, (raw, aggregate)) in answer.iter().zip(aggregates).enumerate() {
+            let start = parts.len();
+            match aggregate.and_then(|aggregate| add_parts(&mut parts, at, raw, aggregate)) {
+                Ok(true) => self.select(raw, start, &mut parts)?,
+                Ok(false) => parts.add_whole(at, raw),
+                Err(error) => {
+                    parts.truncate(start);
+                    parts.add_whole(at, raw);
+                    self.report(raw, &error);
+                }
             }
         }
-        Ok(records)
+        Ok(parts)
     }
 
-    /// The user records of an aggregate; `None` for anything else, which is handed on as it is.
-    fn readable(
-        &mut self,
-        decoded: Result<Option<Decoded>, DecodeError>,
-        origin: &Origin,
-    ) -> Option<Vec<SubRecord>> {
-        let all = |decoded: Decoded| match decoded.unreadable {
-            None => Ok(decoded.records),
-            Some(error) => Err(error),
-        };
-        let subs = decoded.transpose()?.and_then(all);
-        if let Err(error) = &subs {
-            let (shard, number) = (&self.shard, &origin.sequence_number);
-            log::warn!("{shard}: the aggregate at {number} is handed on whole: {error}");
-            let sequence_number = number.clone();
-            let cause = GapCause::MalformedAggregate { sequence_number };
-            self.gaps.push(Gap::new(shard.clone(), cause));
-        }
-        subs.ok()
+    /// An aggregate that cannot be read is handed on whole.
+    fn report(&mut self, raw: &RawRecord, error: &DecodeError) {
+        let (shard, number) = (&self.shard, &raw.sequence_number);
+        log::warn!("{shard}: the aggregate at {number} is handed on whole: {error}");
+        let sequence_number = number.clone();
+        let cause = GapCause::MalformedAggregate { sequence_number };
+        self.gaps.push(Gap::new(shard.clone(), cause));
     }
 
-    fn add_parts(
-        &mut self,
-        subs: Vec<SubRecord>,
-        origin: &Arc<Origin>,
-        records: &mut Vec<Record>,
-    ) -> Result<()> {
-        let placement = self.misplaced.judge(&subs, &self.range);
+    /// Leaves out what is not to be delivered of an aggregate, whose parts begin at `start`.
+    fn select(&mut self, raw: &RawRecord, start: usize, parts: &mut Parts) -> Result<()> {
+        let keys = parts.keys_from(start);
+        let placement = self.misplaced.judge_keys(keys, &self.range);
         if placement.misplaced() > 0 {
             log::warn!(
                 "{}: the aggregate at {} has {} records of another shard; {} are left out",
                 self.shard,
-                origin.sequence_number,
+                raw.sequence_number,
                 placement.misplaced(),
                 placement.left_out()
             );
         }
         if placement.verdict() == Verdict::Fail {
-            return Err(self.fails(origin, placement.misplaced()));
+            return Err(self.fails(raw, placement.misplaced()));
         }
         if placement.left_out() > 0 {
             let cause = GapCause::Misplaced {
-                sequence_number: origin.sequence_number.clone(),
+                sequence_number: raw.sequence_number.clone(),
                 records: placement.left_out(),
             };
             self.gaps.push(Gap::new(self.shard.clone(), cause));
         }
-        let covered = self.covered_in(origin);
-        let new = |sub: &u64| covered.is_none_or(|covered| *sub > covered);
-        let parts = placement.select(subs).filter(|(sub, _)| new(sub));
-        records.extend(parts.map(|(sub, record)| Record::part(sub, record, origin.clone())));
+        let covered = self.covered_in(raw);
+        if placement.left_out() > 0 || covered.is_some() {
+            let is_new = |sub| covered.is_none_or(|covered| sub > covered);
+            parts.retain_from(start, |sub| is_new(sub) && placement.delivers(sub as usize));
+        }
         Ok(())
     }
 
     /// How much of this record the restored position covers. Asked once: no record comes again.
-    fn covered_in(&mut self, origin: &Origin) -> Option<u64> {
+    fn covered_in(&mut self, raw: &RawRecord) -> Option<u64> {
         let covered = &mut self.covered;
-        let here = covered.take_if(|(number, _)| *number == origin.sequence_number);
+        let here = covered.take_if(|(number, _)| *number == raw.sequence_number);
         here.map(|(_, sub)| sub)
     }
 
-    fn fails(&self, origin: &Origin, records: usize) -> Error {
+    fn fails(&self, raw: &RawRecord, records: usize) -> Error {
         let kind = ErrorKind::Misplaced {
-            sequence_number: origin.sequence_number.clone(),
+            sequence_number: raw.sequence_number.clone(),
             records,
         };
         Error::new(kind).within(|context| context.shard = Some(self.shard.clone()))
     }
 }
 
+/// How many user records there are in a Kinesis record.
+fn records(read: &Result<Option<AggregateRef<'_>>, DecodeError>) -> usize {
+    match read {
+        Ok(Some(aggregate)) => aggregate.len(),
+        _ => 1,
+    }
+}
+
+/// Adds all records of an aggregate; `false` for anything else.
+fn add_parts(
+    parts: &mut Parts,
+    at: usize,
+    raw: &RawRecord,
+    aggregate: Option<AggregateRef<'_>>,
+) -> Result<bool, DecodeError> {
+    let Some(aggregate) = aggregate else {
+        return Ok(false);
+    };
+    let keys = aggregate.partition_keys().map(|key| parts.add_key(key));
+    let keys: Vec<Key> = keys.collect();
+    for (sub, read) in aggregate.iter_indexed().enumerate() {
+        let (key, record) = read?;
+        let data = raw.data.slice_ref(record.data);
+        parts.add_part(at, sub, keys[key], record.explicit_hash_key, data);
+    }
+    Ok(true)
+}
+
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
+
     use super::*;
+    use crate::aggregation::{self, SubRecord};
     use crate::model::{HashKey, StartPosition, Timestamp};
 
     fn start(position: ShardPosition, end: u128) -> Start {
@@ -165,10 +188,10 @@ mod tests {
         aggregation::encode(&keys.iter().map(record).collect::<Vec<_>>())
     }
 
-    fn places(records: &[Record]) -> Vec<(&str, Option<u64>)> {
-        let place = |record: &'_ Record| record.sub_sequence_number();
-        let number = |record| Record::sequence_number(record).as_str();
-        records.iter().map(|r| (number(r), place(r))).collect()
+    fn places(answer: &Answer) -> Vec<(&str, Option<u64>)> {
+        let number = |at| answer.sequence_number(at).as_str();
+        let place = |at| (number(at), answer.sub_sequence_number(at));
+        (0..answer.len()).map(place).collect()
     }
 
     const TRIM_HORIZON: ShardPosition = ShardPosition::Start(StartPosition::TrimHorizon);
@@ -196,7 +219,9 @@ mod tests {
         let mut deaggregator =
             Deaggregator::new(&start(TRIM_HORIZON, u128::MAX), Misplaced::default());
         let records = deaggregator.take_apart(answer.collect()).expect("records");
-        let data: Vec<_> = records.iter().map(|record| record.data().clone()).collect();
+        let data: Vec<_> = (0..records.len())
+            .map(|at| records.data(at).clone())
+            .collect();
         assert_eq!(data, payloads);
         assert_eq!(places(&records), [("0", None), ("1", None), ("2", None)]);
     }
@@ -220,7 +245,7 @@ mod tests {
             let start = start(TRIM_HORIZON, 1 << 127);
             let taken = Deaggregator::new(&start, misplaced).take_apart(answer());
             let taken = taken.map_err(|error| error.to_string());
-            let places = taken.as_ref().map(|records| places(records));
+            let places = taken.as_ref().map(places);
             let expected = expected.map(|places| {
                 let place = |(number, sub)| (number, Some(sub));
                 places.into_iter().map(place).collect::<Vec<_>>()
