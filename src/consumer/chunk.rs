@@ -60,6 +60,12 @@ impl Chunk {
         self.ahead.is_empty()
     }
 
+    /// Whether neither a decoder nor a strategy has seen it: then nothing is left out.
+    #[inline]
+    pub fn is_bare(&self) -> bool {
+        self.values.is_empty() && self.stamps.is_empty()
+    }
+
     /// The bytes of what was put with all of its records.
     pub fn data_bytes(&self) -> usize {
         self.data_bytes
@@ -161,8 +167,10 @@ impl Iterator for Chunk {
     fn next(&mut self) -> Option<Record> {
         let at = self.ahead.next()?;
         let mut record = Record::new(self.answer.clone(), at);
-        record.value = self.values.get_mut(at - self.start).and_then(Option::take);
-        record.stamp = self.stamps.get(at - self.start).copied();
+        if !self.is_bare() {
+            record.value = self.values.get_mut(at - self.start).and_then(Option::take);
+            record.stamp = self.stamps.get(at - self.start).copied();
+        }
         Some(record)
     }
 

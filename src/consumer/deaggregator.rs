@@ -1,7 +1,8 @@
-use crate::aggregation::{AggregateRef, DecodeError, DecodeLimits, MAGIC, Misplaced, Verdict};
+use crate::aggregation::{self, DecodeError, DecodeLimits, MAGIC, Misplaced, Verdict};
 use crate::client::RawRecord;
-use crate::consumer::answer::{Answer, Key, Parts};
+use crate::consumer::answer::Answer;
 use crate::consumer::discovery::Start;
+use crate::consumer::parts::{Mark, Parts};
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{Gap, GapCause, HashKeyRange, SequenceNumber, ShardPosition, ShardRef};
 
@@ -15,6 +16,8 @@ pub(super) struct Deaggregator {
     covered: Option<(SequenceNumber, u64)>,
     /// What was not handed out as it was meant, since this was last asked for.
     gaps: Vec<Gap>,
+    /// What the last answer with aggregates came to, and of how many bytes: the next may be alike.
+    last: (Mark, usize),
 }
 
 impl Deaggregator {
@@ -32,6 +35,7 @@ impl Deaggregator {
             misplaced,
             covered,
             gaps: Vec::new(),
+            last: (Mark::default(), 0),
         }
     }
 
@@ -44,31 +48,59 @@ impl Deaggregator {
     /// # Errors
     /// An aggregate has misplaced records, and the policy on them is to fail.
     pub fn take_apart(&mut self, answer: Vec<RawRecord>) -> Result<Answer> {
-        let parts = match answer.iter().any(|raw| raw.data.starts_with(&MAGIC)) {
-            true => Some(self.parts(&answer)?),
-            false => None,
+        let all = answer.iter().enumerate();
+        let aggregates: Vec<_> = all
+            .filter(|(_, raw)| raw.data.starts_with(&MAGIC))
+            .collect();
+        let parts = match aggregates.is_empty() {
+            true => None,
+            false => Some(self.parts(&answer, &aggregates)?),
         };
         Ok(Answer::new(self.shard.clone(), answer, parts))
     }
 
-    fn parts(&mut self, answer: &[RawRecord]) -> Result<Parts> {
-        let payloads: Vec<&[u8]> = answer.iter().map(|raw| &*raw.data).collect();
-        let aggregates = AggregateRef::read_all(&payloads, &DecodeLimits::default());
-        let mut parts = Parts::default();
-        parts.reserve(aggregates.iter().map(records).sum());
-        for (at, (raw, aggregate)) in answer.iter().zip(aggregates).enumerate() {
-            let start = parts.len();
-            match aggregate.and_then(|aggregate| add_parts(&mut parts, at, raw, aggregate)) {
-                Ok(true) => self.select(raw, start, &mut parts)?,
-                Ok(false) => parts.add_whole(at, raw),
-                Err(error) => {
-                    parts.truncate(start);
-                    parts.add_whole(at, raw);
-                    self.report(raw, &error);
-                }
+    fn parts(&mut self, answer: &[RawRecord], may_be: &[(usize, &RawRecord)]) -> Result<Parts> {
+        let bytes = answer.iter().map(|raw| raw.data.len()).sum();
+        let (much, of) = self.last;
+        // Memory that grows is copied, and goes back to the kernel and comes again.
+        let (mut parts, mut done) = (Parts::expecting(much.scaled(bytes, of)), 0);
+        for together in may_be.chunks(TOGETHER) {
+            let payloads: Vec<&[u8]> = together.iter().map(|(_, raw)| &*raw.data).collect();
+            let bodies = aggregation::checked(&payloads, &DecodeLimits::default());
+            for ((at, raw), body) in together.iter().zip(bodies) {
+                (done..*at).for_each(|at| parts.add_whole(at, &answer[at]));
+                done = at + 1;
+                self.add(*at, raw, body, &mut parts)?;
             }
         }
+        (done..answer.len()).for_each(|at| parts.add_whole(at, &answer[at]));
+        self.last = (parts.mark(), bytes);
         Ok(parts)
+    }
+
+    /// Adds the user records of a Kinesis record that may be an aggregate.
+    fn add(
+        &mut self,
+        at: usize,
+        raw: &RawRecord,
+        body: Result<Option<&[u8]>, DecodeError>,
+        parts: &mut Parts,
+    ) -> Result<()> {
+        let start = parts.mark();
+        let added = match body {
+            Ok(Some(body)) => parts.add_aggregate(at, raw, body),
+            Ok(None) => {
+                parts.add_whole(at, raw);
+                return Ok(());
+            }
+            Err(error) => Err(error),
+        };
+        if let Err(error) = added {
+            parts.add_whole(at, raw);
+            self.report(raw, &error);
+            return Ok(());
+        }
+        self.select(raw, start, parts)
     }
 
     /// An aggregate that cannot be read is handed on whole.
@@ -80,8 +112,8 @@ impl Deaggregator {
         self.gaps.push(Gap::new(shard.clone(), cause));
     }
 
-    /// Leaves out what is not to be delivered of an aggregate, whose parts begin at `start`.
-    fn select(&mut self, raw: &RawRecord, start: usize, parts: &mut Parts) -> Result<()> {
+    /// Leaves out what is not to be delivered of an aggregate, whose parts begin at a mark.
+    fn select(&mut self, raw: &RawRecord, start: Mark, parts: &mut Parts) -> Result<()> {
         let keys = parts.keys_from(start);
         let placement = self.misplaced.judge_keys(keys, &self.range);
         if placement.misplaced() > 0 {
@@ -127,40 +159,16 @@ impl Deaggregator {
     }
 }
 
-/// How many user records there are in a Kinesis record.
-fn records(read: &Result<Option<AggregateRef<'_>>, DecodeError>) -> usize {
-    match read {
-        Ok(Some(aggregate)) => aggregate.len(),
-        _ => 1,
-    }
-}
-
-/// Adds all records of an aggregate; `false` for anything else.
-fn add_parts(
-    parts: &mut Parts,
-    at: usize,
-    raw: &RawRecord,
-    aggregate: Option<AggregateRef<'_>>,
-) -> Result<bool, DecodeError> {
-    let Some(aggregate) = aggregate else {
-        return Ok(false);
-    };
-    let keys = aggregate.partition_keys().map(|key| parts.add_key(key));
-    let keys: Vec<Key> = keys.collect();
-    for (sub, read) in aggregate.iter_indexed().enumerate() {
-        let (key, record) = read?;
-        let data = raw.data.slice_ref(record.data);
-        parts.add_part(at, sub, keys[key], record.explicit_hash_key, data);
-    }
-    Ok(true)
-}
+/// Aggregates whose checksums are computed together: those that lie in lanes beside each other are
+/// of like length, and still in the processor's cache when they are taken apart.
+const TOGETHER: usize = 16;
 
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
 
     use super::*;
-    use crate::aggregation::{self, SubRecord};
+    use crate::aggregation::SubRecord;
     use crate::model::{HashKey, StartPosition, Timestamp};
 
     fn start(position: ShardPosition, end: u128) -> Start {
@@ -224,6 +232,46 @@ mod tests {
             .collect();
         assert_eq!(data, payloads);
         assert_eq!(places(&records), [("0", None), ("1", None), ("2", None)]);
+    }
+
+    #[test]
+    fn what_is_between_aggregates_and_what_is_written_unusually_keeps_its_place() {
+        let records = |hash_key: Option<u128>| {
+            ["a", "b", "a"].map(|key| SubRecord {
+                explicit_hash_key: hash_key.map(HashKey::from),
+                ..SubRecord::new(key, format!("data of {key}"))
+            })
+        };
+        let aggregate = |hash_key| aggregation::encode(&records(hash_key));
+        let plain = || Bytes::from_static(b"plain");
+        let payloads = [plain(), aggregate(Some(7)), plain(), aggregate(None)];
+        let answer = (1..).zip(payloads).map(|(number, data)| raw(number, data));
+        let answer: Vec<_> = answer.collect();
+        let mut deaggregator =
+            Deaggregator::new(&start(TRIM_HORIZON, u128::MAX), Misplaced::Deliver);
+        // The second has room made for it by the first.
+        for _ in 0..2 {
+            let taken = deaggregator.take_apart(answer.clone()).expect("records");
+            let read = |at| {
+                let number = taken.sequence_number(at).as_str();
+                let data = String::from_utf8_lossy(taken.data(at));
+                let hash_key = taken.explicit_hash_key(at).map(HashKey::as_u128);
+                format!("{number} {} {data} {hash_key:?}", taken.partition_key(at))
+            };
+            let of = |number: u64, hash_key: Option<u128>| {
+                let keys = ["a", "b", "a"];
+                keys.map(|key| format!("{number} {key} data of {key} {hash_key:?}"))
+            };
+            let mut expected = vec!["1 key plain None".to_owned()];
+            expected.extend(of(2, Some(7)));
+            expected.push("3 key plain None".to_owned());
+            expected.extend(of(4, None));
+            assert_eq!((0..taken.len()).map(read).collect::<Vec<_>>(), expected);
+            assert_eq!(
+                places(&taken)[5..],
+                [("4", Some(0)), ("4", Some(1)), ("4", Some(2))]
+            );
+        }
     }
 
     #[test]

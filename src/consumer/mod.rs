@@ -20,6 +20,7 @@ mod meters;
 mod metrics;
 mod missing;
 mod pace;
+mod parts;
 mod queue;
 mod record;
 mod retention;

@@ -61,6 +61,7 @@ impl Record {
     }
 
     /// Returns what was put.
+    #[inline]
     pub fn data(&self) -> &Bytes {
         self.answer.data(self.at)
     }
@@ -71,6 +72,7 @@ impl Record {
     }
 
     /// Returns the partition key it was put with.
+    #[inline]
     pub fn partition_key(&self) -> &str {
         self.answer.partition_key(self.at)
     }

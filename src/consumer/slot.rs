@@ -56,10 +56,14 @@ impl Slot {
     #[inline]
     pub fn next_record(&mut self) -> Option<Record> {
         loop {
-            let Some(record) = self.records.as_mut()?.next() else {
+            let records = self.records.as_mut()?;
+            let Some(record) = records.next() else {
                 self.let_go();
                 return None;
             };
+            if records.is_bare() {
+                return Some(record);
+            }
             self.note(&record);
             if !record.is_left_out() {
                 return Some(record);
@@ -68,6 +72,7 @@ impl Slot {
     }
 
     /// All has been handed out: what it takes is no longer needed here.
+    #[cold]
     fn let_go(&mut self) {
         let records = self.records.take();
         self.last = records
