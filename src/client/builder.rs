@@ -15,6 +15,7 @@ use crate::model::{self, Operation, Variant};
 use crate::retry::RetryPolicy;
 use crate::sign::SigningClock;
 use crate::sys::Sys;
+use crate::sys::buffers::Buffers;
 use crate::sys::stop::Stop;
 
 /// Describes a [`Client`].
@@ -260,6 +261,7 @@ impl ClientBuilder {
             signing_clock: clock,
             jitter: Mutex::new(self.sys.rng("client")),
             maps: Maps::default(),
+            buffers: Buffers::default(),
             sys: self.sys,
         };
         Ok(Client {

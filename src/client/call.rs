@@ -56,7 +56,7 @@ impl Client {
     /// allow.
     pub(super) fn call<E: Exchange>(&self, exchange: &E) -> Result<E::Answer> {
         let (clock, policy) = (&self.shared.sys.clock, self.policy(E::OPERATION));
-        let (body, started) = (exchange.body(), clock.now());
+        let (body, started) = (exchange.body_in(&self.shared.buffers), clock.now());
         let deadline = started + self.shared.call_timeout;
         let mut remedies = Remedies::default();
         for retry in 0.. {

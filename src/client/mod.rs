@@ -28,6 +28,7 @@ use crate::model::{HashKey, Operation, ShardId, ShardPosition, ShardRef, Timesta
 use crate::retry::RetryPolicy;
 use crate::sign::SigningClock;
 use crate::sys::Sys;
+use crate::sys::buffers::Buffers;
 use crate::sys::rng::Rng;
 use crate::sys::stop::Stop;
 
@@ -79,6 +80,7 @@ struct Shared {
     signing_clock: Arc<SigningClock>,
     jitter: Mutex<Rng>,
     maps: maps::Maps,
+    buffers: Buffers,
     sys: Sys,
 }
 

@@ -19,7 +19,8 @@ impl Client {
         set.unwrap_or_else(|| model::endpoint(service, &self.shared.region, Variant::default()))
     }
 
-    /// Posts a form of the query protocol, once unless the clock has to be corrected; with other credentials than the client's if given.
+    /// Posts a form of the query protocol, once unless the clock has to be corrected; with other
+    /// credentials than the client's if given.
     ///
     /// # Errors
     /// `Service`, `Transport`, whatever the provider says; `Config` for an endpoint that is no URL.

@@ -23,6 +23,7 @@ use ureq::{Agent, Proxy, ProxyProtocol, Timeout};
 use crate::error::{Error, Result, TransportError};
 use crate::http::tcp::TcpConnector;
 use crate::http::{HttpTransport, Network, Proxying, Trust};
+use crate::sys::buffers::Buffers;
 use crate::sys::clock::Clock;
 
 /// A client's connections, shared by all its threads.
@@ -31,6 +32,7 @@ pub(crate) struct UreqTransport {
     /// The one that the agent keeps without being told.
     timeout: Duration,
     clock: Arc<dyn Clock>,
+    bodies: Buffers,
 }
 
 impl UreqTransport {
@@ -65,6 +67,7 @@ impl UreqTransport {
             agent: Agent::with_parts(config, connector(), resolver),
             timeout: network.request_timeout,
             clock,
+            bodies: Buffers::default(),
         })
     }
 }
@@ -160,7 +163,12 @@ impl HttpTransport for UreqTransport {
         let (parts, mut body) = answer.into_parts();
         let expected_bytes = body.content_length();
         let in_time = || self.clock.now() < deadline;
-        let body = read_body(&mut body.as_reader(), expected_bytes, in_time, timeout)?;
+        let body = Body {
+            expected_bytes: usize::try_from(expected_bytes.unwrap_or(0)).unwrap_or(usize::MAX),
+            reader: &mut body.as_reader(),
+            buffers: &self.bodies,
+        };
+        let body = body.read(in_time, timeout)?;
         Ok(http::Response::from_parts(parts, body))
     }
 }
@@ -184,34 +192,42 @@ impl UreqTransport {
     }
 }
 
-/// Reads to the end: a body left unread costs its connection.
-fn read_body(
-    reader: &mut impl Read,
-    expected_bytes: Option<u64>,
-    in_time: impl Fn() -> bool,
-    timeout: Duration,
-) -> Result<Bytes, TransportError> {
-    let expected_bytes = usize::try_from(expected_bytes.unwrap_or(0)).unwrap_or(usize::MAX);
-    let mut body = Vec::with_capacity(expected_bytes.min(RESPONSE_BYTES_MAX));
-    // By way of a part that stays in the cache: memory to read into has to be cleared, which for
-    // all of a long answer costs more than the copy. And so that a peer who sends a byte now and
-    // then cannot hold the thread for ever.
-    let mut part = vec![0; expected_bytes.clamp(READ_BYTES_MIN, READ_BYTES_MAX)];
-    while in_time() {
-        match reader
-            .read(&mut part)
-            .map_err(|error| io_error(error, timeout))?
-        {
-            0 => return Ok(body.into()),
-            read if body.len() + read > RESPONSE_BYTES_MAX => {
-                return Err(TransportError::TooLarge {
-                    limit_bytes: RESPONSE_BYTES_MAX,
-                });
+/// What an answer goes on with behind its headers.
+struct Body<'a, R> {
+    reader: &'a mut R,
+    /// As the headers say; 0 if they do not.
+    expected_bytes: usize,
+    buffers: &'a Buffers,
+}
+
+impl<R: Read> Body<'_, R> {
+    /// Reads to the end: a body left unread costs its connection. A peer who sends a byte now and then
+    /// does not hold the thread for ever.
+    fn read(self, in_time: impl Fn() -> bool, timeout: Duration) -> Result<Bytes, TransportError> {
+        let (mut body, mut filled) = (self.buffers.take(self.expected_bytes), 0);
+        // Memory to read into has to be cleared, which that of an answer before is; and there has to be
+        // some left for the read that finds the end.
+        let wanted = self.expected_bytes.min(CLEARED_BYTES_MAX) + 1;
+        body.resize(body.len().max(wanted).max(READ_BYTES_MIN), 0);
+        while in_time() {
+            if filled == body.len() {
+                body.resize(
+                    (2 * filled).clamp(READ_BYTES_MIN, RESPONSE_BYTES_MAX + 1),
+                    0,
+                );
             }
-            read => body.extend_from_slice(&part[..read]),
+            let read = self.reader.read(&mut body[filled..]);
+            match read.map_err(|error| io_error(error, timeout))? {
+                0 => return Ok(self.buffers.lend(body, filled)),
+                read => filled += read,
+            }
+            if filled > RESPONSE_BYTES_MAX {
+                let limit_bytes = RESPONSE_BYTES_MAX;
+                return Err(TransportError::TooLarge { limit_bytes });
+            }
         }
+        Err(TransportError::Timeout(timeout))
     }
-    Err(TransportError::Timeout(timeout))
 }
 
 fn transport_error(error: ureq::Error, timeout: Duration) -> TransportError {
@@ -307,7 +323,9 @@ const RESPONSE_BYTES_MAX: usize = 32 << 20;
 /// How much is read between two looks at the clock. Of a long answer it is more, but stays in the
 /// processor's cache.
 const READ_BYTES_MIN: usize = 2 << 10;
-const READ_BYTES_MAX: usize = 64 << 10;
+
+/// As much is believed of what the headers say.
+const CLEARED_BYTES_MAX: usize = 4 << 20;
 
 /// How many time-outs of a read or write all of them together may take, so that a peer who takes or
 /// gives a byte now and then cannot hold the thread for ever. At 1, what is left would be told to
@@ -377,19 +395,28 @@ mod tests {
         assert!(is_taken("http://host:8080") && !is_taken("socks5://host:1080"));
     }
 
+    fn read_body(
+        bytes: usize,
+        expected_bytes: usize,
+        in_time: impl Fn() -> bool,
+    ) -> Result<Bytes, TransportError> {
+        let body = Body {
+            reader: &mut Dripping(bytes),
+            expected_bytes,
+            buffers: &Buffers::default(),
+        };
+        body.read(in_time, TIMEOUT)
+    }
+
     #[test]
     fn a_body_is_read_whole_up_to_the_cap() {
-        for bytes in [0, 1, READ_BYTES_MAX + 1, RESPONSE_BYTES_MAX] {
-            let body = read_body(&mut Dripping(bytes), Some(bytes as u64), || true, TIMEOUT);
-            assert_eq!(body.expect("a body").len(), bytes);
+        for bytes in [0, 1, READ_BYTES_MIN, CLEARED_BYTES_MAX, RESPONSE_BYTES_MAX] {
+            for expected in [0, 1, bytes] {
+                let body = read_body(bytes, expected, || true);
+                assert_eq!(body.expect("a body").len(), bytes);
+            }
         }
-        let error = read_body(
-            &mut Dripping(RESPONSE_BYTES_MAX + 1),
-            None,
-            || true,
-            TIMEOUT,
-        )
-        .expect_err("over the cap");
+        let error = read_body(RESPONSE_BYTES_MAX + 1, 0, || true).expect_err("over the cap");
         assert_eq!(
             error.to_string(),
             "the answer is longer than 33554432 bytes"
@@ -400,8 +427,7 @@ mod tests {
     fn a_body_that_never_ends_is_given_up_in_time() {
         let looks = std::cell::Cell::new(3);
         let in_time = || looks.replace(looks.get() - 1) > 0;
-        let error = read_body(&mut Dripping(RESPONSE_BYTES_MAX), None, in_time, TIMEOUT)
-            .expect_err("too slow");
+        let error = read_body(RESPONSE_BYTES_MAX, 0, in_time).expect_err("too slow");
         assert_eq!(error.to_string(), "no answer within 6.0 s");
     }
 

@@ -1,5 +1,6 @@
 //! The outside world, made exchangeable: time, chance, the environment and threads.
 
+pub(crate) mod buffers;
 pub(crate) mod clock;
 pub(crate) mod env;
 pub(crate) mod rng;

@@ -1,7 +1,9 @@
 //! Shards that are held together in event time.
 
 use std::io;
-use std::time::Duration;
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use kinesis_blocking::{
     BoundedOutOfOrderness, Client, Consumer, ConsumerBuilder, ConsumerConfigBuilder,
@@ -24,6 +26,19 @@ fn builder(client: &Client, config: ConsumerConfigBuilder) -> ConsumerBuilder {
         .watermarks(strategy)
 }
 
+/// Waits until this many records are there to be taken, while time stands still.
+fn until_queued(consumer: &Consumer, records: u64) {
+    let patience = Instant::now() + Duration::from_secs(60);
+    let queued = || -> u64 {
+        let shards = consumer.metrics().shards;
+        shards.values().map(|shard| shard.queued_records).sum()
+    };
+    while queued() < records {
+        assert!(Instant::now() < patience, "{} of {records}", queued());
+        thread::yield_now();
+    }
+}
+
 fn times(records: &[String]) -> Vec<i64> {
     let times = records.iter().map(|record| record.parse());
     times.collect::<Result<_, _>>().expect("numbers")
@@ -39,8 +54,9 @@ fn flink_29099_a_subtask_that_waits_for_the_look_ahead_is_not_idle() {
     }
     let config = settings().shard_idle_interval(Some(10 * SECOND));
     let builder = builder(&client, config.watermark_sync_interval(MINUTE));
-    let tracker = MemoryWatermarkTracker::new();
-    let mut consumer = builder.watermark_tracker(tracker).start().expect("started");
+    let tracker = Arc::new(Noting::default());
+    let noting = tracker.clone();
+    let mut consumer = builder.watermark_tracker(noting).start().expect("started");
     let all = told(&clock, &mut consumer, "Idle");
     let last = (2 * HOUR_MS).to_string();
     let (at, idle) = (
@@ -50,10 +66,32 @@ fn flink_29099_a_subtask_that_waits_for_the_look_ahead_is_not_idle() {
     );
     assert!(at.is_some() && at < idle, "{all:?}");
     // The other shard was idle all along, and held nothing.
+    let furthest = tracker
+        .answers
+        .lock()
+        .expect("answers")
+        .iter()
+        .max()
+        .copied();
     assert_eq!(
-        consumer.metrics().event_time.global_watermark,
-        Some(2 * HOUR_MS - 5)
+        furthest,
+        Some(Some(Timestamp::from_millis(2 * HOUR_MS - 5)))
     );
+}
+
+/// Keeps what it answered.
+#[derive(Default)]
+struct Noting {
+    tracker: MemoryWatermarkTracker,
+    answers: Mutex<Vec<Option<Timestamp>>>,
+}
+
+impl WatermarkTracker for Noting {
+    fn update(&self, report: &WatermarkReport<'_>) -> io::Result<Option<Timestamp>> {
+        let answer = self.tracker.update(report)?;
+        self.answers.lock().expect("answers").push(answer);
+        Ok(answer)
+    }
 }
 
 #[test]
@@ -105,14 +143,13 @@ fn without_its_tracker_a_consumer_aligns_its_own_shards() {
         put(&client, 0, n * 1_000);
         put(&client, 1, n * 1_000 + 500);
     }
-    // So long that both shards have delivered by then, however the threads run.
-    let config = settings().until_caught_up(true);
-    let config = config.watermark_sync_interval(10 * MINUTE);
-    let builder = builder(&client, settings()).config(config.build().expect("valid"));
+    let builder = builder(&client, settings().until_caught_up(true));
     let mut consumer = builder
         .watermark_tracker(OutOfReach)
         .start()
         .expect("started");
+    // Shards that have not delivered hold the others up to the first exchange, and no longer.
+    until_queued(&consumer, 100);
     let all = {
         let _flow = Flow::of(&clock);
         times(&read(&mut consumer))

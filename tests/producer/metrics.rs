@@ -82,6 +82,8 @@ struct Aws {
     signers: Arc<Mutex<Vec<(bool, String)>>>,
     /// What CloudWatch answers before it takes anything.
     failures: Arc<Mutex<Vec<u16>>>,
+    /// Whether it is two hours later there.
+    is_ahead: bool,
 }
 
 impl HttpTransport for Aws {
@@ -110,6 +112,14 @@ impl HttpTransport for Aws {
             assert!(header("authorization").contains("/us-east-1/monitoring/aws4_request"));
             if let Some(status) = self.failures.lock().expect("not poisoned").pop() {
                 return answer(status, "<ErrorResponse/>".to_owned());
+            }
+            if self.is_ahead && !header("x-amz-date").starts_with("20231115T00") {
+                let code =
+                    "<ErrorResponse><Error><Code>RequestExpired</Code></Error></ErrorResponse>";
+                let mut expired = answer(400, code.to_owned())?;
+                let date = "Wed, 15 Nov 2023 00:13:20 GMT".parse().expect("a header");
+                expired.headers_mut().insert("date", date);
+                return Ok(expired);
             }
             self.bodies.lock().expect("not poisoned").push(body);
             return answer(200, "<PutMetricDataResponse/>".to_owned());
@@ -199,6 +209,28 @@ fn records_and_metrics_may_be_signed_by_different_keys() {
     ] {
         assert!(bodies.contains(part), "{part}");
     }
+}
+
+/// As calls to Kinesis do.
+#[test]
+fn an_upload_corrects_a_clock_that_is_wrong() {
+    let clock = clock();
+    let aws = Aws {
+        is_ahead: true,
+        ..Aws::default()
+    };
+    let producer = aws.producer(&clock, CloudWatch::new());
+    producer.put(named("one")).expect("taken in");
+    producer.close().expect("closed");
+    let taken = aws.bodies();
+    assert!(taken.iter().any(|body| body.contains("UserRecordsPut")));
+    let signers = aws.signers.lock().expect("not poisoned");
+    let uploads = signers.iter().filter(|(is_metrics, _)| *is_metrics);
+    assert_eq!(
+        uploads.count(),
+        taken.len() + 1,
+        "only the first is refused"
+    );
 }
 
 #[test]

@@ -15,6 +15,7 @@ use serde_json::error::Category;
 
 use crate::error::{Context, Error, Result};
 use crate::model::Operation;
+use crate::sys::buffers::Buffers;
 
 pub(super) use get_records::GetRecords;
 pub(super) use put_record::PutRecord;
@@ -30,6 +31,11 @@ pub(super) trait Exchange {
     type Answer;
 
     fn body(&self) -> Bytes;
+
+    /// The same, in memory that was used before if it is large.
+    fn body_in(&self, _: &Buffers) -> Bytes {
+        self.body()
+    }
 
     fn answer(&self, body: Bytes) -> Result<Self::Answer>;
 

@@ -10,6 +10,7 @@ use crate::client::wire::scanner::{Scanner, Template, is_plain, once};
 use crate::client::wire::{Exchange, malformed, parsed, stream_field};
 use crate::error::{Context, Error, Result};
 use crate::model::{Operation, SequenceNumber, ShardId};
+use crate::sys::buffers::Buffers;
 
 pub(in crate::client) struct PutRecords<'a> {
     pub stream: &'a str,
@@ -20,18 +21,14 @@ impl Exchange for PutRecords<'_> {
     const OPERATION: Operation = Operation::PutRecords;
     type Answer = PutRecordsOutput;
 
-    /// Written by hand and once: base64 goes straight into its place.
     fn body(&self) -> Bytes {
-        let mut body = Vec::with_capacity(self.body_bytes());
-        body.push(b'{');
-        push_stream(&mut body, self.stream);
-        body.extend_from_slice(b",\"Records\":[");
-        for (i, entry) in self.entries.iter().enumerate() {
-            body.extend_from_slice(if i == 0 { b"" } else { b"," });
-            push_entry(&mut body, entry);
-        }
-        body.extend_from_slice(b"]}");
-        body.into()
+        self.written_to(Vec::new()).into()
+    }
+
+    fn body_in(&self, buffers: &Buffers) -> Bytes {
+        let body = self.written_to(buffers.take(self.body_bytes()));
+        let bytes = body.len();
+        buffers.lend(body, bytes)
     }
 
     fn answer(&self, body: Bytes) -> Result<PutRecordsOutput> {
@@ -55,6 +52,21 @@ impl Exchange for PutRecords<'_> {
 }
 
 impl PutRecords<'_> {
+    /// Written by hand and once: base64 goes straight into its place.
+    fn written_to(&self, mut body: Vec<u8>) -> Vec<u8> {
+        body.clear();
+        body.reserve(self.body_bytes());
+        body.push(b'{');
+        push_stream(&mut body, self.stream);
+        body.extend_from_slice(b",\"Records\":[");
+        for (i, entry) in self.entries.iter().enumerate() {
+            body.extend_from_slice(if i == 0 { b"" } else { b"," });
+            push_entry(&mut body, entry);
+        }
+        body.extend_from_slice(b"]}");
+        body
+    }
+
     /// Enough for the body unless keys have to be escaped.
     fn body_bytes(&self) -> usize {
         let entry = |entry: &PutRecordsEntry| {

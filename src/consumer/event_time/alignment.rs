@@ -122,9 +122,8 @@ impl Alignment {
         self.version = exchange.version();
         exchange.tell(local);
         match (exchange.read().1, local) {
-            (Global::Joining, _) => None,
+            (Global::Joining, _) | (Global::Unknown, Local::At(_)) => None,
             (Global::At(global), _) => Some(Some(global)),
-            (Global::Unknown, Local::At(local)) => Some(Some(local)),
             (Global::Unknown, _) => Some(None),
         }
     }
@@ -293,6 +292,8 @@ mod tests {
         assert_eq!(held.drain(), NOTHING, "somebody is expected");
         let mut free = Shards::new(1, false, &[&[1]]);
         free.exchange.answer(Global::Unknown);
+        assert_eq!(free.drain(), NOTHING, "all are asked first");
+        free.sync(0);
         assert_eq!(free.drain(), [1]);
     }
 

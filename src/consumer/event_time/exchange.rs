@@ -29,7 +29,7 @@ pub(in crate::consumer) enum Global {
     At(Timestamp),
     /// Nobody has been asked yet: until then nothing is handed out.
     Joining,
-    /// Nobody has said so far.
+    /// Nobody has said so far: who is the first to know asks again before it hands out anything.
     Unknown,
 }
 
@@ -45,7 +45,12 @@ impl Exchange {
     pub fn tell(&self, local: Local) {
         let mut state = self.lock();
         let news = std::mem::replace(&mut state.0, local) != local;
-        if news && state.1 == Global::Joining {
+        let asks = match state.1 {
+            Global::Joining => news,
+            Global::Unknown => matches!(local, Local::At(_)),
+            Global::At(_) => false,
+        };
+        if asks {
             self.bell.ring();
         }
     }

@@ -43,10 +43,14 @@ impl Syncer {
         self.next
     }
 
-    /// Every interval, and at once when a consumer knows for the first time how far it is.
-    pub fn is_due(&self, (local, global): (Local, Global), now: Instant) -> bool {
-        let joins = global == Global::Joining && local != Local::Unknown;
-        now >= self.next || (joins && self.answered.is_none())
+    /// Every interval, and at once when a consumer knows how far it is and not how far all are.
+    pub fn is_due(&self, state: (Local, Global), now: Instant) -> bool {
+        let asks = match state {
+            (Local::At(_), Global::Joining | Global::Unknown) => true,
+            (Local::Idle, Global::Joining) => self.answered.is_none(),
+            _ => false,
+        };
+        asks || now >= self.next
     }
 
     pub fn report(&self, local: Local, now: Instant) -> WatermarkReport<'_> {
@@ -89,7 +93,7 @@ impl Syncer {
                 }
                 lowest.map_or(alone, Global::At)
             }
-            Err(_) if self.is_fresh(now) => before,
+            Err(_) if self.is_fresh(now) && before != Global::Unknown => before,
             Err(_) => alone,
         }
     }
@@ -157,6 +161,20 @@ mod tests {
         assert_eq!(global, Global::At(at(3)), "the others'");
         let nobody = syncer.on_answer(idle, &Ok(None), now);
         assert_eq!(nobody, Global::Unknown);
+        assert!(!syncer.is_due((Local::Idle, nobody), now));
+    }
+
+    #[test]
+    fn who_is_the_first_to_know_asks_again_before_it_goes_on() {
+        let now = Instant::now();
+        let mut syncer = syncer(now);
+        let silent = (Local::Unknown, Global::Joining);
+        let nobody = syncer.on_answer(silent, &Ok(None), now + INTERVAL);
+        assert_eq!(nobody, Global::Unknown);
+        let known = (Local::At(at(5)), nobody);
+        assert!(syncer.is_due(known, now + INTERVAL));
+        let failed = syncer.on_answer(known, &fails(), now + INTERVAL);
+        assert_eq!(failed, Global::At(at(5)), "and then goes on in any case");
     }
 
     #[test]

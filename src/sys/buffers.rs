@@ -1,0 +1,113 @@
+//! Memory for long messages: the same again and again.
+
+use std::hint::black_box;
+
+use bytes::Bytes;
+use crossbeam::channel::{self, Receiver, Sender};
+
+/// What is kept of those that nobody uses.
+const IDLE_MAX: usize = 4;
+
+/// What is kept of one: more than a full answer at the rate that a shard is read at for two seconds.
+const IDLE_BYTES_MAX: usize = 4 << 20;
+
+/// A smaller one is made faster than kept.
+const KEPT_BYTES_MIN: usize = 16 << 10;
+
+/// Buffers that await their next message: [`IDLE_MAX`] at most, of [`IDLE_BYTES_MAX`] at most.
+pub(crate) struct Buffers {
+    idle: Receiver<Vec<u8>>,
+    home: Sender<Vec<u8>>,
+}
+
+impl Buffers {
+    /// Memory for a message of about so many bytes. What is in it is left from another one.
+    pub fn take(&self, bytes: usize) -> Vec<u8> {
+        match bytes < KEPT_BYTES_MIN {
+            true => Vec::new(),
+            false => self.idle.try_recv().unwrap_or_else(|_| new_buffer()),
+        }
+    }
+
+    /// The message that the buffer begins with. The buffer comes back when nobody needs it any more.
+    pub fn lend(&self, mut buffer: Vec<u8>, bytes: usize) -> Bytes {
+        if !(KEPT_BYTES_MIN..=IDLE_BYTES_MAX).contains(&buffer.capacity()) {
+            buffer.truncate(bytes);
+            return buffer.into();
+        }
+        let home = self.home.clone();
+        let mut message = Bytes::from_owner(Lent { buffer, home });
+        message.truncate(bytes);
+        message
+    }
+}
+
+impl Default for Buffers {
+    fn default() -> Buffers {
+        let (home, idle) = channel::bounded(IDLE_MAX);
+        Buffers { idle, home }
+    }
+}
+
+/// glibc hands what is freed back to the kernel, to be faulted in again page by page, unless it has seen
+/// a larger piece come and go. What an answer is made into is freed with each, so it is shown one.
+fn new_buffer() -> Vec<u8> {
+    drop(black_box(Vec::<u8>::with_capacity(IDLE_BYTES_MAX)));
+    Vec::new()
+}
+
+struct Lent {
+    buffer: Vec<u8>,
+    home: Sender<Vec<u8>>,
+}
+
+impl AsRef<[u8]> for Lent {
+    fn as_ref(&self) -> &[u8] {
+        &self.buffer
+    }
+}
+
+impl Drop for Lent {
+    fn drop(&mut self) {
+        // One too many is freed.
+        let _ = self.home.try_send(std::mem::take(&mut self.buffer));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_memory_of_a_message_is_the_next_ones_when_its_last_slice_is_gone() {
+        let buffers = Buffers::default();
+        let message = buffers.lend(vec![7; 20_000], 19_000);
+        let (at, slice) = (message.as_ptr(), message.slice(5..10));
+        assert_eq!(message, vec![7; 19_000]);
+        drop(message);
+        assert_eq!(buffers.take(20_000), [0; 0], "it is still read");
+        drop(slice);
+        let next = buffers.take(20_000);
+        assert_eq!((next.as_ptr(), next.len()), (at, 20_000));
+        assert_eq!(buffers.take(20_000), [0; 0], "it is in use");
+    }
+
+    #[test]
+    fn few_are_kept_and_none_that_is_small_or_large() {
+        let buffers = Buffers::default();
+        for bytes in [KEPT_BYTES_MIN - 1, IDLE_BYTES_MAX + 1] {
+            assert_eq!(buffers.lend(vec![7; bytes], 9), [7; 9][..]);
+            assert_eq!(buffers.idle.len(), 0, "{bytes}");
+        }
+        let lent = [IDLE_BYTES_MAX; 10].map(|bytes| buffers.lend(vec![0; bytes], bytes));
+        drop(lent);
+        assert_eq!(buffers.idle.len(), IDLE_MAX);
+        assert_eq!(buffers.take(KEPT_BYTES_MIN - 1), [0; 0], "it needs none");
+    }
+
+    #[test]
+    fn a_message_may_outlive_where_its_memory_belongs() {
+        let message = Buffers::default().lend(vec![7; 20_000], 20_000);
+        assert_eq!(message, vec![7; 20_000]);
+    }
+}
