@@ -21,7 +21,8 @@ fn whatever_error_an_entry_has_it_is_tried_again() {
         "ServiceUnavailable",
         "ProvisionedThroughputExceededException",
     ] {
-        let fake = kinesis(1);
+        let clock = clock();
+        let fake = FakeKinesis::on_clock(clock.clone()).with_stream(STREAM, 1);
         let entries = Fault::FailEntries {
             every: 2,
             code: code.to_owned(),
@@ -29,6 +30,8 @@ fn whatever_error_an_entry_has_it_is_tried_again() {
         fake.on(Operation::PutRecords).fail_next(1, entries);
         let producer = configured(&fake, |config| config.aggregation(false));
         let deliveries = [1, 2, 3, 4].map(|n| producer.put(named(n)).expect("taken in"));
+        // Not before all four are there, to go in one call.
+        clock.auto_advance(1);
         let attempts = deliveries.map(|delivery| delivered(delivery.wait()).attempts);
         let mut failures: Vec<_> = attempts.iter().flat_map(|all| all.iter()).collect();
         failures.retain(|one| one.error.is_some());
