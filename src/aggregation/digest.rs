@@ -39,8 +39,8 @@ pub(super) fn digest_all(messages: &[&[u8]]) -> Vec<Sum> {
 
 /// Computes where partition keys lie on the ring, in their order.
 ///
-/// Eight at a time take less than a third of the time of [`HashKey::of_partition_key`] for each, and
-/// give the same.
+/// Eight at a time take a third of the time of [`HashKey::of_partition_key`] for each, and give the
+/// same.
 ///
 /// ```
 /// use kinesis_blocking::HashKey;
