@@ -3,7 +3,7 @@ use std::fmt;
 
 use crate::aggregation::{
     DecodeError, DecodeLimits, debug_record,
-    digest::{Sum, digest, digest_all},
+    digest::{digest, digest_all},
     survey::{EXPLICIT_HASH_KEY_TABLE, Frame, PARTITION_KEY_TABLE, RECORDS, RawRecord, Survey},
     wire::{Fields, Value},
 };
@@ -77,8 +77,10 @@ impl<'a> AggregateRef<'a> {
         limits: &DecodeLimits,
     ) -> Result<Option<AggregateRef<'a>>, DecodeError> {
         match Frame::of(data, limits)? {
-            Some(frame) => AggregateRef::open(&frame, digest(frame.body), limits),
-            None => Ok(None),
+            Some(frame) if digest(frame.body) == frame.sum => {
+                AggregateRef::of_body(frame.body, limits).map(Some)
+            }
+            _ => Ok(None),
         }
     }
 
@@ -89,19 +91,10 @@ impl<'a> AggregateRef<'a> {
         batch: &'a [T],
         limits: &DecodeLimits,
     ) -> Vec<Result<Option<AggregateRef<'a>>, DecodeError>> {
-        let frames: Vec<_> = batch
-            .iter()
-            .map(|data| Frame::of(data.as_ref(), limits))
-            .collect();
-        let candidates = frames.iter().flatten().flatten();
-        let bodies: Vec<&[u8]> = candidates.map(|frame| frame.body).collect();
-        let mut digests = digest_all(&bodies).into_iter();
-        let read = frames.into_iter().map(|frame| {
-            let Some(frame) = frame? else {
-                return Ok(None);
-            };
-            let digest = digests.next().expect("there is one for each frame");
-            AggregateRef::open(&frame, digest, limits)
+        let checked = checked(batch, limits).into_iter();
+        let read = checked.map(|body| {
+            let body = body?.map(|body| AggregateRef::of_body(body, limits));
+            body.transpose()
         });
         read.collect()
     }
@@ -132,19 +125,26 @@ impl<'a> AggregateRef<'a> {
         self.partition_keys.len()
     }
 
-    fn open(
-        frame: &Frame<'a>,
-        digest: Sum,
-        limits: &DecodeLimits,
-    ) -> Result<Option<AggregateRef<'a>>, DecodeError> {
-        if digest != frame.sum {
-            return Ok(None);
-        }
-        AggregateRef::of_body(frame.body, limits).map(Some)
+    /// Iterates over the entries of the partition key table, used or not.
+    #[cfg(feature = "client")]
+    pub(crate) fn partition_keys(&self) -> impl Iterator<Item = &str> {
+        self.partition_keys.iter().map(|key| &**key)
+    }
+
+    /// Iterates over the user records, each with the place of its partition key in the table.
+    #[cfg(feature = "client")]
+    pub(crate) fn iter_indexed(
+        &self,
+    ) -> impl Iterator<Item = Result<(usize, SubRecordRef<'_>), DecodeError>> {
+        let mut records = self.iter();
+        std::iter::from_fn(move || records.next_indexed())
     }
 
     /// Reads the tables of a body whose checksum was right.
-    fn of_body(body: &'a [u8], limits: &DecodeLimits) -> Result<AggregateRef<'a>, DecodeError> {
+    pub(crate) fn of_body(
+        body: &'a [u8],
+        limits: &DecodeLimits,
+    ) -> Result<AggregateRef<'a>, DecodeError> {
         let survey = Survey::of(body, limits)?;
         let mut aggregate = AggregateRef {
             records: &body[survey.records_start..],
@@ -173,6 +173,24 @@ impl<'a> AggregateRef<'a> {
         }
         Ok(aggregate)
     }
+}
+
+/// The bodies of what has the right checksum; `None` for what is no aggregate.
+///
+/// The checksums are computed side by side.
+pub(crate) fn checked<'a, T: AsRef<[u8]>>(
+    batch: &'a [T],
+    limits: &DecodeLimits,
+) -> Vec<Result<Option<&'a [u8]>, DecodeError>> {
+    let frames = batch.iter().map(|data| Frame::of(data.as_ref(), limits));
+    let frames: Vec<_> = frames.collect();
+    let bodies = frames.iter().flatten().flatten().map(|frame| frame.body);
+    let mut digests = digest_all(&bodies.collect::<Vec<_>>()).into_iter();
+    let checked = frames.into_iter().map(|frame| {
+        let right = frame?.filter(|frame| digests.next() == Some(frame.sum));
+        Ok(right.map(|frame| frame.body))
+    });
+    checked.collect()
 }
 
 impl fmt::Debug for AggregateRef<'_> {

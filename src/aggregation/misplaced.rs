@@ -46,7 +46,19 @@ impl Misplaced {
     /// assert_eq!(delivered, [0]);
     /// ```
     pub fn judge(self, records: &[SubRecord], range: &HashKeyRange) -> Placement {
-        let outside = outside(records, range);
+        let keys = records.iter();
+        let keys = keys.map(|record| (&*record.partition_key, record.explicit_hash_key));
+        self.judge_keys(keys, range)
+    }
+
+    /// The same by the partition keys and the explicit hash keys of the records.
+    pub(crate) fn judge_keys<'a>(
+        self,
+        keys: impl ExactSizeIterator<Item = Keys<'a>> + Clone,
+        range: &HashKeyRange,
+    ) -> Placement {
+        let len = keys.len();
+        let outside = outside(keys, range);
         let misplaced = outside.iter().filter(|&&outside| outside).count();
         let verdict = match self {
             _ if misplaced == 0 => Verdict::DeliverAll,
@@ -57,7 +69,7 @@ impl Misplaced {
         };
         Placement {
             verdict,
-            len: records.len(),
+            len,
             misplaced,
             outside,
         }
@@ -133,16 +145,18 @@ impl Placement {
     }
 }
 
+/// The partition key of a user record, and its explicit hash key if it has one.
+type Keys<'a> = (&'a str, Option<HashKey>);
+
 /// Says of each user record whether it lies outside; gives nothing at all when none does.
-fn outside(records: &[SubRecord], range: &HashKeyRange) -> Vec<bool> {
+fn outside<'a>(records: impl Iterator<Item = Keys<'a>> + Clone, range: &HashKeyRange) -> Vec<bool> {
     if *range == HashKeyRange::FULL {
         return Vec::new();
     }
-    let mut hash_keys = of_partition_keys(records).into_iter();
+    let mut hash_keys = of_partition_keys(records.clone()).into_iter();
     let outside: Vec<bool> = records
-        .iter()
-        .map(|record| {
-            let hash_key = record.explicit_hash_key.or_else(|| hash_keys.next());
+        .map(|(_, explicit)| {
+            let hash_key = explicit.or_else(|| hash_keys.next());
             hash_key.is_some_and(|hash_key| !range.contains(hash_key))
         })
         .collect();
@@ -153,14 +167,14 @@ fn outside(records: &[SubRecord], range: &HashKeyRange) -> Vec<bool> {
 }
 
 /// The hash keys of the records without an explicit one, a key that comes again at once hashed once.
-fn of_partition_keys(records: &[SubRecord]) -> Vec<HashKey> {
-    let mut distinct: Vec<&str> = Vec::with_capacity(records.len());
-    let mut repeats: Vec<usize> = Vec::with_capacity(records.len());
-    for record in records.iter().filter(|r| r.explicit_hash_key.is_none()) {
+fn of_partition_keys<'a>(records: impl Iterator<Item = Keys<'a>>) -> Vec<HashKey> {
+    let mut distinct: Vec<&str> = Vec::new();
+    let mut repeats: Vec<usize> = Vec::new();
+    for (partition_key, _) in records.filter(|(_, explicit)| explicit.is_none()) {
         match (distinct.last(), repeats.last_mut()) {
-            (Some(&last), Some(repeats)) if *last == *record.partition_key => *repeats += 1,
+            (Some(&last), Some(repeats)) if *last == *partition_key => *repeats += 1,
             _ => {
-                distinct.push(&record.partition_key);
+                distinct.push(partition_key);
                 repeats.push(1);
             }
         }

@@ -34,7 +34,7 @@
 //! A producer sends a single user record bare; whether it does is not the encoder's choice, which
 //! makes an aggregate of one as well. A batch of Kinesis records is made and read faster at once, see
 //! [`seal_all`], [`decode_all`] and [`hash_keys`]: most of the time goes into MD5, which this crate
-//! computes for four messages side by side, without `unsafe`.
+//! computes for eight messages side by side, without `unsafe`.
 //!
 //! # What readers make of odd bytes
 //!
@@ -82,6 +82,8 @@ pub mod message;
 mod misplaced;
 mod survey;
 mod wire;
+#[cfg(feature = "client")]
+mod written;
 
 use std::fmt;
 use std::sync::Arc;
@@ -96,6 +98,8 @@ pub use digest::hash_keys;
 pub use encode::{Aggregate, Unsealed, encode, seal_all};
 pub use error::DecodeError;
 pub use misplaced::{Misplaced, Placement, Verdict};
+#[cfg(feature = "client")]
+pub(crate) use {aggregate_ref::checked, written::Written};
 
 /// A user record inside an aggregate.
 #[derive(Clone, PartialEq, Eq)]

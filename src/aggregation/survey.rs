@@ -129,7 +129,7 @@ impl<'a> RawRecord<'a> {
 
     /// Reads the form that the encoders write: each field once and in order, and nothing else.
     #[inline(always)]
-    fn as_written(message: &'a [u8]) -> Option<RawRecord<'a>> {
+    pub(super) fn as_written(message: &'a [u8]) -> Option<RawRecord<'a>> {
         let mut cursor = Fields::new(message.strip_prefix(&[TAG_PARTITION_KEY_INDEX])?, 1);
         let partition_key_index = cursor.varint().ok()?;
         let mut explicit_hash_key_index = None;

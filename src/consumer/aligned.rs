@@ -66,7 +66,7 @@ impl Emitter {
             match slot.queue.look() {
                 Look::Empty => slot.last_time = None,
                 Look::Message(Message::Records(records)) => {
-                    slot.records = records.into_iter();
+                    slot.take(records);
                     if let Some(awake) = self.wake() {
                         return Some(awake);
                     }

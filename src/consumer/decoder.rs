@@ -1,8 +1,10 @@
 use std::any::Any;
 use std::error::Error as StdError;
 use std::fmt;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
+use crate::consumer::chunk::Chunk;
 use crate::consumer::meters::ShardMeter;
 use crate::consumer::queue::Message;
 use crate::consumer::record::{Record, Value};
@@ -83,27 +85,26 @@ impl Decoding {
     }
 
     /// Gives the records of an answer their values. What is returned, if anything, has to follow them.
-    pub fn apply(&self, records: &mut Vec<Record>, meter: &ShardMeter) -> Option<Message> {
+    pub fn apply(&self, records: &mut Chunk, meter: &ShardMeter) -> Option<Message> {
         let decode = self.decode.as_deref()?;
-        let mut left_out = Vec::new();
-        let mut last = None;
-        for (at, record) in records.iter_mut().enumerate() {
-            match run(decode, record) {
-                Ok(value) => record.value = Some(value),
-                Err(cause) => {
-                    last = self.refuse(record, poison(record, cause));
-                    left_out.push(at);
+        let (mut refused, mut left_out, mut first) = (0, 0, None);
+        let last = records.decode(|record| {
+            let cause = match run(decode, record) {
+                Ok(value) => {
+                    record.value = Some(value);
+                    return ControlFlow::Continue(());
                 }
+                Err(cause) => cause,
+            };
+            refused += 1;
+            if let Some(last) = self.refuse(record, poison(record, cause)) {
+                return ControlFlow::Break(last);
             }
-            if last.is_some() {
-                break;
-            }
-        }
-        let refused = left_out.len() as u64;
-        if last.is_some() {
-            records.truncate(left_out.pop().unwrap_or(0));
-        }
-        self.tell(records, &left_out, refused, meter);
+            left_out += 1;
+            first.get_or_insert_with(|| record.clone());
+            ControlFlow::Continue(())
+        });
+        self.tell(first.as_ref(), left_out, refused, meter);
         last
     }
 
@@ -128,19 +129,13 @@ impl Decoding {
     }
 
     /// One line an answer: not in the decoder's words, which may quote the record.
-    fn tell(&self, records: &[Record], left_out: &[usize], refused: u64, meter: &ShardMeter) {
+    fn tell(&self, first: Option<&Record>, left_out: u64, refused: u64, meter: &ShardMeter) {
         let is_dead_letter = matches!(self.policy, PoisonPolicy::DeadLetter(_));
-        let dead_letters = if is_dead_letter {
-            left_out.len() as u64
-        } else {
-            0
-        };
-        meter.refused(refused, dead_letters);
-        if let Some(first) = left_out.first().and_then(|at| records.get(*at)) {
+        meter.refused(refused, if is_dead_letter { left_out } else { 0 });
+        if let Some(first) = first {
             log::warn!(
-                "{}: {} records from {} on are left out: the decoder refused them",
+                "{}: {left_out} records from {} on are left out: the decoder refused them",
                 first.shard(),
-                left_out.len(),
                 first.sequence_number()
             );
         }
@@ -166,19 +161,18 @@ mod tests {
     use std::sync::Mutex;
 
     use super::*;
-    use crate::consumer::record::Origin;
+    use crate::client::RawRecord;
     use crate::model::{ShardRef, Timestamp};
 
-    fn records(texts: &[&'static str]) -> Vec<Record> {
-        let origin = |at: usize| Origin {
-            shard: ShardRef::new("orders", "a"),
+    fn records(texts: &[&'static str]) -> Chunk {
+        let record = |(at, text): (usize, &&'static str)| RawRecord {
+            data: (*text).into(),
+            partition_key: "key".into(),
             sequence_number: at.to_string().parse().expect("a number"),
             approximate_arrival: Timestamp::default(),
         };
-        let record = |(at, text): (usize, &&'static str)| {
-            Record::whole((*text).into(), "key".into(), Arc::new(origin(at)))
-        };
-        texts.iter().enumerate().map(record).collect()
+        let answer = texts.iter().enumerate().map(record).collect();
+        Chunk::for_tests(&ShardRef::new("orders", "a"), answer)
     }
 
     fn numbers(policy: PoisonPolicy) -> Decoding {
@@ -198,7 +192,7 @@ mod tests {
     fn decoded(decoding: &Decoding, texts: &[&'static str]) -> (Vec<Option<u32>>, Option<String>) {
         let (mut records, meter) = (records(texts), ShardMeter::default());
         let last = decoding.apply(&mut records, &meter);
-        let value = |record: &Record| {
+        let value = |record: Record| {
             assert_ne!(record.is_left_out(), record.decoded::<u32>().is_some());
             record.decoded().copied()
         };
@@ -207,7 +201,7 @@ mod tests {
             Message::Halted(error) => format!("halted: {error}"),
             message => panic!("{message:?}"),
         });
-        (records.iter().map(value).collect(), last)
+        (records.map(value).collect(), last)
     }
 
     #[test]
@@ -281,6 +275,7 @@ mod tests {
     fn without_a_decoder_records_stay_as_they_are() {
         let (mut some, meter) = (records(&["x"]), ShardMeter::default());
         assert!(Decoding::default().apply(&mut some, &meter).is_none());
-        assert!(!some[0].is_left_out() && some[0].decoded::<u32>().is_none());
+        let record = some.next().expect("a record");
+        assert!(!record.is_left_out() && record.decoded::<u32>().is_none());
     }
 }

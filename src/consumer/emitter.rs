@@ -288,7 +288,7 @@ impl Emitter {
         }
         match slot.queue.look() {
             Look::Message(Message::Records(records)) => {
-                slot.records = records.into_iter();
+                slot.take(records);
                 self.take_turn()
             }
             look => self.take_other(look),
@@ -405,11 +405,14 @@ fn age(shard: &ShardId) -> (usize, &str) {
 
 #[cfg(test)]
 mod tests {
+    use std::ops::ControlFlow;
+
     use super::*;
-    use crate::aggregation::SubRecord;
+    use crate::aggregation::{self, SubRecord};
+    use crate::client::RawRecord;
     use crate::consumer::budget::Budget;
+    use crate::consumer::chunk::Chunk;
     use crate::consumer::queue::{QueueSender, queue};
-    use crate::consumer::record::Origin;
     use crate::consumer::shelf::Bell;
     use crate::error::ErrorKind;
     use crate::model::{GapCause, StartPosition};
@@ -418,21 +421,27 @@ mod tests {
         ShardRef::new("orders", name)
     }
 
-    /// Records `name`-`number` of one Kinesis record, as many as `subs` says; a plain one for 0.
-    fn records(name: &str, number: u64, subs: u64) -> Vec<Record> {
-        let sequence_number = number.to_string().parse().expect("a number");
-        let origin = Origin {
-            shard: shard(name),
-            sequence_number,
+    /// One Kinesis record with as many user records `name`-`number` as `subs` says; a plain one for 0.
+    fn raw(name: &str, number: u64, subs: usize) -> RawRecord {
+        let data = format!("{name}-{number}");
+        let aggregate = vec![SubRecord::new("key", data.clone()); subs];
+        RawRecord {
+            data: match subs {
+                0 => data.into(),
+                _ => aggregation::encode(&aggregate),
+            },
+            partition_key: "key".into(),
+            sequence_number: number.to_string().parse().expect("a number"),
             approximate_arrival: Timestamp::default(),
-        };
-        let origin = Arc::new(origin);
-        let data = || format!("{name}-{number}");
-        let part = |sub| Record::part(sub, SubRecord::new("key", data()), origin.clone());
-        match subs {
-            0 => vec![Record::whole(data().into(), "key".into(), origin)],
-            _ => (0..subs).map(part).collect(),
         }
+    }
+
+    /// An answer of Kinesis records with these numbers and user records.
+    fn records(name: &str, numbers: &[(u64, usize)]) -> Message {
+        let raw = numbers
+            .iter()
+            .map(|(number, subs)| raw(name, *number, *subs));
+        Message::Records(Chunk::for_tests(&shard(name), raw.collect()))
     }
 
     const START: ShardPosition = ShardPosition::Start(StartPosition::TrimHorizon);
@@ -493,10 +502,8 @@ mod tests {
     #[test]
     fn shards_take_turns_by_answers_and_keep_their_order() {
         let (mut emitter, queues) = emitter(&["a", "b"]);
-        queues[0].send(Message::Records(
-            [records("a", 1, 0), records("a", 2, 0)].concat(),
-        ));
-        queues[1].send(Message::Records(records("b", 1, 0)));
+        queues[0].send(records("a", &[(1, 0), (2, 0)]));
+        queues[1].send(records("b", &[(1, 0)]));
         let mut order: Vec<String> = (0..3).map(|_| said(next(&mut emitter))).collect();
         let a: Vec<_> = order.iter().filter(|name| name.starts_with('a')).collect();
         assert_eq!(a, ["a-1", "a-2"]);
@@ -508,9 +515,7 @@ mod tests {
     #[test]
     fn a_checkpoint_covers_what_was_handed_out_and_no_more() {
         let (mut emitter, queues) = emitter(&["a"]);
-        queues[0].send(Message::Records(
-            [records("a", 7, 2), records("a", 8, 0)].concat(),
-        ));
+        queues[0].send(records("a", &[(7, 2), (8, 0)]));
         assert_eq!(at("a", &emitter), START);
         for position in [after(7, Some(0)), after(7, Some(1)), after(8, None)] {
             assert!(matches!(next(&mut emitter), Next::Record(_)));
@@ -521,7 +526,7 @@ mod tests {
     #[test]
     fn the_end_of_a_shard_counts_once_its_last_record_is_handed_out() {
         let (mut emitter, queues) = emitter(&["a"]);
-        queues[0].send(Message::Records(records("a", 1, 0)));
+        queues[0].send(records("a", &[(1, 0)]));
         assert_eq!(said(next(&mut emitter)), "a-1");
         queues[0].send(Message::End(End::ShardEnd, Vec::new()));
         assert_eq!(at("a", &emitter), after(1, None));
@@ -539,7 +544,7 @@ mod tests {
     #[test]
     fn a_shard_that_caught_up_keeps_its_position() {
         let (mut emitter, queues) = emitter(&["a", "b"]);
-        queues[0].send(Message::Records(records("a", 1, 0)));
+        queues[0].send(records("a", &[(1, 0)]));
         assert_eq!(said(next(&mut emitter)), "a-1");
         for queue in &queues {
             queue.send(Message::End(End::CaughtUp, Vec::new()));
@@ -559,7 +564,7 @@ mod tests {
     #[test]
     fn a_thread_that_vanishes_is_no_end_of_its_shard() {
         let (mut emitter, queues) = emitter(&["a"]);
-        queues[0].send(Message::Records(records("a", 1, 0)));
+        queues[0].send(records("a", &[(1, 0)]));
         drop(queues);
         assert_eq!(said(next(&mut emitter)), "a-1");
         assert_eq!(
@@ -571,12 +576,12 @@ mod tests {
     #[test]
     fn a_paused_shard_is_passed_over_with_all_it_has() {
         let (mut emitter, queues) = emitter(&["a", "b"]);
-        let two = [records("a", 1, 0), records("a", 2, 0)].concat();
-        queues[0].send(Message::Records(two));
+        let two = records("a", &[(1, 0), (2, 0)]);
+        queues[0].send(two);
         while said(next(&mut emitter)) != "a-1" {}
         emitter.set_paused(&shard("a"), true);
         queues[0].send(Message::End(End::ShardEnd, Vec::new()));
-        queues[1].send(Message::Records(records("b", 1, 0)));
+        queues[1].send(records("b", &[(1, 0)]));
         assert_eq!(said(next(&mut emitter)), "b-1");
         assert_eq!(said(next(&mut emitter)), "nothing");
         assert_eq!(at("a", &emitter), after(1, None));
@@ -588,7 +593,7 @@ mod tests {
     #[test]
     fn a_gap_comes_in_its_place() {
         let (mut emitter, queues) = emitter(&["a"]);
-        queues[0].send(Message::Records(records("a", 1, 0)));
+        queues[0].send(records("a", &[(1, 0)]));
         assert_eq!(said(next(&mut emitter)), "a-1");
         let gap = Gap::new(shard("a"), GapCause::Trimmed);
         queues[0].send(Message::Gap(gap.into()));
@@ -601,15 +606,15 @@ mod tests {
         let (mut emitter, queues) = emitter(&["a"]);
         let time = |emitter: &Emitter| emitter.checkpoint().complete_to(&shard("a"));
         assert_eq!(time(&emitter), None);
-        let two = [records("a", 1, 0), records("a", 2, 0)].concat();
-        queues[0].send(Message::Records(two));
+        let two = records("a", &[(1, 0), (2, 0)]);
+        queues[0].send(two);
         queues[0].complete(Timestamp::from_millis(9));
         for _ in 0..2 {
             assert_eq!(time(&emitter), None);
             assert!(matches!(next(&mut emitter), Next::Record(_)));
         }
         assert_eq!(time(&emitter), Some(Timestamp::from_millis(9)));
-        queues[0].send(Message::Records(records("a", 3, 0)));
+        queues[0].send(records("a", &[(3, 0)]));
         assert!(matches!(next(&mut emitter), Next::Record(_)));
         assert_eq!(time(&emitter), None, "more may follow");
         queues[0].complete(Timestamp::from_millis(9));
@@ -637,10 +642,15 @@ mod tests {
     #[test]
     fn what_is_left_out_is_covered_once_the_caller_is_past_it() {
         let (mut emitter, queues) = emitter(&["a"]);
-        let mut answer = [records("a", 7, 3), records("a", 8, 0), records("a", 9, 0)].concat();
-        for at in [1, 2, 4] {
-            answer[at].leave_out();
-        }
+        let answer = [raw("a", 7, 3), raw("a", 8, 0), raw("a", 9, 0)];
+        let mut answer = Chunk::for_tests(&shard("a"), answer.to_vec());
+        let mut places = 0..;
+        let _ = answer.decode(|record| {
+            if [1, 2, 4].contains(&places.next().expect("a place")) {
+                record.leave_out();
+            }
+            ControlFlow::<()>::Continue(())
+        });
         queues[0].send(Message::Records(answer));
         for position in [after(7, Some(0)), after(8, None)] {
             assert!(matches!(next(&mut emitter), Next::Record(_)));
@@ -653,10 +663,10 @@ mod tests {
     #[test]
     fn a_halted_shard_keeps_its_position_and_the_others_go_on() {
         let (mut emitter, queues) = emitter(&["a", "b"]);
-        queues[0].send(Message::Records(records("a", 7, 2)));
+        queues[0].send(records("a", &[(7, 2)]));
         let mut order = vec![said(next(&mut emitter)), said(next(&mut emitter))];
         queues[0].send(Message::Halted(Error::new(ErrorKind::Closed)));
-        queues[1].send(Message::Records(records("b", 1, 0)));
+        queues[1].send(records("b", &[(1, 0)]));
         order.extend([said(next(&mut emitter)), said(next(&mut emitter))]);
         order[2..].sort();
         let halt = "halt of a: the producer or consumer was closed";
@@ -670,8 +680,8 @@ mod tests {
     #[test]
     fn an_empty_answer_leaves_the_turn_to_the_others() {
         let (mut emitter, queues) = emitter(&["a", "b"]);
-        queues[0].send(Message::Records(Vec::new()));
-        queues[1].send(Message::Records(records("b", 1, 0)));
+        queues[0].send(records("a", &[]));
+        queues[1].send(records("b", &[(1, 0)]));
         assert_eq!(said(next(&mut emitter)), "b-1");
     }
 

@@ -8,10 +8,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::client::{GetRecordsOutput, Watch};
+use crate::consumer::chunk::Chunk;
 use crate::consumer::metrics::{
     CommitMetrics, ConsumerMetrics, DiscoveryMetrics, EventTimeMetrics, ReadCounts, ShardMetrics,
 };
-use crate::consumer::record::Record;
 use crate::error::{Error, Verdict};
 use crate::model::{Gap, GapCause, Operation, ShardRef, Timestamp};
 
@@ -174,12 +174,12 @@ impl Fetch {
 
 impl ShardMeter {
     /// An answer was taken apart; an adaptive limit aimed at so many bytes.
-    pub fn fetched(&self, fetch: Fetch, aim: f64, records: &[Record], gaps: &[Gap], now: Instant) {
+    pub fn fetched(&self, fetch: Fetch, aim: f64, records: &Chunk, gaps: &[Gap], now: Instant) {
         let left_out = gaps.iter().map(|gap| match gap.cause {
             GapCause::Misplaced { records, .. } => records as u64,
             _ => 0,
         });
-        let data: usize = records.iter().map(|record| record.data.len()).sum();
+        let data = records.data_bytes();
         let users = records.len() as u64;
         let mut reading = locked(&self.0);
         let loop_time = reading
@@ -215,18 +215,18 @@ impl ShardMeter {
     }
 
     /// Records are about to wait for the caller.
-    pub fn queued(&self, records: &[Record]) {
+    pub fn queued(&self, records: &Chunk) {
         let metrics = &mut locked(&self.0).metrics;
         metrics.queued_records += records.len() as u64;
-        metrics.queued_bytes += bytes(records);
+        metrics.queued_bytes += records.bytes() as u64;
     }
 
     /// The caller takes them.
-    pub fn taken(&self, records: &[Record]) {
+    pub fn taken(&self, records: &Chunk) {
         let metrics = &mut locked(&self.0).metrics;
         // A reading that began again has left what was queued before.
         metrics.queued_records = metrics.queued_records.saturating_sub(records.len() as u64);
-        metrics.queued_bytes = metrics.queued_bytes.saturating_sub(bytes(records));
+        metrics.queued_bytes = metrics.queued_bytes.saturating_sub(records.bytes() as u64);
         metrics.counts.user_records_taken += records.len() as u64;
     }
 
@@ -286,11 +286,6 @@ impl Watch for ShardMeter {
     }
 }
 
-fn bytes(records: &[Record]) -> u64 {
-    let sizes = records.iter().map(|r| r.data.len() + r.partition_key.len());
-    sizes.sum::<usize>() as u64
-}
-
 fn millis(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
@@ -309,19 +304,20 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::consumer::record::Origin;
+    use crate::client::RawRecord;
 
     fn shard() -> ShardRef {
         ShardRef::new("orders", "a")
     }
 
-    fn record(data: &'static str) -> Record {
-        let origin = Origin {
-            shard: shard(),
+    fn records(data: &[&'static str]) -> Chunk {
+        let record = |data: &&'static str| RawRecord {
+            data: (*data).into(),
+            partition_key: "key".into(),
             sequence_number: "1".parse().expect("a number"),
             approximate_arrival: Timestamp::default(),
         };
-        Record::whole(data.into(), "key".into(), Arc::new(origin))
+        Chunk::for_tests(&shard(), data.iter().map(record).collect())
     }
 
     fn fetch(kinesis_records: u64, millis_behind_latest: Option<u64>) -> Fetch {
@@ -336,9 +332,9 @@ mod tests {
     #[test]
     fn gauges_are_of_the_last_answer_and_sums_of_all() {
         let (meter, now) = (ShardMeter::default(), Instant::now());
-        let records = [record("four"), record("sixsix"), record("")];
-        meter.fetched(fetch(2, Some(7)), 0.0, &records, &[], now);
-        let first = meter.read().0;
+        let three = records(&["four", "sixsix", ""]);
+        meter.fetched(fetch(2, Some(7)), 0.0, &three, &[], now);
+        let (first, none) = (meter.read().0, records(&[]));
         assert_eq!(first.millis_behind_latest, Some(7));
         assert_eq!(first.number_of_aggregated_records_per_fetch, 2);
         assert_eq!(first.number_of_deaggregated_records_per_fetch, 3);
@@ -359,7 +355,7 @@ mod tests {
         meter.fetched(
             fetch(0, None),
             7.5,
-            &[],
+            &none,
             &gaps,
             now + Duration::from_millis(200),
         );
@@ -383,7 +379,7 @@ mod tests {
     #[test]
     fn what_is_taken_does_not_wait_any_more() {
         let meter = ShardMeter::default();
-        let (one, two) = ([record("data")], [record("a"), record("b")]);
+        let (one, two) = (records(&["data"]), records(&["a", "b"]));
         meter.queued(&one);
         meter.queued(&two);
         let waiting = meter.read().0;
@@ -398,10 +394,10 @@ mod tests {
     fn a_shard_that_begins_again_is_a_restart_and_one_that_ends_stays_in_the_total() {
         let (meters, now) = (Meters::default(), Instant::now());
         let meter = meters.begin(&shard());
-        meter.fetched(fetch(2, None), 0.0, &[], &[], now);
+        meter.fetched(fetch(2, None), 0.0, &records(&[]), &[], now);
         meters
             .begin(&shard())
-            .fetched(fetch(3, None), 0.0, &[], &[], now);
+            .fetched(fetch(3, None), 0.0, &records(&[]), &[], now);
         let reading = meters.snapshot(now);
         let counts = &reading.shards[&shard()].counts;
         assert_eq!(
@@ -409,7 +405,7 @@ mod tests {
             (1, 5)
         );
         assert_eq!(&reading.total, counts);
-        let waits = [record("data")];
+        let waits = records(&["data"]);
         meter.queued(&waits);
         meter.end();
         assert_eq!(meters.snapshot(now).shards.len(), 1, "a record waits");

@@ -1,11 +1,13 @@
 //! Reading: one thread a shard, one loop for the caller.
 
 mod aligned;
+mod answer;
 mod assigner;
 mod bound;
 mod budget;
 mod builder;
 mod checkpoint;
+mod chunk;
 mod commits;
 mod deaggregator;
 mod decoder;
@@ -21,6 +23,7 @@ mod meters;
 mod metrics;
 mod missing;
 mod pace;
+mod parts;
 mod queue;
 mod record;
 mod retention;
@@ -130,6 +133,9 @@ impl Consumer {
     /// What went wrong for good: a shard's, discovery's or, with a commit interval, the store's
     /// error. Nothing follows it, and [`checkpoint`](Consumer::checkpoint) is still right.
     pub fn next_event(&mut self, timeout: Duration) -> Result<Event> {
+        if let Some(record) = self.next_at_once() {
+            return Ok(Event::Record(record));
+        }
         self.next_until(self.clock.now().checked_add(timeout))
     }
 
@@ -248,6 +254,17 @@ impl Consumer {
             log::warn!("closed while {left} threads wait for answers; they end by themselves");
         }
         committed.map(|()| checkpoint)
+    }
+
+    /// The next record of the answer that is being handed out, if nothing else may be due before it.
+    #[inline]
+    fn next_at_once(&mut self) -> Option<Record> {
+        let is_timed = self.commits.due().is_some() || self.emitter.event_time.is_some();
+        let is_over = self.over || self.stop.stop_ref().is_stopped();
+        if is_timed || is_over || !self.signals.is_empty() {
+            return None;
+        }
+        self.emitter.next_in_turn()
     }
 
     fn next_until(&mut self, deadline: Option<Instant>) -> Result<Event> {
@@ -429,6 +446,9 @@ impl Iterator for Consumer {
     type Item = Result<Record>;
 
     fn next(&mut self) -> Option<Result<Record>> {
+        if let Some(record) = self.next_at_once() {
+            return Some(Ok(record));
+        }
         loop {
             match self.next_until(None) {
                 Ok(Event::Record(record)) => return Some(Ok(record)),

@@ -6,9 +6,9 @@ use crossbeam::channel::{self, Receiver, SendError, Sender, TryRecvError};
 
 use crate::client::ChildShard;
 use crate::consumer::budget::{Account, Room};
+use crate::consumer::chunk::Chunk;
 use crate::consumer::event_time::Pulse;
 use crate::consumer::meters::ShardMeter;
-use crate::consumer::record::Record;
 use crate::consumer::shard_reader::End;
 use crate::consumer::shelf::Bell;
 use crate::error::Error;
@@ -18,7 +18,7 @@ use crate::model::{Gap, Timestamp};
 #[derive(Debug)]
 pub(super) enum Message {
     /// Records of one answer, in the shard's order.
-    Records(Vec<Record>),
+    Records(Chunk),
     /// Records that will not come, or not as they were meant.
     Gap(Box<Gap>),
     /// Nothing will follow, and rightly so. Who follows the shard, where the service has said it.

@@ -1,34 +1,25 @@
 use std::any::Any;
 use std::fmt;
-use std::num::NonZeroU64;
 use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::aggregation::SubRecord;
+use crate::consumer::answer::Answer;
 use crate::error::Error;
-use crate::model::{Gap, HashKey, PartitionKey, SequenceNumber, ShardRef, Timestamp};
+use crate::model::{Gap, HashKey, SequenceNumber, ShardRef, Timestamp};
 
 /// A user record, taken out of its aggregate if it came in one. Its data is a slice, not a copy.
 ///
-/// A slice keeps the answer it came in alive: copy the data of records that are kept for long.
+/// A record and its slice keep the answer it came in alive: copy what is kept for long.
 #[derive(Clone)]
 pub struct Record {
-    pub(super) data: Bytes,
-    pub(super) partition_key: PartitionKey,
-    /// As bytes, which need not stand at an address that 16 divides.
-    explicit_hash_key: Option<[u8; 16]>,
-    /// Its place in its aggregate, counted from 1: so a record fits two lines of a processor's cache.
-    pub(super) place: Option<NonZeroU64>,
-    pub(super) origin: Arc<Origin>,
+    answer: Arc<Answer>,
+    at: usize,
     pub(super) value: Option<Value>,
-    pub(super) stamp: Stamp,
+    pub(super) stamp: Option<Stamp>,
 }
 
-const _: () = assert!(
-    size_of::<Record>() <= 128,
-    "two lines of a processor's cache"
-);
+const _: () = assert!(size_of::<Record>() <= 64, "a line of a processor's cache");
 
 /// Where a record is in event time.
 #[derive(Clone, Copy, Debug)]
@@ -38,89 +29,80 @@ pub(super) struct Stamp {
     pub watermark: Timestamp,
 }
 
+impl Stamp {
+    /// Of a record that no strategy was asked about.
+    pub fn by_arrival(arrival: Timestamp) -> Stamp {
+        Stamp {
+            event_time: arrival,
+            watermark: Timestamp::MIN,
+        }
+    }
+}
+
 /// What the user's decoder made of a record; or [`LeftOut`].
 pub(super) type Value = Arc<dyn Any + Send + Sync>;
 
 /// In place of a value: the record is not handed out, but counts as if it had been.
 struct LeftOut;
 
-/// The Kinesis record that a user record came in.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct Origin {
-    pub shard: ShardRef,
-    pub sequence_number: SequenceNumber,
-    pub approximate_arrival: Timestamp,
+pub(super) fn is_left_out(value: Option<&Value>) -> bool {
+    value.is_some_and(|value| value.is::<LeftOut>())
 }
 
 impl Record {
-    /// A record that did not come in an aggregate. Its event time is when it arrived.
-    pub(super) fn whole(data: Bytes, partition_key: PartitionKey, origin: Arc<Origin>) -> Record {
-        let stamp = Stamp {
-            event_time: origin.approximate_arrival,
-            watermark: Timestamp::MIN,
-        };
+    /// The record at a place of an answer.
+    pub(super) fn new(answer: Arc<Answer>, at: usize) -> Record {
         Record {
-            data,
-            partition_key,
-            explicit_hash_key: None,
-            place: None,
-            origin,
+            answer,
+            at,
             value: None,
-            stamp,
-        }
-    }
-
-    /// The record at a place, counted from 0, of an aggregate.
-    pub(super) fn part(sub: u64, record: SubRecord, origin: Arc<Origin>) -> Record {
-        let (key, hash_key) = (record.partition_key.into(), record.explicit_hash_key);
-        Record {
-            explicit_hash_key: hash_key.map(|key| key.as_u128().to_ne_bytes()),
-            place: NonZeroU64::new(sub.saturating_add(1)),
-            ..Record::whole(record.data, key, origin)
+            stamp: None,
         }
     }
 
     /// Returns what was put.
+    #[inline]
     pub fn data(&self) -> &Bytes {
-        &self.data
+        self.answer.data(self.at)
     }
 
     /// Takes what was put.
     pub fn into_data(self) -> Bytes {
-        self.data
+        self.answer.data(self.at).clone()
     }
 
     /// Returns the partition key it was put with.
+    #[inline]
     pub fn partition_key(&self) -> &str {
-        &self.partition_key
+        self.answer.partition_key(self.at)
     }
 
     /// Returns the explicit hash key it was put with. Known only of records that came in an
     /// aggregate: the service does not tell it of others.
     pub fn explicit_hash_key(&self) -> Option<HashKey> {
-        let key = self.explicit_hash_key?;
-        Some(u128::from_ne_bytes(key).into())
+        self.answer.explicit_hash_key(self.at)
     }
 
     /// Returns the place of its Kinesis record in the shard.
     pub fn sequence_number(&self) -> &SequenceNumber {
-        &self.origin.sequence_number
+        self.answer.sequence_number(self.at)
     }
 
     /// Returns its place in its aggregate, from 0; `None` if it did not come in one.
     pub fn sub_sequence_number(&self) -> Option<u64> {
-        self.place.map(|place| place.get() - 1)
+        self.answer.sub_sequence_number(self.at)
     }
 
     /// Returns when the service took in its Kinesis record.
     pub fn approximate_arrival(&self) -> Timestamp {
-        self.origin.approximate_arrival
+        self.answer.approximate_arrival(self.at)
     }
 
     /// Returns when it happened: what the [watermark strategy](crate::ConsumerBuilder::watermarks) made
     /// of it, or else [when it arrived](Record::approximate_arrival).
     pub fn event_time(&self) -> Timestamp {
-        self.stamp.event_time
+        let stamp = self.stamp.as_ref();
+        stamp.map_or_else(|| self.approximate_arrival(), |stamp| stamp.event_time)
     }
 
     /// Returns what the [decoder](crate::ConsumerBuilder::decoder) made of it; `None` if there is no
@@ -149,25 +131,25 @@ impl Record {
     }
 
     pub(super) fn is_left_out(&self) -> bool {
-        self.value
-            .as_ref()
-            .is_some_and(|value| value.is::<LeftOut>())
+        is_left_out(self.value.as_ref())
     }
 
     /// Returns the shard it was read from.
     pub fn shard(&self) -> &ShardRef {
-        &self.origin.shard
+        self.answer.shard()
     }
 }
 
 /// What was put and where it lies is compared, not what a decoder made of it.
 impl PartialEq for Record {
     fn eq(&self, other: &Record) -> bool {
-        self.data == other.data
-            && self.partition_key == other.partition_key
-            && self.explicit_hash_key == other.explicit_hash_key
-            && self.place == other.place
-            && self.origin == other.origin
+        self.data() == other.data()
+            && self.partition_key() == other.partition_key()
+            && self.explicit_hash_key() == other.explicit_hash_key()
+            && self.sub_sequence_number() == other.sub_sequence_number()
+            && self.sequence_number() == other.sequence_number()
+            && self.approximate_arrival() == other.approximate_arrival()
+            && self.shard() == other.shard()
     }
 }
 
@@ -180,8 +162,8 @@ impl fmt::Debug for Record {
             .field("shard", self.shard())
             .field("sequence_number", self.sequence_number())
             .field("sub_sequence_number", &self.sub_sequence_number())
-            .field("partition_key", &self.partition_key)
-            .field("data_bytes", &self.data.len())
+            .field("partition_key", &self.partition_key())
+            .field("data_bytes", &self.data().len())
             .finish_non_exhaustive()
     }
 }

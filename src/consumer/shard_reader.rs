@@ -1,12 +1,12 @@
 use std::time::{Duration, Instant};
 
-use crate::client::{ChildShard, Client, GetRecordsOutput, ShardIterator};
+use crate::client::{ChildShard, Client, GetRecordsOutput, RawRecord, ShardIterator};
 use crate::config::{ConsumerConfig, DataLoss};
 use crate::consumer::bound::{Bound, Until};
+use crate::consumer::chunk::Chunk;
 use crate::consumer::deaggregator::Deaggregator;
 use crate::consumer::discovery::{Place, Start};
 use crate::consumer::pace::{Pace, Weight};
-use crate::consumer::record::Record;
 use crate::consumer::trim_watch::{Asked, Judgement, TrimWatch, is_at_tip};
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{Gap, GapCause, ShardPosition, ShardRef, StartPosition, Timestamp};
@@ -118,11 +118,11 @@ pub(super) enum Step {
 }
 
 /// What an answer comes to.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Taken {
     /// What may be missing before the records, or among them.
     pub gaps: Vec<Gap>,
-    pub records: Vec<Record>,
+    pub records: Chunk,
 }
 
 impl ShardReader {
@@ -255,7 +255,7 @@ impl ShardReader {
         match judged {
             Judgement::Discard => {
                 self.state = State::NoIterator;
-                return Ok(Taken::default());
+                return self.taken(Vec::new(), gaps);
             }
             Judgement::Gap { after, before } => {
                 let gap = Gap {
@@ -281,12 +281,17 @@ impl ShardReader {
             None => State::Done(End::ShardEnd),
             Some(iterator) => State::Reading(iterator),
         };
-        let mut records = self.deaggregator.take_apart(output.records)?;
+        self.taken(output.records, gaps)
+    }
+
+    /// Makes user records of what is to be handed over.
+    fn taken(&mut self, raw: Vec<RawRecord>, mut gaps: Vec<Gap>) -> Result<Taken> {
+        let mut answer = self.deaggregator.take_apart(raw)?;
         if let Bound::Through(..) = self.bound {
-            let bound = &self.bound;
-            records.retain(|r| bound.includes(r.sequence_number(), r.sub_sequence_number()));
+            answer.retain_parts(|number, sub| self.bound.includes(number, sub));
         }
         gaps.append(&mut self.deaggregator.take_gaps());
+        let records = Chunk::new(answer);
         Ok(Taken { gaps, records })
     }
 
@@ -309,7 +314,7 @@ fn weight(output: &GetRecordsOutput) -> Weight {
         bytes: output
             .records
             .iter()
-            .map(|record| record.data.len() + record.partition_key.len())
+            .map(|record| record.data.len() + record.partition_key.bytes_len())
             .sum(),
         at_tip: is_at_tip(output),
     }
@@ -339,7 +344,7 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
-    use crate::client::RawRecord;
+    use crate::consumer::record::Record;
     use crate::model::HashKeyRange;
 
     const INTERVAL: Duration = Duration::from_millis(200);
@@ -408,7 +413,7 @@ mod tests {
             answered: STARTED,
         };
         let taken = reader.on_records(now, asked, output).expect("records");
-        taken.records
+        taken.records.collect()
     }
 
     #[test]

@@ -5,11 +5,11 @@ use crossbeam::channel::Sender;
 
 use crate::client::{ChildShard, ShardIterator};
 use crate::consumer::budget::{Account, Room};
+use crate::consumer::chunk::Chunk;
 use crate::consumer::discovery::Start;
 use crate::consumer::event_time::Stamper;
 use crate::consumer::meters::{Fetch, ShardMeter};
 use crate::consumer::queue::{Message, QueueSender};
-use crate::consumer::record::Record;
 use crate::consumer::shard_reader::{End, ShardReader, Step, Taken};
 use crate::consumer::threads::{Alive, Workers};
 use crate::consumer::trim_watch::{Asked, is_at_tip};
@@ -194,7 +194,7 @@ impl ShardWorker {
 
     /// Hands an answer to the caller, in parts if shards are held together in event time: then many
     /// wait with records, and each keeps no more than an answer and two parts.
-    fn lay_down(&self, mut records: Vec<Record>, room: Room) {
+    fn lay_down(&self, mut records: Chunk, room: Room) {
         let part = self.workers.queue_capacity.unwrap_or(usize::MAX).max(1);
         while records.len() > part {
             let rest = records.split_off(part);
@@ -207,7 +207,7 @@ impl ShardWorker {
     }
 
     /// Says when records happened.
-    fn stamp(&mut self, records: &mut [Record]) {
+    fn stamp(&mut self, records: &mut Chunk) {
         if let Some(stamping) = &self.workers.stamping {
             let new = || stamping(&self.start.shard);
             self.stamper.get_or_insert_with(new).stamp(records);

@@ -1,10 +1,9 @@
-use std::sync::Arc;
 use std::time::Duration;
-use std::vec;
 
+use crate::consumer::chunk::Chunk;
 use crate::consumer::event_time::Live;
 use crate::consumer::queue::QueueReceiver;
-use crate::consumer::record::{Event, Origin, Record, Stamp};
+use crate::consumer::record::{Event, Record, Stamp};
 use crate::error::{Error, ErrorKind};
 use crate::model::{ShardPosition, ShardRef, Timestamp};
 
@@ -13,11 +12,12 @@ use crate::model::{ShardPosition, ShardRef, Timestamp};
 pub(super) struct Slot {
     pub shard: ShardRef,
     pub queue: QueueReceiver,
-    pub records: vec::IntoIter<Record>,
+    /// What is being handed out.
+    pub records: Option<Chunk>,
     pub paused: bool,
     started: ShardPosition,
-    /// The last record handed out, once there is one.
-    last: Option<(Arc<Origin>, Option<u64>)>,
+    /// The place of the last record of what was handed out before, and when it arrived.
+    last: Option<(ShardPosition, Timestamp)>,
     /// With what was handed out; [`Timestamp::MIN`] if that says nothing.
     pub watermark: Timestamp,
     /// The watermark has moved since the last look.
@@ -34,7 +34,7 @@ impl Slot {
         Slot {
             shard,
             queue,
-            records: Vec::new().into_iter(),
+            records: None,
             paused: false,
             started,
             last: None,
@@ -46,10 +46,24 @@ impl Slot {
         }
     }
 
+    /// Takes an answer, behind the one that has been handed out.
+    pub fn take(&mut self, records: Chunk) {
+        self.let_go();
+        self.records = Some(records);
+    }
+
     /// What is left out counts as handed out when the caller has come past it.
+    #[inline]
     pub fn next_record(&mut self) -> Option<Record> {
         loop {
-            let record = self.records.next()?;
+            let records = self.records.as_mut()?;
+            let Some(record) = records.next() else {
+                self.let_go();
+                return None;
+            };
+            if records.is_bare() {
+                return Some(record);
+            }
             self.note(&record);
             if !record.is_left_out() {
                 return Some(record);
@@ -57,26 +71,44 @@ impl Slot {
         }
     }
 
+    /// All has been handed out: what it takes is no longer needed here.
+    #[cold]
+    fn let_go(&mut self) {
+        let records = self.records.take();
+        self.last = records
+            .and_then(|records| records.last_place())
+            .or(self.last.take());
+    }
+
     fn note(&mut self, record: &Record) {
-        match &mut self.last {
-            Some((origin, sub)) if Arc::ptr_eq(origin, &record.origin) => {
-                *sub = record.sub_sequence_number();
-            }
-            last => *last = Some((record.origin.clone(), record.sub_sequence_number())),
-        }
-        if record.stamp.watermark > self.watermark {
-            self.watermark = record.stamp.watermark;
+        if let Some(stamp) = &record.stamp
+            && stamp.watermark > self.watermark
+        {
+            self.watermark = stamp.watermark;
             self.has_moved = true;
         }
     }
 
     /// The next record's stamp, once what is left out before it has been passed.
     pub fn head(&mut self) -> Option<Stamp> {
-        while self.records.as_slice().first()?.is_left_out() {
-            let left_out = self.records.next()?;
+        while self.records.as_ref()?.passes_next() {
+            let left_out = self.records.as_mut()?.next()?;
             self.note(&left_out);
         }
-        self.records.as_slice().first().map(|record| record.stamp)
+        self.records.as_ref()?.head()
+    }
+
+    fn has_records(&self) -> bool {
+        self.records
+            .as_ref()
+            .is_some_and(|records| !records.is_empty())
+    }
+
+    /// The place of the last record that was handed out, once there is one.
+    fn last(&self) -> Option<(ShardPosition, Timestamp)> {
+        let records = self.records.as_ref();
+        let last = records.and_then(Chunk::last_place);
+        last.or_else(|| self.last.clone())
     }
 
     pub fn set_paused(&mut self, paused: bool) {
@@ -108,7 +140,7 @@ impl Slot {
 
     /// Nothing of it waits to be handed out.
     fn is_dry(&self) -> bool {
-        self.records.as_slice().is_empty() && self.queue.is_empty()
+        !self.has_records() && self.queue.is_empty()
     }
 
     pub fn live(&self) -> Live {
@@ -119,22 +151,15 @@ impl Slot {
     }
 
     pub fn position(&self) -> ShardPosition {
-        let Some((origin, sub_sequence_number)) = &self.last else {
-            return self.started.clone();
-        };
-        let sequence_number = origin.sequence_number.clone();
-        ShardPosition::After {
-            sequence_number,
-            sub_sequence_number: *sub_sequence_number,
-        }
+        let last = self.last().map(|(position, _)| position);
+        last.unwrap_or_else(|| self.started.clone())
     }
 
     /// Up to when nothing is missing of what was handed out.
     pub fn complete_to(&self) -> Option<Timestamp> {
         let idle = self.queue.complete_to();
-        let idle = idle.filter(|_| self.records.as_slice().is_empty());
-        let last = self.last.as_ref();
-        let last = last.map(|(origin, _)| origin.approximate_arrival);
+        let idle = idle.filter(|_| !self.has_records());
+        let last = self.last().map(|(_, arrived)| arrived);
         // The epoch stands for an endpoint that does not tell.
         idle.max(last.filter(|time| time.as_millis() > 0))
     }

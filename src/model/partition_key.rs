@@ -25,6 +25,11 @@ impl PartitionKey {
         end: 0,
     };
 
+    /// How many bytes it has, told without a look at the text.
+    pub(crate) fn bytes_len(&self) -> usize {
+        (self.end - self.start) as usize
+    }
+
     /// Takes a slice of a text, if the text has it.
     pub(crate) fn slice(text: &Arc<str>, range: Range<u32>) -> Option<PartitionKey> {
         let Range { start, end } = range;

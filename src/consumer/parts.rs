@@ -1,0 +1,233 @@
+use std::num::NonZeroU32;
+use std::ops::Range;
+
+use bytes::Bytes;
+
+use crate::aggregation::{AggregateRef, DecodeError, DecodeLimits, Written};
+use crate::client::RawRecord;
+use crate::model::HashKey;
+
+/// The user records of an answer, if some came in aggregates.
+#[derive(Default, PartialEq)]
+pub(super) struct Parts {
+    records: Vec<Part>,
+    /// Text that all partition keys lie in.
+    keys: String,
+    hash_keys: Vec<HashKey>,
+}
+
+#[derive(PartialEq)]
+struct Part {
+    data: Bytes,
+    key: Key,
+    /// Counted from 1, as the next one is: so the lack of a place takes no room.
+    place: Option<NonZeroU32>,
+    hash_key: Option<NonZeroU32>,
+    kinesis_record: usize,
+}
+
+const _: () = assert!(size_of::<Part>() <= 64, "a line of a processor's cache");
+
+/// Where a partition key lies in the text.
+#[derive(Clone, Copy, PartialEq)]
+struct Key {
+    start: usize,
+    len: u32,
+}
+
+/// How much there was.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Mark([usize; 3]);
+
+impl Mark {
+    /// How much it is of `to` bytes, if it was that of `of` bytes.
+    pub fn scaled(self, to: usize, of: usize) -> Mark {
+        Mark(
+            self.0
+                .map(|len| (len as u128 * to as u128 / of.max(1) as u128) as usize),
+        )
+    }
+}
+
+impl Parts {
+    pub fn len(&self) -> usize {
+        self.records.len()
+    }
+
+    pub fn data(&self, at: usize) -> &Bytes {
+        &self.records[at].data
+    }
+
+    pub fn key(&self, at: usize) -> &str {
+        let Key { start, len } = self.records[at].key;
+        self.keys
+            .get(start..start + len as usize)
+            .unwrap_or_default()
+    }
+
+    pub fn hash_key(&self, at: usize) -> Option<HashKey> {
+        let place = self.records[at].hash_key?;
+        self.hash_keys.get(place.get() as usize - 1).copied()
+    }
+
+    pub fn sub_sequence_number(&self, at: usize) -> Option<u64> {
+        self.records[at].sub_sequence_number()
+    }
+
+    /// Which Kinesis record of the answer it came in.
+    pub fn kinesis_record(&self, at: usize) -> usize {
+        self.records[at].kinesis_record
+    }
+
+    /// The bytes of what was put, and of the partition key.
+    pub fn bytes(&self, range: Range<usize>) -> impl Iterator<Item = (usize, usize)> {
+        let bytes = |part: &Part| (part.data.len(), part.key.len as usize);
+        self.records[range].iter().map(bytes)
+    }
+
+    /// The partition key and the explicit hash key of each from a mark on.
+    pub fn keys_from(
+        &self,
+        Mark([start, ..]): Mark,
+    ) -> impl ExactSizeIterator<Item = (&str, Option<HashKey>)> + Clone {
+        (start..self.len()).map(|at| (self.key(at), self.hash_key(at)))
+    }
+
+    /// Leaves out those that are not wanted, told by their Kinesis record and their place in it.
+    pub fn retain(&mut self, wanted: impl Fn(usize, Option<u64>) -> bool) {
+        let wanted = |part: &Part| wanted(part.kinesis_record, part.sub_sequence_number());
+        self.records.retain(wanted);
+    }
+
+    /// Leaves out those from a mark on that are not wanted, told by their sub-sequence numbers.
+    pub fn retain_from(&mut self, Mark([start, ..]): Mark, wanted: impl Fn(u64) -> bool) {
+        let mut at = 0;
+        let wanted = |part: &Part| part.sub_sequence_number().is_none_or(&wanted);
+        self.records.retain(|part| {
+            at += 1;
+            at <= start || wanted(part)
+        });
+    }
+}
+
+impl Parts {
+    /// Makes room for so much.
+    pub fn expecting(Mark([records, keys, hash_keys]): Mark) -> Parts {
+        Parts {
+            records: Vec::with_capacity(records),
+            keys: String::with_capacity(keys),
+            hash_keys: Vec::with_capacity(hash_keys),
+        }
+    }
+
+    /// What there is by now.
+    pub fn mark(&self) -> Mark {
+        Mark([self.records.len(), self.keys.len(), self.hash_keys.len()])
+    }
+
+    fn take_back(&mut self, Mark([records, keys, hash_keys]): Mark) {
+        self.records.truncate(records);
+        self.keys.truncate(keys);
+        self.hash_keys.truncate(hash_keys);
+    }
+
+    /// Adds a Kinesis record that is a user record.
+    pub fn add_whole(&mut self, kinesis_record: usize, raw: &RawRecord) {
+        let key = self.add_key(&raw.partition_key);
+        self.records.push(Part {
+            data: raw.data.clone(),
+            key,
+            place: None,
+            hash_key: None,
+            kinesis_record,
+        });
+    }
+
+    /// Adds all records of an aggregate, of which `body` is the message.
+    ///
+    /// # Errors
+    /// Not all of it can be read, and none of it is added.
+    pub fn add_aggregate(
+        &mut self,
+        kinesis_record: usize,
+        raw: &RawRecord,
+        body: &[u8],
+    ) -> Result<(), DecodeError> {
+        let before = self.mark();
+        if self.add_written(kinesis_record, raw, body).is_some() {
+            return Ok(());
+        }
+        self.take_back(before);
+        let added = self.add_unusual(kinesis_record, raw, body);
+        added.inspect_err(|_| self.take_back(before))
+    }
+
+    /// The quick way, for what is written as encoders do.
+    fn add_written(&mut self, kinesis_record: usize, raw: &RawRecord, body: &[u8]) -> Option<()> {
+        let written = Written::of(body, &DecodeLimits::default())?;
+        let text = self.keys.len();
+        self.keys.push_str(written.key_text());
+        let mut sub = 0;
+        written.each(|record| {
+            let key = Key::new(text + record.key.start, record.key.len());
+            sub += 1;
+            self.records.push(Part {
+                data: raw.data.slice(record.data),
+                key,
+                place: NonZeroU32::new(sub),
+                hash_key: None,
+                kinesis_record,
+            });
+        })
+    }
+
+    /// The way for all that can be read, which says what is wrong with the rest.
+    fn add_unusual(
+        &mut self,
+        kinesis_record: usize,
+        raw: &RawRecord,
+        body: &[u8],
+    ) -> Result<(), DecodeError> {
+        let aggregate = AggregateRef::of_body(body, &DecodeLimits::default())?;
+        let keys = aggregate.partition_keys().map(|key| self.add_key(key));
+        let keys: Vec<Key> = keys.collect();
+        for (sub, read) in aggregate.iter_indexed().enumerate() {
+            let (key, record) = read?;
+            self.hash_keys.extend(record.explicit_hash_key);
+            let hash_key = record.explicit_hash_key.and(place(self.hash_keys.len()));
+            self.records.push(Part {
+                data: raw.data.slice_ref(record.data),
+                key: keys[key],
+                place: place(sub + 1),
+                hash_key,
+                kinesis_record,
+            });
+        }
+        Ok(())
+    }
+
+    fn add_key(&mut self, key: &str) -> Key {
+        let start = self.keys.len();
+        self.keys.push_str(key);
+        Key::new(start, key.len())
+    }
+}
+
+impl Part {
+    fn sub_sequence_number(&self) -> Option<u64> {
+        Some(u64::from(self.place?.get()) - 1)
+    }
+}
+
+impl Key {
+    /// A Kinesis record has 10 MiB at most.
+    fn new(start: usize, len: usize) -> Key {
+        let len = u32::try_from(len).unwrap_or(u32::MAX);
+        Key { start, len }
+    }
+}
+
+/// A place counted from 1. Aggregates of more records than this holds are not read.
+fn place(counted: usize) -> Option<NonZeroU32> {
+    u32::try_from(counted).ok().and_then(NonZeroU32::new)
+}
