@@ -1,3 +1,5 @@
+use std::sync::Arc;
+
 use crate::model::{HashKeyRange, ShardRef};
 
 /// Says which of several consumers reads a shard.
@@ -62,31 +64,53 @@ impl ShardAssigner for FlinkHashAssigner {
     }
 }
 
-/// What one consumer of a group reads.
+/// What this process reads: one of several that share the shards.
+#[derive(Clone)]
 pub(super) struct Assignment {
-    pub assigner: Box<dyn ShardAssigner>,
+    pub assigner: Arc<dyn ShardAssigner>,
     pub index: usize,
     pub parallelism: usize,
+    /// How many consumers each of the processes has.
+    pub members: usize,
 }
 
 impl Assignment {
-    /// Says whether this consumer is the one to read a shard.
-    pub fn owns(&self, shard: &ShardRef, range: HashKeyRange) -> bool {
-        self.parallelism <= 1 || self.owner(shard, range) == self.index
+    /// Says which of this process's consumers is the one to read a shard; `None` if another
+    /// process's is.
+    pub fn member(&self, shard: &ShardRef, range: HashKeyRange) -> Option<usize> {
+        let all = self.subtasks();
+        if all == 1 {
+            return Some(0);
+        }
+        let owner = self.assigner.assign(shard, range, all) % all;
+        let member = owner.checked_sub(self.subtask(0))?;
+        (member < self.members).then_some(member)
     }
 
-    fn owner(&self, shard: &ShardRef, range: HashKeyRange) -> usize {
-        let assigned = self.assigner.assign(shard, range, self.parallelism);
-        assigned % self.parallelism.max(1)
+    pub fn owns(&self, shard: &ShardRef, range: HashKeyRange) -> bool {
+        self.member(shard, range).is_some()
+    }
+
+    /// The index of one of this process's consumers among those of all.
+    pub fn subtask(&self, member: usize) -> usize {
+        self.index
+            .saturating_mul(self.members)
+            .saturating_add(member)
+    }
+
+    /// How many consumers there are in all processes.
+    pub fn subtasks(&self) -> usize {
+        self.parallelism.saturating_mul(self.members).max(1)
     }
 }
 
 impl Default for Assignment {
     fn default() -> Assignment {
         Assignment {
-            assigner: Box::new(UniformAssigner),
+            assigner: Arc::new(UniformAssigner),
             index: 0,
             parallelism: 1,
+            members: 1,
         }
     }
 }
@@ -169,6 +193,30 @@ mod tests {
             assert_eq!(flink_hash(&shard), hash, "{shard}");
             let assign = |n| FlinkHashAssigner.assign(&shard, HashKeyRange::FULL, n);
             assert_eq!([2, 3, 4, 10].map(assign), owners, "{shard}");
+        }
+    }
+
+    #[test]
+    fn a_process_has_as_many_subtasks_as_consumers() {
+        for (parallelism, members) in [(1, 1), (1, 4), (2, 3), (3, 2)] {
+            let all = parallelism * members;
+            for n in 0..24 {
+                let range = part(n as u128, 24);
+                let reader = |index| {
+                    let assigner = Arc::new(UniformAssigner);
+                    let assignment = Assignment {
+                        assigner,
+                        index,
+                        parallelism,
+                        members,
+                    };
+                    let member = assignment.member(&shard("orders", n), range)?;
+                    Some(assignment.subtask(member))
+                };
+                let readers: Vec<_> = (0..parallelism).filter_map(reader).collect();
+                let assigned = UniformAssigner.assign(&shard("orders", n), range, all);
+                assert_eq!(readers, [assigned], "{parallelism} processes of {members}");
+            }
         }
     }
 
@@ -257,20 +305,21 @@ mod tests {
         let beyond = |_: &ShardRef, _: HashKeyRange, parallelism: usize| 3 * parallelism + 1;
         for parallelism in 1..10 {
             for n in 0..20 {
-                let owns = |assigner: Box<dyn ShardAssigner>, index| {
+                let owns = |assigner: Arc<dyn ShardAssigner>, index| {
                     let assignment = Assignment {
                         assigner,
                         index,
                         parallelism,
+                        members: 1,
                     };
                     assignment.owns(&shard("orders", n), part(n as u128, 20))
                 };
-                let owners = |assigner: fn() -> Box<dyn ShardAssigner>| {
+                let owners = |assigner: fn() -> Arc<dyn ShardAssigner>| {
                     (0..parallelism).filter(|i| owns(assigner(), *i)).count()
                 };
-                assert_eq!(owners(|| Box::new(UniformAssigner)), 1);
-                assert_eq!(owners(|| Box::new(FlinkHashAssigner)), 1);
-                assert!(owns(Box::new(beyond), 1 % parallelism));
+                assert_eq!(owners(|| Arc::new(UniformAssigner)), 1);
+                assert_eq!(owners(|| Arc::new(FlinkHashAssigner)), 1);
+                assert!(owns(Arc::new(beyond), 1 % parallelism));
             }
         }
     }

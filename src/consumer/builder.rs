@@ -1,50 +1,37 @@
 use std::any::Any;
-use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
-
-use crossbeam::channel::{self, Receiver, TryRecvError, select};
 
 use crate::client::Client;
 use crate::config::ConsumerConfig;
 use crate::consumer::Consumer;
 use crate::consumer::assigner::{Assignment, ShardAssigner};
 use crate::consumer::bound::Until;
-use crate::consumer::budget::Budget;
 use crate::consumer::checkpoint::Checkpoint;
-use crate::consumer::commits::Commits;
 use crate::consumer::decoder::{Decoding, PoisonPolicy};
-use crate::consumer::discovery::{Discovery, Plan};
-use crate::consumer::emitter::{Emitter, News};
-use crate::consumer::event_time::{Member, Wanted};
-use crate::consumer::first_listings::{Listing, first_listings};
-use crate::consumer::meters::Meters;
+use crate::consumer::event_time::Wanted;
 use crate::consumer::metrics::ConsumerMetrics;
 use crate::consumer::record::Record;
-use crate::consumer::retention::Retentions;
-use crate::consumer::shard_reader::Settings;
-use crate::consumer::shelf::{Bell, Shelf};
 use crate::consumer::store::CheckpointStore;
-use crate::consumer::threads::{DiscoveryThread, Report, Workers, start_reports, start_sync};
-use crate::error::{Error, Result, TransportError};
-use crate::model::{ShardPosition, StartPosition, stream_name};
-use crate::sys::stop::StopSource;
+use crate::consumer::threads::Report;
+use crate::error::{Error, Result};
+use crate::model::{StartPosition, stream_name};
 
 /// Describes a [`Consumer`].
 #[must_use = "a builder does nothing until `start`"]
 pub struct ConsumerBuilder {
-    client: Client,
+    pub(super) client: Client,
     /// Each with where it starts, if that is not where all do.
-    streams: Vec<(Arc<str>, Option<StartPosition>)>,
-    assignment: Assignment,
+    pub(super) streams: Vec<(Arc<str>, Option<StartPosition>)>,
+    pub(super) assignment: Assignment,
     until: Option<Checkpoint>,
-    config: ConsumerConfig,
-    restore: Option<Checkpoint>,
-    store: Option<Box<dyn CheckpointStore>>,
-    commit_interval: Option<Duration>,
-    metrics: Option<(Duration, Report)>,
-    decoding: Decoding,
+    pub(super) config: ConsumerConfig,
+    pub(super) restore: Option<Checkpoint>,
+    pub(super) store: Option<Box<dyn CheckpointStore>>,
+    pub(super) commit_interval: Option<Duration>,
+    pub(super) metrics: Option<(Duration, Report)>,
+    pub(super) decoding: Decoding,
     pub(super) event_time: Wanted,
 }
 
@@ -90,7 +77,8 @@ impl ConsumerBuilder {
     /// Each keeps a checkpoint of its own. A group of another size starts from all of them put
     /// together: each consumer takes its part. The order of a partition key's records across a
     /// reshard is kept where parent and child have the same reader; it does not wait for parents
-    /// that others read. Flink's subtasks.
+    /// that others read. Consumers of one process are better [started
+    /// together](ConsumerBuilder::start_group). Flink's subtasks.
     pub fn subtask(mut self, index: usize, parallelism: usize) -> ConsumerBuilder {
         self.assignment = Assignment {
             index,
@@ -102,7 +90,7 @@ impl ConsumerBuilder {
 
     /// Sets who reads which shard of a group. Default: [`UniformAssigner`](crate::UniformAssigner).
     pub fn shard_assigner(mut self, assigner: impl ShardAssigner + 'static) -> ConsumerBuilder {
-        self.assignment.assigner = Box::new(assigner);
+        self.assignment.assigner = Arc::new(assigner);
         self
     }
 
@@ -128,14 +116,15 @@ impl ConsumerBuilder {
 
     /// Goes on from the checkpoint in a store, if it has one, and saves to it on
     /// [`commit`](Consumer::commit) and [`close`](Consumer::close). The store is the consumer's until
-    /// that is closed or dropped.
+    /// that is closed or dropped, or all of its [group](ConsumerBuilder::start_group).
     pub fn checkpoint_store(mut self, store: impl CheckpointStore + 'static) -> ConsumerBuilder {
         self.store = Some(Box::new(store));
         self
     }
 
     /// Commits inside `next` when this much time has passed: the caller has come back for more, so
-    /// the last record is done with. Default: never.
+    /// the last record is done with. One of a [group](ConsumerBuilder::start_group) commits the end of a
+    /// shard as well, before its children start. Default: never.
     pub fn commit_interval(mut self, interval: Duration) -> ConsumerBuilder {
         self.commit_interval = Some(interval);
         self
@@ -187,7 +176,8 @@ impl ConsumerBuilder {
     }
 
     /// Reports the metrics every so often, and once more at the end, on a thread of the consumer's
-    /// own: also while the caller's loop is stuck. Default: never.
+    /// own: also while the caller's loop is stuck. Those of a group are put together: sums are of all,
+    /// and the watermark is the lowest. Default: never.
     ///
     /// ```
     /// # fn main() -> kinesis_blocking::Result<()> {
@@ -219,95 +209,67 @@ impl ConsumerBuilder {
     /// `Config`: no stream is named. `Service`, `Transport`, `Credentials`: the first calls failed.
     /// `Checkpoint`, `Malformed`: the store has a checkpoint that cannot be read. `DataLoss`: a shard
     /// of the checkpoint, or its stream, is gone.
-    pub fn start(mut self) -> Result<Consumer> {
+    pub fn start(self) -> Result<Consumer> {
+        let one = self.start_group(1)?.pop();
+        Ok(one.expect("a group of one has one"))
+    }
+
+    /// Starts several consumers that share the shards, one for each of your threads: each shard is read
+    /// by one of them. Otherwise as [`start`](ConsumerBuilder::start), which it is for one.
+    ///
+    /// They have the client, the search for shards and the store in common, and each has an equal part
+    /// of [`buffered_bytes_max`](crate::ConsumerConfigBuilder::buffered_bytes_max). As
+    /// [`subtask`](ConsumerBuilder::subtask) `index` of `parallelism`, this process has as many of the
+    /// subtasks as it has consumers, the others as well: `index * consumers` and those that follow.
+    ///
+    /// - **Order** of a partition key is kept across splits and merges, also where another of them goes
+    ///   on: a shard starts when the one that reads its parent has come back after
+    ///   [`ShardEnded`](crate::Event::ShardEnded). Who gathers records should be done with them then.
+    /// - **Checkpoints** are of each one's own shards. With a store, a commit saves them together with
+    ///   what the others have committed last; a group of any other size goes on from there.
+    ///   [`commit_with`](Consumer::commit_with) is refused.
+    /// - **A bounded** one ends when nothing can come to it any more, be it from the others' shards. So
+    ///   each has to be asked in a thread of its own.
+    /// - **Whoever ends early**, closed, dropped or by an error, leaves its shards to the next start:
+    ///   nobody reads them meanwhile, nor their children. The others go on.
+    ///
+    /// ```
+    /// # fn main() -> kinesis_blocking::Result<()> {
+    /// use std::thread;
+    ///
+    /// use kinesis_blocking::fake::FakeKinesis;
+    /// use kinesis_blocking::{Checkpoint, Consumer, ConsumerConfig, StartPosition};
+    ///
+    /// let client = FakeKinesis::new().with_stream("orders", 8).client();
+    /// let config = ConsumerConfig::builder().start_position(StartPosition::TrimHorizon).until_caught_up(true);
+    /// let group = Consumer::builder(client).stream("orders").config(config.build()?).start_group(4)?;
+    /// let read = |mut consumer: Consumer| {
+    ///     for record in &mut consumer {
+    ///         println!("{}", record?.partition_key());
+    ///     }
+    ///     consumer.close()
+    /// };
+    /// let threads: Vec<_> = group.into_iter().map(|consumer| thread::spawn(move || read(consumer))).collect();
+    /// let mut all = Checkpoint::default();
+    /// for thread in threads {
+    ///     all = all.merge(thread.join().expect("no panic")?);
+    /// }
+    /// assert_eq!(all.iter().count(), 8);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// Flink's parallelism within a task manager.
+    ///
+    /// # Errors
+    /// As of [`start`](ConsumerBuilder::start). `Config` as well: `consumers` is 0; or the store has a
+    /// state, which several cannot go on from.
+    pub fn start_group(self, consumers: usize) -> Result<Vec<Consumer>> {
         self.check()?;
-        let until = self.until()?;
-        let meters = Arc::new(Meters::default());
-        let (commits, restored) = self.restored(&meters)?;
-        let restored = restored.renamed(|stream| self.spelling(stream));
-        let stop = StopSource::new();
-        let client = self.client.with_stop(stop.stop());
-        let client = client.with_watch(meters.clone());
-        let streams = self.streams.iter().map(|(name, _)| name);
-        let listings = first_listings(&client, streams)?;
-        let ((bell, heard), (ended_bell, ended_heard)) = (Bell::new(), Bell::new());
-        let (alive, all_ended) = channel::bounded(0);
-        let workers = Workers {
-            settings: Settings::new(&self.config, until, &client),
-            client,
-            budget: Budget::new(self.config.buffered_bytes_max),
-            retentions: Arc::new(Retentions::default()),
-            bell,
-            stop: stop.stop(),
-            meters: meters.clone(),
-            decoding: Arc::new(self.decoding),
-            stamping: self.event_time.stamping(),
-            queue_capacity: self.event_time.queue_capacity(&self.config),
-            _alive: alive,
-            count: Arc::new(()),
-        };
-        let bounded = !matches!(workers.settings.until, Until::Stopped);
-        let start = self.config.start_position;
-        let streams = self.streams.iter();
-        let names: Vec<_> = streams.clone().map(|(name, _)| &**name).collect();
-        let member = Member {
-            streams: names.join(","),
-            index: self.assignment.index,
-            parallelism: self.assignment.parallelism,
-        };
-        let plan = Plan {
-            streams: streams
-                .map(|(name, own)| (name.clone(), own.unwrap_or(start)))
-                .collect(),
-            assignment: self.assignment,
-            parent_before_child: self.config.parent_before_child,
-        };
-        let mut discovery = Discovery::new(plan, restored.clone());
-        let news = start_shards(&workers, &mut discovery, listings)?;
-        let clock = workers.client.sys().clock.clone();
-        let now = clock.now();
-        let (event_time, sync) =
-            (self.event_time).begin(&self.config, &restored, member, &meters, now);
-        let mut emitter = Emitter::new(restored, discovery.childless());
-        emitter.set_event_time(event_time);
-        let mut consumer = Consumer {
-            emitter,
-            events: VecDeque::new(),
-            signals: VecDeque::new(),
-            held: VecDeque::new(),
-            news: Arc::new(Shelf::new(workers.bell.clone())),
-            ended: Arc::new(Shelf::new(ended_bell)),
-            heard,
-            all_ended,
-            stop: Arc::new(stop),
-            over: false,
-            bounded,
-            threads: Arc::downgrade(&workers.count),
-            commits,
-            meters,
-            clock,
-        };
-        // Before `start` returns, so that a checkpoint taken at once is whole.
-        consumer.learn_all(news)?;
-        consumer.emitter.expect(discovery.hidden());
-        consumer.commits.begin(consumer.clock.now());
-        if let Some((tracking, heard)) = sync {
-            start_sync(&workers, tracking, heard)?;
+        if consumers == 0 {
+            return Err(Error::config("start_group", "0", "a number above 0"));
         }
-        if let Some((interval, report)) = self.metrics {
-            start_reports(&workers, interval, report)?;
-        }
-        DiscoveryThread {
-            childless: discovery.childless(),
-            discovery,
-            interval: self.config.shard_discovery_interval,
-            ended: consumer.ended.clone(),
-            ended_bell: ended_heard,
-            news: consumer.news.clone(),
-            workers,
-        }
-        .start()?;
-        Ok(consumer)
+        self.launch(consumers)
     }
 
     fn check(&self) -> Result<()> {
@@ -345,7 +307,7 @@ impl ConsumerBuilder {
     }
 
     /// How this consumer names a stream of a checkpoint: by its name, or by its ARN.
-    fn spelling(&self, stream: &str) -> Option<Arc<str>> {
+    pub(super) fn spelling(&self, stream: &str) -> Option<Arc<str>> {
         let mut streams = self.streams.iter().map(|(name, _)| name);
         let known = streams.clone().any(|name| **name == *stream);
         let mut same = streams
@@ -356,7 +318,7 @@ impl ConsumerBuilder {
         (!known && !arns && other.is_none()).then(|| one.clone())
     }
 
-    fn until(&self) -> Result<Until> {
+    pub(super) fn until(&self) -> Result<Until> {
         let config = &self.config;
         let until = match (&self.until, config.until_timestamp) {
             (Some(checkpoint), None) if !config.until_caught_up => {
@@ -373,16 +335,6 @@ impl ConsumerBuilder {
         };
         Ok(until)
     }
-
-    fn restored(&mut self, meters: &Arc<Meters>) -> Result<(Commits, Checkpoint)> {
-        let (store, meters) = (self.store.take(), meters.clone());
-        let (mut commits, stored) = Commits::load(store, self.commit_interval, meters)?;
-        let given = self.restore.take().filter(|given| !given.is_empty());
-        if given.is_some() {
-            commits.forget_state();
-        }
-        Ok((commits, given.or(stored).unwrap_or_default()))
-    }
 }
 
 impl fmt::Debug for ConsumerBuilder {
@@ -396,53 +348,3 @@ impl fmt::Debug for ConsumerBuilder {
             .finish_non_exhaustive()
     }
 }
-
-/// Starts the shards of the first listings; from `Latest`, waits until each has its place.
-fn start_shards(
-    workers: &Workers,
-    discovery: &mut Discovery,
-    listings: Vec<Listing>,
-) -> Result<Vec<News>> {
-    let settings = &workers.settings;
-    let (ready, all_ready) = channel::bounded(0);
-    let mut news = Vec::new();
-    for (stream, at, listing) in listings {
-        let listed = News::listed(&stream, at, &listing);
-        // Before its shards start: they have their watermarks from their parents.
-        news.push(News::lineage(&stream, &listing));
-        let found = discovery.on_listing(at, &stream, listing);
-        workers.meters.found(found.known.len());
-        for gap in found.gaps {
-            news.push(News::Gap(settings.report(gap, None)?));
-        }
-        news.extend(found.vanished.into_iter().map(News::Vanished));
-        news.extend(found.foreign.into_iter().map(News::Foreign));
-        let known = found.known.into_iter();
-        news.extend(known.map(|(shard, place)| News::Known(shard, settings.fixed_place(place))));
-        for start in found.starts {
-            let latest = start.position == ShardPosition::Start(StartPosition::Latest);
-            news.push(workers.start(start, latest.then(|| ready.clone()))?);
-        }
-        news.push(listed);
-    }
-    drop(ready);
-    wait_until_ready(workers, &all_ready)?;
-    Ok(news)
-}
-
-fn wait_until_ready(workers: &Workers, all_ready: &Receiver<()>) -> Result<()> {
-    let clock = &workers.client.sys().clock;
-    let timer = clock.at(clock.now() + READY_WAIT_MAX);
-    select! {
-        recv(all_ready) -> _ => {}
-        recv(timer.channel()) -> _ => {}
-    }
-    // Of two that are there the select takes any.
-    match all_ready.try_recv() {
-        Err(TryRecvError::Disconnected) => Ok(()),
-        _ => Err(TransportError::Timeout(READY_WAIT_MAX).into()),
-    }
-}
-
-/// How long the iterators of all shards may take.
-const READY_WAIT_MAX: Duration = Duration::from_secs(60);

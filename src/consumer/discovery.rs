@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::client::ChildShard;
 use crate::consumer::assigner::Assignment;
 use crate::consumer::checkpoint::Checkpoint;
-use crate::consumer::missing::Missing;
+use crate::consumer::known::{Known, State, Stream};
 use crate::model::{
     Gap, GapCause, HashKeyRange, SequenceNumber, Shard, ShardId, ShardPosition, ShardRef,
     StartPosition, Timestamp,
@@ -20,9 +20,11 @@ pub(super) struct Discovery {
     plan: Plan,
     restored: Checkpoint,
     streams: BTreeMap<Arc<str>, Stream>,
+    /// The consumers of the group that are no more.
+    left: BTreeSet<usize>,
 }
 
-/// What a consumer reads.
+/// What a consumer reads, or a group of them.
 #[derive(Debug)]
 pub(super) struct Plan {
     /// The streams, and where those start that the restored checkpoint does not know.
@@ -31,40 +33,8 @@ pub(super) struct Plan {
     pub parent_before_child: bool,
 }
 
-#[derive(Debug, Default)]
-struct Stream {
-    start: StartPosition,
-    /// The restored checkpoint had shards of it.
-    restored: bool,
-    /// When it was listed last.
-    listed: Option<Timestamp>,
-    shards: BTreeMap<ShardId, Known>,
-    missing: Missing,
-}
-
-#[derive(Debug)]
-struct Known {
-    shard: Shard,
-    place: Place,
-    state: State,
-    /// It had ended before this consumer started.
-    ended_before: bool,
-    /// Else its parents' end told of it, which says nothing of its records.
-    is_listed: bool,
-}
-
 /// Where a shard is read from, and up to when nothing is missing before that.
 pub(super) type Place = (ShardPosition, Option<Timestamp>);
-
-#[derive(Debug, PartialEq, Eq)]
-enum State {
-    /// Its parents are still being read.
-    Waiting,
-    Reading,
-    Ended,
-    /// Another consumer reads it.
-    Foreign,
-}
 
 /// A shard whose reading may begin.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -85,7 +55,7 @@ pub(super) struct Found {
     pub gaps: Vec<Gap>,
     /// Restored shards that are gone.
     pub vanished: Vec<ShardRef>,
-    /// Shards that another consumer reads.
+    /// Shards that another process reads.
     pub foreign: Vec<ShardRef>,
     /// Shards not known before, for the checkpoint.
     pub known: Vec<(ShardRef, Place)>,
@@ -107,6 +77,7 @@ impl Discovery {
             streams: plan.streams.iter().map(stream).collect(),
             plan,
             restored,
+            left: BTreeSet::new(),
         }
     }
 
@@ -135,21 +106,23 @@ impl Discovery {
     /// Takes in a shard that was not known before.
     fn take_in(&mut self, now: Timestamp, name: &Arc<str>, shard: Shard, found: &mut Found) {
         let at = reference(name, &shard.id);
-        let owns = self.plan.assignment.owns(&at, shard.hash_key_range);
+        let member = self.plan.assignment.member(&at, shard.hash_key_range);
         let place = self.place(now, &at, &shard);
         let ended = place.0 == ShardPosition::ShardEnd;
-        let state = match (owns, ended) {
-            (false, _) => State::Foreign,
-            (true, true) => State::Ended,
-            (true, false) => State::Waiting,
+        let state = match member {
+            None => State::Foreign,
+            Some(_) if ended => State::Ended,
+            Some(member) if self.left.contains(&member) => State::Resting,
+            Some(_) => State::Waiting,
         };
-        match owns {
-            true => found.known.push((at, place.clone())),
-            false => found.foreign.push(at),
+        match member {
+            Some(_) => found.known.push((at, place.clone())),
+            None => found.foreign.push(at),
         }
         let known = Known {
             place,
             state,
+            member,
             ended_before: ended,
             is_listed: true,
             shard,
@@ -170,6 +143,45 @@ impl Discovery {
         }
         found.starts = self.start_ready(&shard.stream);
         found
+    }
+
+    /// Takes note that a shard is read no further, though it has not been handed out to its end.
+    pub fn on_rest(&mut self, shard: &ShardRef) {
+        if let Some(known) = self.known_mut(shard) {
+            known.state = State::Resting;
+        }
+    }
+
+    /// Takes note that one of the consumers is no more: what it was to read is not read by anyone.
+    pub fn on_leave(&mut self, member: usize) {
+        self.left.insert(member);
+        let shards = self
+            .streams
+            .values_mut()
+            .flat_map(|s| s.shards.values_mut());
+        for known in shards.filter(|known| known.member == Some(member)) {
+            if matches!(known.state, State::Waiting | State::Reading) {
+                known.state = State::Resting;
+            }
+        }
+    }
+
+    /// Which of the consumers a shard belongs to; the first, if it belongs to none of them.
+    pub fn member(&self, shard: &ShardRef) -> usize {
+        let stream = self.streams.get(&shard.stream);
+        let known = stream.and_then(|stream| stream.shards.get(&shard.shard_id));
+        let member = match known {
+            Some(known) => known.member,
+            // Its range is not known any more.
+            None => self.plan.assignment.member(shard, HashKeyRange::FULL),
+        };
+        member.unwrap_or(0)
+    }
+
+    /// Says whether any shard is being read. None that waits for its parents starts any more if not.
+    pub fn is_reading(&self) -> bool {
+        let mut shards = self.streams.values().flat_map(|s| s.shards.values());
+        shards.any(|known| known.state == State::Reading)
     }
 
     /// Takes in a shard before it is listed. With a parent that is not, it has to wait for that:
@@ -247,7 +259,7 @@ impl Discovery {
             let at = reference(name, &shard.id);
             let is_reborn = match stream.shards.get(&shard.id) {
                 // What reads it will find out, and end.
-                Some(known) if known.state == State::Reading => false,
+                Some(known) if matches!(known.state, State::Reading | State::Resting) => false,
                 Some(known) => known.is_reborn(shard) || stream.is_reborn_for_long(known, shard),
                 None => self
                     .restored
@@ -376,14 +388,9 @@ impl Discovery {
         let Some(stream) = self.streams.get_mut(name) else {
             return Vec::new();
         };
-        let shards = &mut stream.shards;
-        let ready: Vec<ShardId> = shards
-            .iter()
-            .filter(|(_, known)| known.is_ready(shards, ordered))
-            .map(|(id, _)| id.clone())
-            .collect();
+        let ready = stream.ready(ordered);
         let start = |id: ShardId| {
-            let known = shards.get_mut(&id)?;
+            let known = stream.shards.get_mut(&id)?;
             known.state = State::Reading;
             let (position, complete_to) = known.place.clone();
             Some(Start {
@@ -395,67 +402,6 @@ impl Discovery {
             })
         };
         ready.into_iter().filter_map(start).collect()
-    }
-}
-
-impl Stream {
-    /// Says whether its shards were listed before, if not by this consumer: what is new since then has
-    /// to be read whole.
-    fn is_under_way(&self) -> bool {
-        self.restored || self.listed.is_some()
-    }
-
-    fn has_children(&self, id: &ShardId) -> bool {
-        self.children(id).next().is_some()
-    }
-
-    /// Says whether the children of a shard take all of its hash keys; or have been listed for so long
-    /// that it is all there will be.
-    fn has_all_children(&self, id: &ShardId) -> bool {
-        let children = self.children(id).map(|child| child.hash_key_range);
-        let parent = self.shards.get(id);
-        self.missing.has_children_for_long(id)
-            || parent.is_some_and(|parent| parent.shard.hash_key_range.is_covered_by(children))
-    }
-
-    fn children(&self, id: &ShardId) -> impl Iterator<Item = &Shard> {
-        let shards = self.shards.values().map(|known| &known.shard);
-        shards.filter(move |shard| shard.parents().any(|parent| parent == id))
-    }
-
-    /// Says whether a shard that had ended has looked open for longer than any listing lags behind.
-    fn is_reborn_for_long(&self, known: &Known, shard: &Shard) -> bool {
-        known.ended_before
-            && shard.is_open()
-            && !self.has_children(&shard.id)
-            && self.missing.is_without_children_for_long(&shard.id)
-    }
-}
-
-impl Known {
-    /// A shard of the same name, with other records.
-    fn is_reborn(&self, shard: &Shard) -> bool {
-        self.is_listed && self.shard.starting_sequence_number != shard.starting_sequence_number
-    }
-
-    fn update(&mut self, shard: Shard) {
-        if !self.is_reborn(&shard) {
-            self.shard = shard;
-            self.is_listed = true;
-        }
-    }
-
-    fn is_ready(&self, shards: &BTreeMap<ShardId, Known>, ordered: bool) -> bool {
-        // Its reading had begun before the checkpoint was made, so its parents were done with then.
-        let resumed = matches!(self.place.0, ShardPosition::After { .. });
-        // A parent that is not listed any more has outlived its retention: nothing is left of it.
-        // One that another consumer reads is not waited for: the two do not know of each other.
-        let done = |parent: &ShardId| {
-            shards
-                .get(parent)
-                .is_none_or(|parent| matches!(parent.state, State::Ended | State::Foreign))
-        };
-        self.state == State::Waiting && (!ordered || resumed || self.shard.parents().all(done))
     }
 }
 
@@ -749,11 +695,12 @@ mod tests {
     fn what_another_consumer_reads_is_neither_read_nor_waited_for() {
         let mut mine = plan(StartPosition::TrimHorizon);
         mine.assignment = Assignment {
-            assigner: Box::new(|shard: &ShardRef, _: HashKeyRange, _: usize| {
+            assigner: Arc::new(|shard: &ShardRef, _: HashKeyRange, _: usize| {
                 usize::from(shard.shard_id.as_str() != "a")
             }),
             index: 1,
             parallelism: 2,
+            members: 1,
         };
         let mut discovery = Discovery::new(mine, Checkpoint::default());
         let listing = [shard("a", &[], false), shard("b", &["a"], true)];
@@ -762,6 +709,48 @@ mod tests {
         assert_eq!(found.foreign, [at("a")]);
         assert_eq!(found.known, [(at("b"), (TRIM_HORIZON, Some(NOW)))]);
         assert_eq!(discovery.childless(), []);
+    }
+
+    /// Two consumers: the one reads `a`, and all else is the other's.
+    fn two() -> Discovery {
+        let mut ours = plan(StartPosition::TrimHorizon);
+        ours.assignment.assigner = Arc::new(|shard: &ShardRef, _: HashKeyRange, _: usize| {
+            usize::from(shard.shard_id.as_str() != "a")
+        });
+        ours.assignment.members = 2;
+        Discovery::new(ours, Checkpoint::default())
+    }
+
+    #[test]
+    fn a_child_waits_for_the_parent_that_another_of_the_group_reads() {
+        let mut group = two();
+        let listing = [shard("a", &[], false), shard("b", &["a"], true)];
+        let found = listed(&mut group, listing);
+        assert_eq!(names(&found.starts), [("a", TRIM_HORIZON)]);
+        assert_eq!((found.known.len(), found.foreign.len()), (2, 0));
+        assert_eq!((group.member(&at("a")), group.member(&at("b"))), (0, 1));
+        assert_eq!(group.member(&at("gone")), 1);
+        assert_eq!(names(&ended(&mut group, "a")), [("b", TRIM_HORIZON)]);
+        assert!(group.is_reading());
+        group.on_rest(&at("b"));
+        assert!(!group.is_reading());
+    }
+
+    #[test]
+    fn what_one_of_the_group_leaves_is_not_read_and_nothing_waits_to_be() {
+        let mut group = two();
+        let listing = || [shard("a", &[], false), shard("b", &["a"], true)];
+        listed(&mut group, listing());
+        group.on_leave(0);
+        assert!(!group.is_reading(), "b waits for a, which nobody reads");
+        let found = listed(&mut group, listing());
+        assert_eq!(found, Found::default());
+        // It had told of the end before it left.
+        assert_eq!(names(&ended(&mut group, "a")), [("b", TRIM_HORIZON)]);
+        group.on_leave(1);
+        let found = listed(&mut group, [shard("c", &["b"], true)]);
+        assert_eq!((found.known.len(), found.starts), (1, vec![]));
+        assert!(!group.is_reading());
     }
 
     #[test]

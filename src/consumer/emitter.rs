@@ -11,7 +11,7 @@ use crate::consumer::record::{Event, Record};
 use crate::consumer::shard_reader::End;
 use crate::consumer::slot::Slot;
 use crate::error::Error;
-use crate::model::{Gap, Shard, ShardId, ShardPosition, ShardRef, Timestamp};
+use crate::model::{Gap, ShardId, ShardPosition, ShardRef, Timestamp};
 
 /// Chooses which record comes next and owns all positions. Lives in the caller's thread, so that a
 /// checkpoint needs no lock and cannot catch a record half-way.
@@ -23,6 +23,8 @@ pub(super) struct Emitter {
     resting: BTreeMap<ShardRef, ShardPosition>,
     /// Ended shards whose children nobody has listed yet.
     childless: BTreeSet<ShardRef>,
+    /// Whether others of its group may leave it a shard yet.
+    is_expecting: bool,
     /// Restored positions of shards that no listing has shown yet.
     hidden: BTreeSet<ShardRef>,
     /// Shards that the caller does not want to hear of for now.
@@ -45,11 +47,15 @@ pub(super) enum News {
     /// A shard whose thread has been started.
     Started(ShardRef, ShardPosition, QueueReceiver),
     /// All shards that a stream had at that time; all of them are known by now.
-    Listed(Arc<str>, Timestamp, BTreeSet<ShardId>),
+    Listed(Arc<str>, Timestamp, Arc<BTreeSet<ShardId>>),
     /// Of all shards that a stream has, those they came from.
-    Lineage(Arc<str>, Vec<Parents>),
+    Lineage(Arc<str>, Arc<Vec<Parents>>),
     /// The same of a shard that no listing has shown yet.
     Born(ShardRef, Vec<ShardId>),
+    /// A shard that another one of the group has read to its end, and how far its event time came.
+    Left(ShardRef, Timestamp),
+    /// Nothing that others of the group read can bring a shard any more.
+    Complete,
     /// The children of an ended shard are known, or there will never be any.
     Settled(ShardRef),
     /// A shard that another consumer reads.
@@ -65,7 +71,10 @@ pub(super) enum News {
 #[derive(Debug)]
 pub(super) enum Next {
     Record(Record),
-    Ended(ShardRef, Vec<ChildShard>),
+    /// A shard was handed out to its end, with its watermark and those that follow it.
+    Ended(ShardRef, Timestamp, Vec<ChildShard>),
+    /// A shard is read no further: it has caught up.
+    Rested(ShardRef),
     Gap(Gap),
     Failed(Error),
     /// A shard is read no further, because of a record behind its position.
@@ -76,18 +85,6 @@ pub(super) enum Next {
     Nothing,
     /// Nothing any more.
     Done,
-}
-
-impl News {
-    pub fn listed(stream: &Arc<str>, now: Timestamp, listing: &[Shard]) -> News {
-        let ids = listing.iter().map(|shard| shard.id.clone());
-        News::Listed(stream.clone(), now, ids.collect())
-    }
-
-    pub fn lineage(stream: &Arc<str>, listing: &[Shard]) -> News {
-        let parents = |shard: &Shard| (shard.id.clone(), shard.parents().cloned().collect());
-        News::Lineage(stream.clone(), listing.iter().map(parents).collect())
-    }
 }
 
 impl Emitter {
@@ -143,19 +140,29 @@ impl Emitter {
     }
 
     /// A listing says who comes from whom.
-    pub fn learn_parents(&mut self, stream: &Arc<str>, parents: Vec<Parents>) {
+    pub fn learn_parents(&mut self, stream: &Arc<str>, parents: &[Parents]) {
         self.on_lineage(|lineage| lineage.listed(stream, parents));
     }
 
     /// The end of a shard says who follows it.
-    pub fn learn_birth(&mut self, child: ShardRef, parents: Vec<ShardId>) {
+    pub fn learn_birth(&mut self, child: ShardRef, parents: &[ShardId]) {
         self.on_lineage(|lineage| lineage.born(child, parents));
+    }
+
+    /// Another one of the group has read a shard to its end.
+    pub fn learn_end(&mut self, shard: ShardRef, watermark: Timestamp) {
+        self.on_lineage(|lineage| lineage.leave(shard, watermark));
     }
 
     fn on_lineage(&mut self, change: impl FnOnce(&mut Lineage)) {
         if let Some(event_time) = &mut self.event_time {
             change(&mut event_time.lineage);
         }
+    }
+
+    /// Waits for what others of its group may leave it, until told that there will be nothing.
+    pub fn set_expecting(&mut self, is_expecting: bool) {
+        self.is_expecting = is_expecting;
     }
 
     /// Leaves a shard to the consumer that reads it.
@@ -359,15 +366,15 @@ impl Emitter {
             End::CaughtUp => {
                 self.on_lineage(|lineage| lineage.rest(&slot.shard, slot.watermark));
                 let position = slot.position();
-                self.resting.insert(slot.shard, position);
-                Next::Nothing
+                self.resting.insert(slot.shard.clone(), position);
+                Next::Rested(slot.shard)
             }
             End::ShardEnd => {
                 self.on_lineage(|lineage| lineage.end(&slot.shard, slot.watermark));
                 self.resting
                     .insert(slot.shard.clone(), ShardPosition::ShardEnd);
                 self.childless.insert(slot.shard.clone());
-                Next::Ended(slot.shard, children)
+                Next::Ended(slot.shard, slot.watermark, children)
             }
         }
     }
@@ -384,9 +391,10 @@ impl Emitter {
     }
 
     /// A shard waiting for its parents cannot be left: its parents are being read, or their end
-    /// is on its way to discovery.
+    /// is on its way to discovery. Where others of a group read them, discovery says when it is over.
     fn is_done(&self) -> bool {
-        self.slots.is_empty() && self.childless.is_empty() && self.hidden.is_empty()
+        let is_waiting = self.is_expecting || !self.childless.is_empty() || !self.hidden.is_empty();
+        self.slots.is_empty() && !is_waiting
     }
 }
 
@@ -460,7 +468,8 @@ mod tests {
     fn said(next: Next) -> String {
         match next {
             Next::Record(record) => String::from_utf8_lossy(record.data()).into_owned(),
-            Next::Ended(shard, _) => format!("end of {}", shard.shard_id),
+            Next::Ended(shard, ..) => format!("end of {}", shard.shard_id),
+            Next::Rested(shard) => format!("rest of {}", shard.shard_id),
             Next::Gap(gap) => format!("gap in {}", gap.shard.shard_id),
             Next::Failed(error) => error.to_string(),
             Next::Halted(shard, error) => format!("halt of {}: {error}", shard.shard_id),
@@ -483,6 +492,11 @@ mod tests {
             sequence_number: number.to_string().parse().expect("a number"),
             sub_sequence_number,
         }
+    }
+
+    fn sorted<const N: usize>(mut said: [String; N]) -> [String; N] {
+        said.sort();
+        said
     }
 
     #[test]
@@ -535,6 +549,11 @@ mod tests {
         for queue in &queues {
             queue.send(Message::End(End::CaughtUp, Vec::new()));
         }
+        let rests = [said(next(&mut emitter)), said(next(&mut emitter))];
+        assert_eq!(sorted(rests), ["rest of a", "rest of b"]);
+        emitter.set_expecting(true);
+        assert_eq!(said(next(&mut emitter)), "nothing", "of its group");
+        emitter.set_expecting(false);
         assert_eq!(said(next(&mut emitter)), "done");
         assert_eq!(
             (at("a", &emitter), at("b", &emitter)),
@@ -600,7 +619,7 @@ mod tests {
         assert_eq!(time(&emitter), None, "more may follow");
         queues[0].complete(Timestamp::from_millis(9));
         queues[0].send(Message::End(End::CaughtUp, Vec::new()));
-        assert_eq!(said(next(&mut emitter)), "done");
+        assert_eq!(said(next(&mut emitter)), "rest of a");
         assert_eq!(time(&emitter), Some(Timestamp::from_millis(9)));
     }
 
@@ -609,6 +628,7 @@ mod tests {
         let (mut emitter, queues) = emitter(&["a"]);
         emitter.expect([shard("b"), shard("c"), shard("d")]);
         queues[0].send(Message::End(End::CaughtUp, Vec::new()));
+        assert_eq!(said(next(&mut emitter)), "rest of a");
         assert_eq!(said(next(&mut emitter)), "nothing");
         emitter.vanish(shard("b"));
         emitter.know(shard("c"), (START, None));
@@ -653,6 +673,7 @@ mod tests {
         assert_eq!(order, ["a-7", "a-7", "b-1", halt]);
         assert_eq!(at("a", &emitter), after(7, Some(1)));
         queues[1].send(Message::End(End::CaughtUp, Vec::new()));
+        assert_eq!(said(next(&mut emitter)), "rest of b");
         assert_eq!(said(next(&mut emitter)), "done");
     }
 

@@ -21,12 +21,20 @@ pub(super) struct Meters {
     shards: Mutex<BTreeMap<ShardRef, Arc<ShardMeter>>>,
     /// Of the shards that are not among these any more.
     gone: Mutex<ReadCounts>,
-    discovery: Mutex<DiscoveryMetrics>,
+    pub discovery: Arc<DiscoveryMeter>,
     commits: Mutex<(CommitMetrics, Option<Instant>)>,
     event_time: Mutex<EventTimeMetrics>,
 }
 
 impl Meters {
+    /// Meters of one of the consumers that share a discovery.
+    pub fn beside(discovery: &Arc<DiscoveryMeter>) -> Meters {
+        Meters {
+            discovery: discovery.clone(),
+            ..Meters::default()
+        }
+    }
+
     /// The meter of a shard whose reading begins, or begins again.
     pub fn begin(&self, shard: &ShardRef) -> Arc<ShardMeter> {
         let mut shards = locked(&self.shards);
@@ -37,15 +45,6 @@ impl Meters {
         let meter = Arc::new(ShardMeter::default());
         shards.insert(shard.clone(), meter.clone());
         meter
-    }
-
-    /// A shard is read to its end.
-    pub fn ended(&self) {
-        locked(&self.discovery).shards_ended += 1;
-    }
-
-    pub fn found(&self, shards: usize) {
-        locked(&self.discovery).shards_found += shards as u64;
     }
 
     pub fn committed(&self, now: Instant, is_ok: bool) {
@@ -78,7 +77,7 @@ impl Meters {
         ConsumerMetrics {
             shards,
             total,
-            discovery: locked(&self.discovery).clone(),
+            discovery: locked(&self.discovery.0).clone(),
             commits: CommitMetrics {
                 millis_since_last: last.map(|last| millis(now.saturating_duration_since(last))),
                 ..commits
@@ -110,10 +109,25 @@ impl Meters {
     }
 }
 
+/// The meter of a search for shards.
+#[derive(Debug, Default)]
+pub(super) struct DiscoveryMeter(Mutex<DiscoveryMetrics>);
+
+impl DiscoveryMeter {
+    /// A shard is read to its end.
+    pub fn ended(&self) {
+        locked(&self.0).shards_ended += 1;
+    }
+
+    pub fn found(&self, shards: usize) {
+        locked(&self.0).shards_found += shards as u64;
+    }
+}
+
 /// The calls of discovery.
-impl Watch for Meters {
+impl Watch for DiscoveryMeter {
     fn attempted(&self, _: Operation, took: Duration, error: Option<&Error>) {
-        let mut discovery = locked(&self.discovery);
+        let mut discovery = locked(&self.0);
         discovery.list_shards_calls += 1;
         discovery.list_shards_millis += millis(took);
         if let Some(error) = error {
@@ -420,7 +434,9 @@ mod tests {
         ];
         for error in errors.iter().map(Some).chain([None]) {
             meter.attempted(Operation::GetRecords, took, error);
-            meters.attempted(Operation::ListShards, took, error);
+            meters
+                .discovery
+                .attempted(Operation::ListShards, took, error);
         }
         meter.attempted(Operation::GetShardIterator, took, None);
         let metrics = meter.read().0;

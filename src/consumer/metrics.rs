@@ -147,6 +147,17 @@ pub struct CommitMetrics {
     pub millis_since_last: Option<u64>,
 }
 
+impl CommitMetrics {
+    fn merge(&self, other: &CommitMetrics) -> CommitMetrics {
+        let (one, two) = (self.millis_since_last, other.millis_since_last);
+        CommitMetrics {
+            commits: self.commits + other.commits,
+            failed_commits: self.failed_commits + other.failed_commits,
+            millis_since_last: one.into_iter().chain(two).min(),
+        }
+    }
+}
+
 /// How far event time has come.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -166,7 +177,35 @@ pub struct EventTimeMetrics {
     pub failed_syncs: u64,
 }
 
+impl EventTimeMetrics {
+    /// What is complete for both, be it nothing; one that is idle is not waited for.
+    fn merge(&self, other: &EventTimeMetrics) -> EventTimeMetrics {
+        let lowest = |one: Option<i64>, two: Option<i64>| one.into_iter().chain(two).min();
+        EventTimeMetrics {
+            watermark: match (self.is_idle, other.is_idle) {
+                (true, false) => other.watermark,
+                (false, true) => self.watermark,
+                _ => self.watermark.min(other.watermark),
+            },
+            is_idle: self.is_idle && other.is_idle,
+            local_watermark: lowest(self.local_watermark, other.local_watermark),
+            global_watermark: lowest(self.global_watermark, other.global_watermark),
+            syncs: self.syncs + other.syncs,
+            failed_syncs: self.failed_syncs + other.failed_syncs,
+        }
+    }
+}
+
 impl ConsumerMetrics {
+    /// Those of two consumers of a group, whose search for shards is the same.
+    pub(super) fn merge(mut self, other: ConsumerMetrics) -> ConsumerMetrics {
+        self.shards.extend(other.shards);
+        self.total.add(&other.total);
+        self.commits = self.commits.merge(&other.commits);
+        self.event_time = self.event_time.merge(&other.event_time);
+        self
+    }
+
     /// Writes them as one JSON object, whose form is documented in
     /// [`manual::metrics`](crate::manual::metrics). A field may be added, and none changes, while its
     /// `version` is the same.
@@ -290,6 +329,41 @@ mod tests {
             }),
             Value::Array(values) => values.iter().for_each(|value| collect(value, names)),
             _ => {}
+        }
+    }
+
+    #[test]
+    fn those_of_a_group_are_put_together() {
+        let of = |shard: &str, millis_since_last, watermark, is_idle| ConsumerMetrics {
+            shards: [(ShardRef::new("orders", shard), ShardMetrics::default())].into(),
+            commits: CommitMetrics {
+                commits: 2,
+                millis_since_last,
+                ..CommitMetrics::default()
+            },
+            event_time: EventTimeMetrics {
+                watermark,
+                is_idle,
+                ..EventTimeMetrics::default()
+            },
+            ..metrics()
+        };
+        for (one, other, watermark, is_idle) in [
+            ((Some(7), false), (Some(5), false), Some(5), false),
+            ((None, false), (Some(5), false), None, false),
+            ((None, true), (Some(5), false), Some(5), false),
+            ((Some(7), false), (Some(5), true), Some(7), false),
+            ((Some(7), true), (Some(5), true), Some(5), true),
+        ] {
+            let both = of("a", None, one.0, one.1).merge(of("b", Some(9), other.0, other.1));
+            assert_eq!(both.shards.len(), 2);
+            assert_eq!(both.commits.commits, 4);
+            assert_eq!(both.commits.millis_since_last, Some(9));
+            let event_time = &both.event_time;
+            assert_eq!(
+                (event_time.watermark, event_time.is_idle),
+                (watermark, is_idle)
+            );
         }
     }
 

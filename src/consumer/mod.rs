@@ -16,6 +16,9 @@ mod emitter;
 mod event_time;
 mod file_store;
 mod first_listings;
+mod known;
+mod launch;
+mod members;
 mod meters;
 mod metrics;
 mod missing;
@@ -31,11 +34,11 @@ mod slot;
 mod store;
 mod threads;
 mod trim_watch;
+mod union;
 
 use std::collections::VecDeque;
-use std::convert::Infallible;
 use std::fmt;
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -50,7 +53,7 @@ use commits::Commits;
 use emitter::{Emitter, News, Next};
 use meters::Meters;
 use shelf::Shelf;
-use threads::Ended;
+use threads::{Crew, Told};
 
 pub use assigner::{FlinkHashAssigner, ShardAssigner, UniformAssigner};
 pub use builder::ConsumerBuilder;
@@ -103,14 +106,16 @@ pub struct Consumer {
     /// News behind a gap: what follows from it counts once the caller knows of it.
     held: VecDeque<News>,
     news: Arc<Shelf<News>>,
-    ended: Arc<Shelf<Ended>>,
+    told: Arc<Shelf<Told>>,
+    /// A shard whose end was handed out last: the caller is at it until it comes back.
+    ending: Option<Told>,
     heard: Receiver<()>,
-    all_ended: Receiver<Infallible>,
     stop: Arc<StopSource>,
     over: bool,
     bounded: bool,
-    /// Counts the threads that still run.
-    threads: Weak<()>,
+    /// The threads that are this consumer's alone.
+    crew: Option<Crew>,
+    group: Option<Arc<Group>>,
     commits: Commits,
     meters: Arc<Meters>,
     clock: Arc<dyn Clock>,
@@ -179,7 +184,8 @@ impl Consumer {
     /// ```
     ///
     /// # Errors
-    /// The store's: nothing was saved. `Config`: there is no store.
+    /// The store's: nothing was saved. `Config`: there is no store, or this is one of a
+    /// [group](ConsumerBuilder::start_group), whose store has no room for the state of each.
     pub fn commit_with(&mut self, state: impl Into<Bytes>) -> Result<()> {
         let now = self.clock.now();
         self.commits.save_with(self.checkpoint(), state.into(), now)
@@ -225,21 +231,27 @@ impl Consumer {
     /// The store's.
     pub fn close(mut self) -> Result<Checkpoint> {
         self.stop.signal();
+        // What is shared ends with the last of a group.
+        let last = self.group.take().and_then(Arc::into_inner);
+        last.iter().for_each(|group| group.stop.signal());
         let committed = match self.commits.has_state() {
             true => Ok(()),
             false => self.commit(),
         };
         let checkpoint = self.checkpoint();
+        if committed.is_ok() {
+            self.told.put(self.ending.take());
+        }
         // Threads blocked on full queues end when these are gone.
         self.emitter = Emitter::default();
         self.news.take();
-        let timer = self.clock.at(self.clock.now() + CLOSE_WAIT_MAX);
-        select! {
-            recv(self.all_ended) -> _ => {}
-            recv(timer.channel()) -> _ => log::warn!(
-                "closed while {} threads wait for answers; they end by themselves",
-                self.threads.strong_count()
-            ),
+        self.told.ring();
+        let deadline = self.clock.now() + CLOSE_WAIT_MAX;
+        let crews = self.crew.take().into_iter();
+        let crews = crews.chain(last.map(|group| group.crew));
+        let left: usize = crews.map(|crew| crew.wait(&*self.clock, deadline)).sum();
+        if left > 0 {
+            log::warn!("closed while {left} threads wait for answers; they end by themselves");
         }
         committed.map(|()| checkpoint)
     }
@@ -262,6 +274,9 @@ impl Consumer {
             if self.over || self.stop.stop_ref().is_stopped() {
                 return Ok(Event::Ended);
             }
+            if self.ending.is_some() {
+                self.tell_end(now)?;
+            }
             if let Some(event) = self.next_signal(now) {
                 return Ok(event);
             }
@@ -278,12 +293,16 @@ impl Consumer {
             }
             match self.emitter.next_turn() {
                 Next::Record(record) => return Ok(Event::Record(record)),
-                Next::Ended(shard, children) => {
-                    self.ended.put([(shard.clone(), children)]);
+                Next::Ended(shard, watermark, children) => {
+                    self.ending = Some(Told::Ended(shard.clone(), watermark, children));
                     return Ok(Event::ShardEnded(shard));
                 }
+                Next::Rested(shard) => self.told.put([Told::Rested(shard)]),
                 Next::Gap(gap) => return Ok(Event::Gap(gap)),
-                Next::Halted(shard, error) => return Ok(Event::ShardHalted(shard, error)),
+                Next::Halted(shard, error) => {
+                    self.told.put([Told::Rested(shard.clone())]);
+                    return Ok(Event::ShardHalted(shard, error));
+                }
                 Next::Failed(error) => return self.fail(error),
                 Next::Awake(events) => self.signals.extend(events),
                 Next::Done if self.bounded => self.over = true,
@@ -306,6 +325,23 @@ impl Consumer {
             }
             _ => Ok(()),
         }
+    }
+
+    /// The caller has come back after the end of a shard: its children may start, in whichever consumer.
+    ///
+    /// What another one of the group commits of them must not be ahead of what is committed of the
+    /// shard, or a restart would hand out the shard's last records behind the children's first.
+    fn tell_end(&mut self, now: Instant) -> Result<()> {
+        if self.is_grouped() && self.commits.due().is_some() {
+            let saved = self.commits.save(self.checkpoint(), now);
+            saved.or_else(|error| self.fail(error))?;
+        }
+        self.told.put(self.ending.take());
+        Ok(())
+    }
+
+    fn is_grouped(&self) -> bool {
+        self.group.as_ref().is_some_and(|group| group.size > 1)
     }
 
     /// What there is to tell of event time, with all that was handed out done with.
@@ -353,12 +389,14 @@ impl Consumer {
                 self.events.push_back(Event::ShardStarted(shard.clone()));
                 self.emitter.start(shard, position, queue);
             }
-            News::Born(child, parents) => self.emitter.learn_birth(child, parents),
+            News::Born(child, parents) => self.emitter.learn_birth(child, &parents),
+            News::Left(shard, watermark) => self.emitter.learn_end(shard, watermark),
+            News::Complete => self.emitter.set_expecting(false),
             News::Settled(shard) => self.emitter.settle(&shard),
             News::Foreign(shard) => self.emitter.forget(&shard),
             News::Vanished(shard) => self.emitter.vanish(shard),
             News::Gap(gap) => self.events.push_back(Event::Gap(gap)),
-            News::Lineage(stream, parents) => self.emitter.learn_parents(&stream, parents),
+            News::Lineage(stream, parents) => self.emitter.learn_parents(&stream, &parents),
             News::Listed(stream, now, shards) => self.emitter.on_listing(stream, now, &shards),
             News::Failed(error) => return self.fail(error),
         }
@@ -368,6 +406,7 @@ impl Consumer {
     fn fail<T>(&mut self, error: crate::error::Error) -> Result<T> {
         self.over = true;
         self.stop.signal();
+        self.told.ring();
         Err(error)
     }
 
@@ -384,6 +423,22 @@ impl Consumer {
             recv(fires) -> _ => {}
         }
     }
+}
+
+/// The threads end, and the others of a group are not waited for by what this one was to read.
+impl Drop for Consumer {
+    fn drop(&mut self) {
+        self.stop.signal();
+        self.told.ring();
+    }
+}
+
+/// What the consumers of a group have in common, for as long as one of them is there.
+struct Group {
+    stop: Arc<StopSource>,
+    crew: Crew,
+    /// Consumers that were started together.
+    size: usize,
 }
 
 /// Blocks for the next record; `None` at the end, of which [`Consumer`] tells.

@@ -188,7 +188,8 @@ pub enum Event {
     /// the watermark again; what it brings may be late.
     ShardActive(ShardRef),
     /// A shard was closed by a split or a merge, and all its records have been handed out. Its
-    /// children follow.
+    /// children follow once the caller comes back, be it in another consumer of the
+    /// [group](crate::ConsumerBuilder::start_group).
     ShardEnded(ShardRef),
     /// The decoder refused a record, and by the [policy](crate::PoisonPolicy::HaltShard) on that its
     /// shard is read no further. The other shards go on.

@@ -53,6 +53,11 @@ impl Settings {
         }
     }
 
+    /// Says whether reading ends by itself.
+    pub fn is_bounded(&self) -> bool {
+        !matches!(self.until, Until::Stopped)
+    }
+
     /// What a checkpoint says for `Latest`: the instant that it meant, so that it never means another.
     pub fn fixed(&self, position: ShardPosition) -> ShardPosition {
         match position {

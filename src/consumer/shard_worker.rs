@@ -11,7 +11,7 @@ use crate::consumer::event_time::Stamper;
 use crate::consumer::meters::{Fetch, ShardMeter};
 use crate::consumer::queue::{Message, QueueSender};
 use crate::consumer::shard_reader::{End, ShardReader, Step, Taken};
-use crate::consumer::threads::Workers;
+use crate::consumer::threads::{Alive, Workers};
 use crate::consumer::trim_watch::{Asked, is_at_tip};
 use crate::error::{Error, Result, Verdict};
 use crate::model::{Operation, ShardPosition};
@@ -20,6 +20,8 @@ use crate::sys::thread;
 /// A shard's thread, from its first iterator to its end.
 pub(super) struct ShardWorker {
     pub workers: Workers,
+    /// Until it ends its consumer has a thread.
+    pub _alive: Alive,
     pub name: String,
     pub account: Arc<Account>,
     pub queue: QueueSender,
@@ -98,7 +100,7 @@ impl ShardWorker {
         log::info!("{}: reading ends: {end:?}", self.start.shard);
         self.meter.end();
         if end == End::ShardEnd {
-            self.workers.meters.ended();
+            self.workers.meters.discovery.ended();
         }
         self.queue.send(Message::End(end, children));
     }

@@ -42,7 +42,37 @@ impl<T> Shelf<T> {
         self.bell.ring();
     }
 
+    /// Lays an item down in place of those that it makes needless.
+    pub fn put_instead(&self, item: T, is_needless: impl Fn(&T) -> bool) {
+        let mut items = self.items.lock().unwrap_or_else(PoisonError::into_inner);
+        items.retain(|old| !is_needless(old));
+        items.push(item);
+        drop(items);
+        self.bell.ring();
+    }
+
+    pub fn ring(&self) {
+        self.bell.ring();
+    }
+
     pub fn take(&self) -> Vec<T> {
         std::mem::take(&mut self.items.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_laid_down_instead_of_others_comes_last_and_rings() {
+        let (bell, heard) = Bell::new();
+        let shelf = Shelf::new(bell);
+        shelf.put([1, 20, 3]);
+        heard.try_recv().expect("it rang");
+        shelf.put_instead(4, |old| *old < 10);
+        heard.try_recv().expect("it rang again");
+        assert_eq!(shelf.take(), [20, 4]);
+        assert!(shelf.take().is_empty());
     }
 }

@@ -2,19 +2,20 @@
 //! do is decided by [`ShardReader`] and [`Discovery`].
 
 use std::convert::Infallible;
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
 
-use crossbeam::channel::{Receiver, Sender, select};
+use crossbeam::channel::{self, Receiver, Sender, select};
 
 use crate::client::{ChildShard, Client};
 use crate::config::DataLoss;
 use crate::consumer::bound::Until;
 use crate::consumer::budget::Budget;
 use crate::consumer::decoder::Decoding;
-use crate::consumer::discovery::{Discovery, Found, Start};
+use crate::consumer::discovery::{Discovery, Start};
 use crate::consumer::emitter::News;
 use crate::consumer::event_time::{Stamping, Tracking};
+use crate::consumer::members::Members;
 use crate::consumer::meters::Meters;
 use crate::consumer::metrics::ConsumerMetrics;
 use crate::consumer::queue::queue;
@@ -23,9 +24,43 @@ use crate::consumer::shard_reader::Settings;
 use crate::consumer::shard_worker::{ShardWorker, Trouble};
 use crate::consumer::shelf::{Bell, Shelf};
 use crate::error::{Error, Result};
-use crate::model::{Shard, ShardId, ShardRef};
+use crate::model::{Shard, ShardId, ShardRef, Timestamp};
+use crate::sys::clock::Clock;
 use crate::sys::stop::Stop;
 use crate::sys::thread;
+
+/// What every thread of a consumer, or of a group, holds: when the last is gone, all have ended.
+pub(super) type Alive = Arc<Sender<Infallible>>;
+
+/// Counts threads, and waits for their end.
+pub(super) struct Crew {
+    alive: Alive,
+    all_ended: Receiver<Infallible>,
+}
+
+impl Crew {
+    pub fn new() -> Crew {
+        let (alive, all_ended) = channel::bounded(0);
+        let alive = Arc::new(alive);
+        Crew { alive, all_ended }
+    }
+
+    pub fn alive(&self) -> &Alive {
+        &self.alive
+    }
+
+    /// Waits until all have ended, but not beyond the deadline, and says how many have not.
+    pub fn wait(self, clock: &dyn Clock, deadline: Instant) -> usize {
+        let count = Arc::downgrade(&self.alive);
+        drop(self.alive);
+        let timer = clock.at(deadline);
+        select! {
+            recv(self.all_ended) -> _ => {}
+            recv(timer.channel()) -> _ => {}
+        }
+        count.strong_count()
+    }
+}
 
 /// What it takes to start a shard's thread.
 #[derive(Clone)]
@@ -43,15 +78,16 @@ pub(super) struct Workers {
     pub stamping: Option<Arc<Stamping>>,
     /// How many records a shard may lay down at once, if there is a limit.
     pub queue_capacity: Option<usize>,
-    /// Every thread holds a clone: when the last is gone, all threads have ended.
-    pub _alive: Sender<Infallible>,
-    /// The same, to be counted.
-    pub count: Arc<()>,
+    pub alive: Weak<Sender<Infallible>>,
 }
 
 impl Workers {
-    /// Starts a shard's thread, which says by `ready` that its first iterator is taken.
-    pub fn start(&self, start: Start, ready: Option<Sender<()>>) -> Result<News> {
+    /// Starts a shard's thread, which says by `ready` that its first iterator is taken; `None` if the
+    /// consumer is no more.
+    pub fn start(&self, start: Start, ready: Option<Sender<()>>) -> Result<Option<News>> {
+        let Some(alive) = self.alive.upgrade() else {
+            return Ok(None);
+        };
         let account = self.budget.account();
         let shard = start.shard.clone();
         let meter = self.meters.begin(&shard);
@@ -68,6 +104,7 @@ impl Workers {
         log::info!("{shard}: reading starts at {position:?}");
         let worker = ShardWorker {
             workers,
+            _alive: alive,
             name: name.clone(),
             account,
             queue,
@@ -78,87 +115,126 @@ impl Workers {
             stamper: None,
         };
         thread::spawn(name, STACK_BYTES, move || worker.run())?;
-        Ok(News::Started(shard, position, receiver))
+        Ok(Some(News::Started(shard, position, receiver)))
     }
 }
 
-/// A shard that was handed out to its end, and who follows it, where the service has said it.
-pub(super) type Ended = (ShardRef, Vec<ChildShard>);
+/// What a consumer tells discovery.
+pub(super) enum Told {
+    /// A shard was handed out to its end, and the caller has come back. Its watermark, and who follows
+    /// it, where the service has said it.
+    Ended(ShardRef, Timestamp, Vec<ChildShard>),
+    /// A shard is read no further.
+    Rested(ShardRef),
+}
 
 /// The discovery thread: lists shards by interval, and at once when one has ended.
 pub(super) struct DiscoveryThread {
-    pub workers: Workers,
+    pub client: Client,
+    pub stop: Stop,
+    pub members: Members,
     pub discovery: Discovery,
     pub interval: Duration,
-    /// Shards that were handed out to their end.
-    pub ended: Arc<Shelf<Ended>>,
-    pub ended_bell: Receiver<()>,
-    pub news: Arc<Shelf<News>>,
+    pub told: Arc<Shelf<Told>>,
+    pub told_bell: Receiver<()>,
     /// Ended shards whose children are not listed yet.
     pub childless: Vec<ShardRef>,
+    /// Several that read up to a bound, and wait to be told that nothing can come any more.
+    pub is_bounded: bool,
+    pub alive: Alive,
 }
 
 impl DiscoveryThread {
     pub fn start(self) -> Result<()> {
         let name = "kin-disc".to_owned();
         thread::spawn(name.clone(), STACK_BYTES, move || {
-            let news = self.news.clone();
-            if let Err(error) = thread::caught(&name, || self.run()) {
-                log::error!("{error}");
-                news.put([News::Failed(error)]);
+            let everyone = self.members.shelves();
+            let outcome = thread::caught(&name, || self.run()).unwrap_or_else(|panic| {
+                log::error!("{panic}");
+                Err(panic)
+            });
+            if let Err(error) = outcome {
+                for news in everyone {
+                    news.put([News::Failed(error.clone())]);
+                }
             }
         })?;
         Ok(())
     }
 
-    fn run(mut self) {
-        let clock = self.workers.client.sys().clock.clone();
-        let mut next_listing = clock.now() + self.interval;
-        while !self.workers.stop.is_stopped() {
-            let children = clock.now() + CHILDREN_INTERVAL;
-            let timer = clock.at(match self.lacks_something() {
-                true => next_listing.min(children),
+    fn run(mut self) -> Result<()> {
+        let clock = self.client.sys().clock.clone();
+        let mut listed = clock.now();
+        let mut next_listing = listed + self.interval;
+        self.complete_if_over();
+        while !self.stop.is_stopped() && self.members.has_any() {
+            let due = match self.lacks_something() {
+                true => next_listing.min(listed + CHILDREN_INTERVAL),
                 false => next_listing,
-            });
+            };
+            let timer = clock.at(due);
             select! {
-                recv(self.workers.stop.channel()) -> _ => return,
-                recv(self.ended_bell) -> _ => {}
+                recv(self.stop.channel()) -> _ => return Ok(()),
+                recv(self.told_bell) -> _ => {}
                 recv(timer.channel()) -> _ => {}
             }
-            let round = self.follow_ends().and_then(|()| {
+            let has_ended = self.follow()?;
+            if has_ended || clock.now() >= due {
                 let all = clock.now() >= next_listing;
-                next_listing = if all {
-                    clock.now() + self.interval
-                } else {
-                    next_listing
-                };
-                self.list(all)
-            });
-            if let Err(error) = round {
-                self.news.put([News::Failed(error)]);
-                return;
+                if all {
+                    next_listing = clock.now() + self.interval;
+                }
+                self.list(all)?;
+                listed = clock.now();
             }
+            self.complete_if_over();
+        }
+        Ok(())
+    }
+
+    /// A bounded group is over when all that was to be read has been handed out, whoever reads it.
+    fn complete_if_over(&mut self) {
+        let is_over = || !self.lacks_something() && !self.discovery.is_reading();
+        if self.is_bounded && is_over() {
+            self.members.complete(&mut self.discovery);
+            self.is_bounded = false;
         }
     }
 
-    /// Starts the children of shards that were handed out to their end, as far as they are known.
-    fn follow_ends(&mut self) -> Result<()> {
-        for (shard, children) in self.ended.take() {
-            // What is bounded has to know whether a shard was closed before, which listings say.
-            let children = match self.workers.settings.until {
-                Until::Stopped => children,
-                _ => Vec::new(),
-            };
-            let born = children.iter().map(|child| {
-                let at = ShardRef::new(shard.stream.clone(), child.id.clone());
-                News::Born(at, child.parents.clone())
-            });
-            self.news.put(born);
-            let found = self.discovery.on_end(&shard, children);
-            self.pass_on(found)?;
-            self.childless.push(shard);
+    /// Takes in what the consumers tell, and says whether a shard has ended.
+    fn follow(&mut self) -> Result<bool> {
+        let mut has_ended = false;
+        for told in self.told.take() {
+            match told {
+                Told::Rested(shard) => self.discovery.on_rest(&shard),
+                Told::Ended(shard, watermark, children) => {
+                    has_ended = true;
+                    self.follow_end(shard, watermark, children)?;
+                }
+            }
         }
+        self.members.let_go(&mut self.discovery);
         self.settle();
+        Ok(has_ended)
+    }
+
+    /// Starts the children of a shard that was handed out to its end, as far as they are known.
+    fn follow_end(
+        &mut self,
+        shard: ShardRef,
+        watermark: Timestamp,
+        children: Vec<ChildShard>,
+    ) -> Result<()> {
+        // What is bounded has to know whether a shard was closed before, which listings say.
+        let children = match self.members.settings.until {
+            Until::Stopped => children,
+            _ => Vec::new(),
+        };
+        self.members
+            .tell_end(&self.discovery, &shard, watermark, &children);
+        let found = self.discovery.on_end(&shard, children);
+        self.members.pass_on(&self.discovery, found, None)?;
+        self.childless.push(shard);
         Ok(())
     }
 
@@ -172,16 +248,12 @@ impl DiscoveryThread {
         let mut streams = self.discovery.stream_names();
         streams.retain(|stream| all || lacks(stream));
         for stream in streams {
-            let now = self.workers.client.server_time();
-            let listing = self.workers.client.list_shards(&stream);
+            let now = self.client.server_time();
+            let listing = self.client.list_shards(&stream);
             let listing = listing.map_or_else(|error| self.without_listing(error), |l| Ok(Some(l)));
-            if let Some(listing) = listing? {
-                let listed = News::listed(&stream, now, &listing);
-                // Before its shards start: they have their watermarks from their parents.
-                self.news.put([News::lineage(&stream, &listing)]);
-                let found = self.discovery.on_listing(now, &stream, listing);
-                self.pass_on(found)?;
-                self.news.put([listed]);
+            if let Some(shards) = listing? {
+                let listing = (stream, now, shards);
+                self.members.take_in(&mut self.discovery, listing, None)?;
             }
         }
         self.settle();
@@ -190,11 +262,11 @@ impl DiscoveryThread {
 
     /// What stands for a listing that cannot be had: nothing at all, or that there are no shards.
     fn without_listing(&self, error: Error) -> Result<Option<Vec<Shard>>> {
-        let patient = self.workers.settings.config.data_loss == DataLoss::ContinueAndReport;
+        let patient = self.members.settings.config.data_loss == DataLoss::ContinueAndReport;
         let deleted = patient && error.is_service("ResourceNotFoundException");
         // The shards that are known go on; a later round may bring the others.
         let passes = error.is_retryable() || error.is_service("ResourceInUseException");
-        if !(deleted || passes || self.workers.stop.is_stopped()) {
+        if !(deleted || passes || self.stop.is_stopped()) {
             return Err(error);
         }
         log::warn!("{error}");
@@ -206,32 +278,13 @@ impl DiscoveryThread {
         !self.childless.is_empty() || !self.discovery.hidden().is_empty()
     }
 
-    fn pass_on(&mut self, found: Found) -> Result<()> {
-        self.workers.meters.found(found.known.len());
-        let settings = &self.workers.settings;
-        let mut news = Vec::new();
-        for gap in found.gaps {
-            news.push(News::Gap(settings.report(gap, None)?));
-        }
-        news.extend(found.vanished.into_iter().map(News::Vanished));
-        news.extend(found.foreign.into_iter().map(News::Foreign));
-        let known = found.known.into_iter();
-        news.extend(known.map(|(shard, place)| News::Known(shard, settings.fixed_place(place))));
-        self.news.put(news);
-        for start in found.starts {
-            let news = self.workers.start(start, None)?;
-            self.news.put([news]);
-        }
-        Ok(())
-    }
-
     /// Says of which ended shards the children are known by now.
     fn settle(&mut self) {
-        let (discovery, news) = (&self.discovery, &self.news);
+        let (discovery, members) = (&self.discovery, &self.members);
         self.childless.retain(|shard| {
             let settled = discovery.is_settled(shard);
             if settled {
-                news.put([News::Settled(shard.clone())]);
+                members.tell(discovery.member(shard), News::Settled(shard.clone()));
             }
             !settled
         });
@@ -245,7 +298,9 @@ pub(super) fn start_sync(
     heard: Receiver<()>,
 ) -> Result<()> {
     let (workers, name) = (workers.clone(), "kin-sync".to_owned());
+    let alive = workers.alive.upgrade();
     thread::spawn(name, USER_STACK_BYTES, move || {
+        let _alive = alive;
         let clock = workers.client.sys().clock.clone();
         while !workers.stop.is_stopped() {
             let timer = clock.at(tracking.syncer.due());
@@ -266,27 +321,41 @@ pub(super) fn start_sync(
 /// What the user does with the metrics.
 pub(super) type Report = Box<dyn FnMut(&ConsumerMetrics) + Send>;
 
-/// Starts the thread that reports: every so often, and once more when it is told to stop.
-pub(super) fn start_reports(
-    workers: &Workers,
-    interval: Duration,
-    mut report: Report,
-) -> Result<()> {
-    let name = "kin-metrics".to_owned();
-    let (workers, name_of_thread) = (workers.clone(), name.clone());
-    thread::spawn(name, USER_STACK_BYTES, move || {
-        let clock = workers.client.sys().clock.clone();
-        let work = || {
-            while clock.wait_until(clock.now() + interval, &workers.stop) {
-                report(&workers.meters.snapshot(clock.now()));
+/// The thread that reports what all consumers of a group do together.
+pub(super) struct ReportThread {
+    pub clock: Arc<dyn Clock>,
+    pub stop: Stop,
+    pub meters: Vec<Arc<Meters>>,
+    pub interval: Duration,
+    pub report: Report,
+    pub _alive: Alive,
+}
+
+impl ReportThread {
+    pub fn start(mut self) -> Result<()> {
+        let name = "kin-metrics".to_owned();
+        thread::spawn(name.clone(), USER_STACK_BYTES, move || {
+            if let Err(error) = thread::caught(&name, || self.run()) {
+                log::error!("{error}");
             }
-            report(&workers.meters.snapshot(clock.now()));
-        };
-        if let Err(error) = thread::caught(&name_of_thread, work) {
-            log::error!("{error}");
+        })?;
+        Ok(())
+    }
+
+    /// Reports every so often, and once more when it is told to stop.
+    fn run(&mut self) {
+        let clock = self.clock.clone();
+        while clock.wait_until(clock.now() + self.interval, &self.stop) {
+            self.report(clock.now());
         }
-    })?;
-    Ok(())
+        self.report(clock.now());
+    }
+
+    fn report(&mut self, now: Instant) {
+        let all = self.meters.iter().map(|meters| meters.snapshot(now));
+        let metrics = all.reduce(ConsumerMetrics::merge).unwrap_or_default();
+        (self.report)(&metrics);
+    }
 }
 
 /// `kin-shard-00007`: Linux shows 15 characters.

@@ -7,6 +7,7 @@ mod committing;
 mod decoding;
 mod event_time;
 mod gaps;
+mod group;
 mod metering;
 mod shards;
 mod stopping;

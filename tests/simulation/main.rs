@@ -2,7 +2,7 @@
 //! moves by itself, through the real producer and consumer, held against what the fake has stored.
 //!
 //! ```text
-//! cargo test --release --test simulation                     200 histories, 100 with losses, 100 of event time
+//! cargo test --release --test simulation                     200 histories, 50 of a group, 100 with losses, 100 of event time
 //! HISTORIES=10000 cargo test --release --test simulation     so many of each
 //! SEED=42 cargo test --release --test simulation             one of them again
 //! ```
@@ -10,6 +10,7 @@
 //! A seed fixes everything but the order in which threads run.
 
 mod event_time;
+mod group;
 mod history;
 mod loss;
 mod truth;
@@ -20,6 +21,11 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 #[test]
 fn whatever_happens_every_record_counts_once() {
     live_through(200, history::live_through);
+}
+
+#[test]
+fn whatever_happens_every_record_counts_once_in_a_group() {
+    live_through(50, group::live_through);
 }
 
 #[test]

@@ -12,6 +12,8 @@ use crate::model::{ShardId, ShardPosition, ShardRef, Timestamp};
 pub(in crate::consumer) struct Lineage {
     watermarks: BTreeMap<ShardRef, Timestamp>,
     ended: BTreeSet<ShardRef>,
+    /// What shards that others read, or have read, leave to their children.
+    left: BTreeMap<ShardRef, Timestamp>,
     /// Ended, and no listing has shown the children yet.
     childless: BTreeSet<ShardRef>,
     /// Restored and not listed yet, or read no further: what they have is still to come.
@@ -37,20 +39,28 @@ impl Lineage {
     }
 
     /// A listing says who comes from whom. What waits for its parents keeps them: a listing may be late.
-    pub fn listed(&mut self, stream: &Arc<str>, parents: Vec<Parents>) {
+    pub fn listed(&mut self, stream: &Arc<str>, parents: &[Parents]) {
         let waiting = &self.waiting;
         self.parents
             .retain(|shard, _| shard.stream != *stream || waiting.contains(shard));
         for (child, parents) in parents {
-            self.born(ShardRef::new(stream.clone(), child), parents);
+            self.born(ShardRef::new(stream.clone(), child.clone()), parents);
         }
+        let parents: BTreeSet<_> = self.parents.values().flatten().collect();
+        self.left.retain(|shard, _| parents.contains(shard));
     }
 
     /// A shard comes from others.
-    pub fn born(&mut self, child: ShardRef, parents: Vec<ShardId>) {
-        let at = |id| ShardRef::new(child.stream.clone(), id);
-        let parents = parents.into_iter().map(at).collect();
+    pub fn born(&mut self, child: ShardRef, parents: &[ShardId]) {
+        let at = |id: &ShardId| ShardRef::new(child.stream.clone(), id.clone());
+        let parents = parents.iter().map(at).collect();
         self.parents.insert(child, parents);
+    }
+
+    /// Another consumer has read a shard to its end.
+    pub fn leave(&mut self, shard: ShardRef, watermark: Timestamp) {
+        self.ended.insert(shard.clone());
+        self.left.insert(shard, watermark);
     }
 
     /// A shard of this consumer's is there, and where it is to be read from.
@@ -107,7 +117,8 @@ impl Lineage {
         self.ended.insert(shard.clone());
     }
 
-    /// Another consumer reads a shard, or nobody ever will.
+    /// Another consumer reads a shard, or nobody ever will. Its children have nothing from before its
+    /// watermark.
     pub fn forget(&mut self, shard: &ShardRef) {
         for shards in [
             &mut self.ended,
@@ -117,12 +128,15 @@ impl Lineage {
         ] {
             shards.remove(shard);
         }
-        self.watermarks.remove(shard);
+        let watermark = self.watermarks.remove(shard);
+        self.left.extend(watermark.map(|at| (shard.clone(), at)));
     }
 
     /// Keeps only the shards that are still in the checkpoint.
     pub fn prune(&mut self, kept: impl Fn(&ShardRef) -> bool) {
-        self.ended.retain(&kept);
+        let left = &self.left;
+        self.ended
+            .retain(|shard| kept(shard) || left.contains_key(shard));
         self.watermarks.retain(|shard, _| kept(shard));
     }
 
@@ -155,12 +169,17 @@ impl Lineage {
 
     fn inherited(&self, shard: &ShardRef) -> Option<Timestamp> {
         let parents = self.parents.get(shard)?.iter();
-        let ours = parents.filter(|parent| self.ended.contains(*parent));
-        ours.map(|parent| self.watermark(parent)).min()
+        let known =
+            |parent: &&ShardRef| self.ended.contains(*parent) || self.left.contains_key(*parent);
+        parents
+            .filter(known)
+            .map(|parent| self.watermark(parent))
+            .min()
     }
 
     fn watermark(&self, shard: &ShardRef) -> Timestamp {
-        let watermark = self.watermarks.get(shard);
+        let own = self.watermarks.get(shard);
+        let watermark = own.or_else(|| self.left.get(shard));
         watermark.copied().unwrap_or(Timestamp::MIN)
     }
 }
@@ -191,7 +210,8 @@ mod tests {
             let parents = parents.iter().map(|parent| ShardId::from(*parent));
             (ShardId::from(*child), parents.collect())
         };
-        lineage.listed(&"orders".into(), parents.iter().map(of).collect());
+        let parents: Vec<_> = parents.iter().map(of).collect();
+        lineage.listed(&"orders".into(), &parents);
         lineage
     }
 
@@ -205,7 +225,7 @@ mod tests {
         assert_eq!(held(&lineage), Some(7), "no listing has shown the children");
         let (b, c) = (ShardId::from("b"), ShardId::from("c"));
         let parents = [b, c].map(|child| (child, vec![ShardId::from("a")]));
-        lineage.listed(&"orders".into(), parents.into());
+        lineage.listed(&"orders".into(), &parents);
         lineage.known(&shard("b"), &START);
         lineage.known(&shard("c"), &START);
         lineage.settled(&shard("a"));
@@ -235,7 +255,7 @@ mod tests {
         lineage.known(&shard("c"), &START);
         lineage.end(&shard("a"), at(3));
         lineage.settled(&shard("a"));
-        lineage.listed(&"orders".into(), Vec::new());
+        lineage.listed(&"orders".into(), &[]);
         assert_eq!(held(&lineage), Some(3));
         lineage.end(&shard("b"), at(9));
         assert_eq!(lineage.start(&shard("c")), at(3));
@@ -249,6 +269,29 @@ mod tests {
         assert_eq!(lineage.start(&shard("d")), Timestamp::MIN);
         lineage.end(&shard("e"), Timestamp::MIN);
         assert_eq!(held(&lineage), Some(i64::MIN));
+    }
+
+    #[test]
+    fn what_others_of_the_group_have_read_leaves_its_watermark() {
+        let parents: &[(&str, &[&str])] = &[("c", &["a", "theirs"]), ("d", &["theirs"])];
+        let mut lineage = lineage(parents);
+        lineage.known(&shard("c"), &START);
+        lineage.leave(shard("theirs"), at(5));
+        assert_eq!(held(&lineage), Some(5), "while a is read on");
+        assert_eq!(lineage.coming().min(), None);
+        lineage.prune(|_| false);
+        lineage.listed(
+            &"orders".into(),
+            &[(ShardId::from("d"), vec!["theirs".into()])],
+        );
+        lineage.end(&shard("a"), at(7));
+        lineage.settled(&shard("a"));
+        assert_eq!(lineage.coming().min(), Some(at(5)));
+        assert_eq!(lineage.start(&shard("c")), at(5));
+        assert_eq!(lineage.start(&shard("d")), at(5));
+        assert_eq!((held(&lineage), lineage.watermarks().len()), (None, 1));
+        lineage.listed(&"orders".into(), &[]);
+        assert_eq!(lineage.start(&shard("d")), Timestamp::MIN, "forgotten");
     }
 
     #[test]

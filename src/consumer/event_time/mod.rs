@@ -41,7 +41,7 @@ pub use strategy::{
 pub(super) use syncer::{Syncer, timeout};
 pub use tracker::{MemoryWatermarkTracker, WatermarkReport, WatermarkTracker};
 pub(super) use tracking::Tracking;
-pub(super) use wanted::{Member, Wanted};
+pub(super) use wanted::{Subtask, Sync, Wanted};
 pub(super) use watermarks::Live;
 
 /// The event time of all of a consumer's shards.

@@ -11,7 +11,7 @@ use crate::sys::thread;
 
 /// What the thread of alignment has: the user's tracker is called nowhere else.
 pub(in crate::consumer) struct Tracking {
-    pub tracker: Box<dyn WatermarkTracker>,
+    pub tracker: Arc<dyn WatermarkTracker>,
     pub syncer: Syncer,
     pub exchange: Arc<Exchange>,
     pub meters: Arc<Meters>,

@@ -19,13 +19,13 @@ use crate::sys::rng::Rng;
 #[derive(Default)]
 pub(in crate::consumer) struct Wanted {
     stamping: Option<Arc<Stamping>>,
-    tracker: Option<Box<dyn WatermarkTracker>>,
+    tracker: Option<Arc<dyn WatermarkTracker>>,
     tracked_as: Option<String>,
     merged: Option<Duration>,
 }
 
-/// A consumer, as a group knows it.
-pub(in crate::consumer) struct Member {
+/// A consumer, as those know it that share the shards with it.
+pub(in crate::consumer) struct Subtask {
     pub streams: String,
     pub index: usize,
     pub parallelism: usize,
@@ -75,7 +75,7 @@ impl ConsumerBuilder {
         mut self,
         tracker: impl WatermarkTracker + 'static,
     ) -> ConsumerBuilder {
-        self.event_time.tracker = Some(Box::new(tracker));
+        self.event_time.tracker = Some(Arc::new(tracker));
         self
     }
 
@@ -138,11 +138,12 @@ impl Wanted {
         self.is_aligned().then_some(capacity)
     }
 
+    /// What looks at the event time of one consumer.
     pub fn begin(
-        self,
+        &self,
         config: &ConsumerConfig,
         restored: &Checkpoint,
-        member: Member,
+        subtask: Subtask,
         meters: &Arc<Meters>,
         now: Instant,
     ) -> (Option<EventTime>, Option<Sync>) {
@@ -151,7 +152,7 @@ impl Wanted {
         }
         let is_aligned = self.is_aligned();
         let within = self.merged;
-        let sync = self.track(config, member, meters, now);
+        let sync = self.track(config, subtask, meters, now);
         let exchange = sync.as_ref().map(|(tracking, _)| tracking.exchange.clone());
         let alignment = is_aligned.then(|| {
             let one_past = config.one_past_lookahead;
@@ -163,21 +164,21 @@ impl Wanted {
     }
 
     fn track(
-        self,
+        &self,
         config: &ConsumerConfig,
-        member: Member,
+        subtask: Subtask,
         meters: &Arc<Meters>,
         now: Instant,
     ) -> Option<Sync> {
-        let name = self.tracked_as.unwrap_or(member.streams);
-        let subtask = format!("{name}-{}", member.index);
+        let name = self.tracked_as.as_ref().unwrap_or(&subtask.streams);
+        let name = format!("{name}-{}", subtask.index);
         // Not by chance from a seed: a restart is another run.
         let run = Rng::from_entropy().next_u64();
         let interval = config.watermark_sync_interval;
         let (bell, heard) = Bell::new();
         let tracking = Tracking {
-            tracker: self.tracker?,
-            syncer: Syncer::new(subtask, run, member.parallelism, interval, now),
+            tracker: self.tracker.clone()?,
+            syncer: Syncer::new(name, run, subtask.parallelism, interval, now),
             exchange: Arc::new(Exchange::new(bell)),
             meters: meters.clone(),
         };

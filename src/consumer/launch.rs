@@ -1,0 +1,323 @@
+//! How consumers are started: a group of them, or one that is alone in its group.
+
+use std::collections::VecDeque;
+use std::mem;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crossbeam::channel::{self, Receiver, TryRecvError, select};
+
+use crate::client::Client;
+use crate::consumer::budget::Budget;
+use crate::consumer::builder::ConsumerBuilder;
+use crate::consumer::checkpoint::Checkpoint;
+use crate::consumer::commits::Commits;
+use crate::consumer::discovery::{Discovery, Plan};
+use crate::consumer::emitter::{Emitter, News};
+use crate::consumer::event_time::{EventTime, Subtask, Sync};
+use crate::consumer::first_listings::{Listing, first_listings};
+use crate::consumer::members::{Member, Members};
+use crate::consumer::meters::{DiscoveryMeter, Meters};
+use crate::consumer::retention::Retentions;
+use crate::consumer::shard_reader::Settings;
+use crate::consumer::shelf::{Bell, Shelf};
+use crate::consumer::threads::{Crew, DiscoveryThread, ReportThread, Workers, start_sync};
+use crate::consumer::union::Union;
+use crate::consumer::{Consumer, Group};
+use crate::error::{Error, Result, TransportError};
+use crate::sys::stop::StopSource;
+
+impl ConsumerBuilder {
+    /// Starts so many that share what they need once only.
+    pub(super) fn launch(mut self, size: usize) -> Result<Vec<Consumer>> {
+        self.assignment.members = size;
+        let until = self.until()?;
+        let found = Arc::new(DiscoveryMeter::default());
+        let meters = (0..size).map(|_| Arc::new(Meters::beside(&found)));
+        let meters: Vec<_> = meters.collect();
+        let stored = self.stored(&meters)?;
+        let stops = (0..size).map(|_| Arc::new(StopSource::new()));
+        let stops: Vec<_> = stops.collect();
+        let group = Arc::new(Group::of(&stops));
+        let client = self.client.with_stop(group.stop.stop());
+        let client = client.with_watch(found.clone());
+        let listings = first_listings(&client, self.streams.iter().map(|(name, _)| name))?;
+        let settings = Settings::new(&self.config, until, &client);
+        let seats = self.seats(&client, &settings, meters.into_iter().zip(stops));
+        let mut members = Members::new(seats.iter().map(Seat::member), settings, found);
+        let mut discovery = Discovery::new(self.plan(), stored.restored.clone());
+        start_shards(&client, &mut members, &mut discovery, listings)?;
+        let thread = self.discovery(client, members, discovery, &group);
+        let consumers = self.consumers(seats, stored, &thread, &group)?;
+        self.report(&thread, &consumers)?;
+        thread.start()?;
+        Ok(consumers)
+    }
+
+    /// Takes the store for all of them, and says where to go on from: from what was given, or from
+    /// what the store has.
+    fn stored(&mut self, meters: &[Arc<Meters>]) -> Result<Stored> {
+        let given = self.restore.take().filter(|given| !given.is_empty());
+        let (store, interval, is_group) =
+            (self.store.take(), self.commit_interval, meters.len() > 1);
+        let (mut union, mut alone) = (None, None);
+        match store {
+            Some(store) if is_group => union = Some(Union::load(store, meters.len())?),
+            store => alone = store,
+        }
+        let (mut all, mut restored) = (Vec::new(), None);
+        for (index, meters) in meters.iter().enumerate() {
+            let share = union.as_ref().map(|union| union.share(index));
+            let store = share.or_else(|| alone.take());
+            let (mut commits, loaded) = Commits::load(store, interval, meters.clone())?;
+            match &given {
+                Some(_) => commits.forget_state(),
+                None if is_group && commits.has_state() => return Err(state_of_one()),
+                None => restored = loaded,
+            }
+            all.push(commits);
+        }
+        let restored = given.or(restored).unwrap_or_default();
+        Ok(Stored {
+            commits: all,
+            union,
+            restored: restored.renamed(|stream| self.spelling(stream)),
+        })
+    }
+
+    fn seats(
+        &mut self,
+        client: &Client,
+        settings: &Settings,
+        all: impl ExactSizeIterator<Item = (Arc<Meters>, Arc<StopSource>)>,
+    ) -> Vec<Seat> {
+        // Were it one for all, whoever is not asked would keep the others waiting.
+        let bytes = self.config.buffered_bytes_max / all.len().max(1) as u64;
+        let retentions = Arc::new(Retentions::default());
+        let decoding = Arc::new(mem::take(&mut self.decoding));
+        let seat = |(meters, stop): (Arc<Meters>, Arc<StopSource>)| {
+            let ((bell, heard), crew) = (Bell::new(), Crew::new());
+            let workers = Workers {
+                client: client.with_stop(stop.stop()),
+                settings: settings.clone(),
+                budget: Budget::new(bytes),
+                retentions: retentions.clone(),
+                bell: bell.clone(),
+                stop: stop.stop(),
+                meters,
+                decoding: decoding.clone(),
+                stamping: self.event_time.stamping(),
+                queue_capacity: self.event_time.queue_capacity(&self.config),
+                alive: Arc::downgrade(crew.alive()),
+            };
+            Seat {
+                workers,
+                news: Arc::new(Shelf::new(bell)),
+                heard,
+                stop,
+                crew,
+            }
+        };
+        all.map(seat).collect()
+    }
+
+    fn plan(&self) -> Plan {
+        let start = self.config.start_position;
+        let streams = self.streams.iter();
+        let streams = streams.map(|(name, own)| (name.clone(), own.unwrap_or(start)));
+        Plan {
+            streams: streams.collect(),
+            assignment: self.assignment.clone(),
+            parent_before_child: self.config.parent_before_child,
+        }
+    }
+
+    fn discovery(
+        &self,
+        client: Client,
+        members: Members,
+        discovery: Discovery,
+        group: &Group,
+    ) -> DiscoveryThread {
+        let (bell, told_bell) = Bell::new();
+        DiscoveryThread {
+            client,
+            stop: group.stop.stop(),
+            childless: discovery.childless(),
+            is_bounded: members.settings.is_bounded() && group.size > 1,
+            members,
+            discovery,
+            interval: self.config.shard_discovery_interval,
+            told: Arc::new(Shelf::new(bell)),
+            told_bell,
+            alive: group.crew.alive().clone(),
+        }
+    }
+
+    fn consumers(
+        &self,
+        seats: Vec<Seat>,
+        stored: Stored,
+        thread: &DiscoveryThread,
+        group: &Arc<Group>,
+    ) -> Result<Vec<Consumer>> {
+        let (restored, mut consumers) = (&stored.restored, Vec::new());
+        for (index, (seat, commits)) in seats.into_iter().zip(stored.commits).enumerate() {
+            let workers = seat.workers.clone();
+            let (event_time, sync) = self.event_time(index, &workers, restored);
+            let mut emitter = Emitter::new(restored.clone(), thread.childless.clone());
+            emitter.set_event_time(event_time);
+            emitter.set_expecting(thread.is_bounded);
+            let mut consumer = seat.consumer(emitter, commits, thread, group);
+            // Before `start` returns, so that a checkpoint taken at once is whole.
+            consumer.take_news()?;
+            consumer.emitter.expect(thread.discovery.hidden());
+            consumer.commits.begin(consumer.clock.now());
+            if let Some(union) = &stored.union {
+                union.begin(index, consumer.checkpoint());
+            }
+            if let Some((tracking, heard)) = sync {
+                start_sync(&workers, tracking, heard)?;
+            }
+            consumers.push(consumer);
+        }
+        Ok(consumers)
+    }
+
+    fn event_time(
+        &self,
+        index: usize,
+        workers: &Workers,
+        restored: &Checkpoint,
+    ) -> (Option<EventTime>, Option<Sync>) {
+        let names = self.streams.iter().map(|(name, _)| &**name);
+        let subtask = Subtask {
+            streams: names.collect::<Vec<_>>().join(","),
+            index: self.assignment.subtask(index),
+            parallelism: self.assignment.subtasks(),
+        };
+        let now = workers.client.sys().clock.now();
+        (self.event_time).begin(&self.config, restored, subtask, &workers.meters, now)
+    }
+
+    fn report(&mut self, thread: &DiscoveryThread, consumers: &[Consumer]) -> Result<()> {
+        let Some((interval, report)) = self.metrics.take() else {
+            return Ok(());
+        };
+        let meters = consumers.iter().map(|consumer| consumer.meters.clone());
+        ReportThread {
+            clock: thread.client.sys().clock.clone(),
+            stop: thread.stop.clone(),
+            meters: meters.collect(),
+            interval,
+            report,
+            _alive: thread.alive.clone(),
+        }
+        .start()
+    }
+}
+
+/// Where consumers go on from, and where they save how far they are.
+struct Stored {
+    commits: Vec<Commits>,
+    /// If several have one store.
+    union: Option<Arc<Union>>,
+    restored: Checkpoint,
+}
+
+/// What is there of a consumer before its shards are known.
+struct Seat {
+    workers: Workers,
+    news: Arc<Shelf<News>>,
+    heard: Receiver<()>,
+    stop: Arc<StopSource>,
+    crew: Crew,
+}
+
+impl Seat {
+    fn member(&self) -> Member {
+        Member {
+            workers: self.workers.clone(),
+            news: self.news.clone(),
+        }
+    }
+
+    fn consumer(
+        self,
+        emitter: Emitter,
+        commits: Commits,
+        thread: &DiscoveryThread,
+        group: &Arc<Group>,
+    ) -> Consumer {
+        Consumer {
+            emitter,
+            events: VecDeque::new(),
+            signals: VecDeque::new(),
+            held: VecDeque::new(),
+            news: self.news,
+            told: thread.told.clone(),
+            ending: None,
+            heard: self.heard,
+            stop: self.stop,
+            over: false,
+            bounded: self.workers.settings.is_bounded(),
+            crew: Some(self.crew),
+            group: Some(group.clone()),
+            commits,
+            meters: self.workers.meters,
+            clock: self.workers.client.sys().clock.clone(),
+        }
+    }
+}
+
+impl Group {
+    /// One that is alone stops with all there is.
+    fn of(stops: &[Arc<StopSource>]) -> Group {
+        Group {
+            stop: match stops {
+                [stop] => stop.clone(),
+                _ => Arc::new(StopSource::new()),
+            },
+            crew: Crew::new(),
+            size: stops.len(),
+        }
+    }
+}
+
+/// Starts the shards of the first listings; from `Latest`, waits until each has its place.
+fn start_shards(
+    client: &Client,
+    members: &mut Members,
+    discovery: &mut Discovery,
+    listings: Vec<Listing>,
+) -> Result<()> {
+    let (ready, all_ready) = channel::bounded(0);
+    for listing in listings {
+        members.take_in(discovery, listing, Some(&ready))?;
+    }
+    drop(ready);
+    wait_until_ready(client, &all_ready)
+}
+
+fn wait_until_ready(client: &Client, all_ready: &Receiver<()>) -> Result<()> {
+    let clock = &client.sys().clock;
+    let timer = clock.at(clock.now() + READY_WAIT_MAX);
+    select! {
+        recv(all_ready) -> _ => {}
+        recv(timer.channel()) -> _ => {}
+    }
+    // Of two that are there the select takes any.
+    match all_ready.try_recv() {
+        Err(TryRecvError::Disconnected) => Ok(()),
+        _ => Err(TransportError::Timeout(READY_WAIT_MAX).into()),
+    }
+}
+
+fn state_of_one() -> Error {
+    let expected = "one that several consumers can go on from: start one, or give the checkpoint \
+                    alone to restore";
+    Error::config("checkpoint_store", "a checkpoint with a state", expected)
+}
+
+/// How long the iterators of all shards may take.
+const READY_WAIT_MAX: Duration = Duration::from_secs(60);
