@@ -15,7 +15,7 @@ use crate::consumer::metrics::ConsumerMetrics;
 use crate::consumer::record::Record;
 use crate::consumer::store::CheckpointStore;
 use crate::consumer::threads::Report;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::model::{StartPosition, stream_name};
 
 /// Describes a [`Consumer`].
@@ -211,7 +211,7 @@ impl ConsumerBuilder {
     /// of the checkpoint, or its stream, is gone.
     pub fn start(self) -> Result<Consumer> {
         let one = self.start_group(1)?.pop();
-        Ok(one.expect("a group of one has one"))
+        one.ok_or_else(|| Error::new(ErrorKind::Closed))
     }
 
     /// Starts several consumers that share the shards, one for each of your threads: each shard is read
@@ -262,12 +262,17 @@ impl ConsumerBuilder {
     /// Flink's parallelism within a task manager.
     ///
     /// # Errors
-    /// As of [`start`](ConsumerBuilder::start). `Config` as well: `consumers` is 0; or the store has a
+    /// As of [`start`](ConsumerBuilder::start). `Config` as well: `consumers` is 0 or above 1,000; or the store has a
     /// state, which several cannot go on from.
     pub fn start_group(self, consumers: usize) -> Result<Vec<Consumer>> {
         self.check()?;
-        if consumers == 0 {
-            return Err(Error::config("start_group", "0", "a number above 0"));
+        if !(1..=CONSUMERS_MAX).contains(&consumers) {
+            let expected = "a number from 1 to 1000";
+            return Err(Error::config(
+                "start_group",
+                consumers.to_string(),
+                expected,
+            ));
         }
         self.launch(consumers)
     }
@@ -348,3 +353,6 @@ impl fmt::Debug for ConsumerBuilder {
             .finish_non_exhaustive()
     }
 }
+
+/// More threads than anyone's machine has use for.
+const CONSUMERS_MAX: usize = 1_000;

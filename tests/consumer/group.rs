@@ -264,8 +264,11 @@ fn a_state_is_for_one_that_is_alone() {
     let begins = "checkpoint_store: \"a checkpoint with a state\" is not one that several";
     let refused = refused.expect_err("refused").to_string();
     assert!(refused.starts_with(begins), "{refused}");
-    let none = builder().start_group(0).expect_err("refused").to_string();
-    assert_eq!(none, "start_group: \"0\" is not a number above 0");
+    for consumers in [0, 1_001] {
+        let refused = builder().start_group(consumers).expect_err("refused");
+        let expected = format!("start_group: \"{consumers}\" is not a number from 1 to 1000");
+        assert_eq!(refused.to_string(), expected);
+    }
 }
 
 #[test]
