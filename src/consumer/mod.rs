@@ -231,9 +231,6 @@ impl Consumer {
     /// The store's.
     pub fn close(mut self) -> Result<Checkpoint> {
         self.stop.signal();
-        // What is shared ends with the last of a group.
-        let last = self.group.take().and_then(Arc::into_inner);
-        last.iter().for_each(|group| group.stop.signal());
         let committed = match self.commits.has_state() {
             true => Ok(()),
             false => self.commit(),
@@ -242,6 +239,9 @@ impl Consumer {
         if committed.is_ok() {
             self.told.put(self.ending.take());
         }
+        // What is shared ends with the last of a group, when all of them have committed.
+        let last = self.group.take().and_then(Arc::into_inner);
+        last.iter().for_each(|group| group.stop.signal());
         // Threads blocked on full queues end when these are gone.
         self.emitter = Emitter::default();
         self.news.take();
