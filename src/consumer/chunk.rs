@@ -83,13 +83,14 @@ impl Chunk {
         mut decode: impl FnMut(&mut Record) -> ControlFlow<B>,
     ) -> Option<B> {
         self.values.reserve_exact(self.ahead.len());
+        let mut record = Record::new(self.answer.clone(), self.ahead.start);
         for at in self.ahead.clone() {
-            let mut record = Record::new(self.answer.clone(), at);
+            record.move_to(at);
             if let ControlFlow::Break(why) = decode(&mut record) {
                 self.split_off(at - self.start);
                 return Some(why);
             }
-            self.values.push(record.value);
+            self.values.push(record.value.take());
         }
         None
     }
@@ -97,8 +98,9 @@ impl Chunk {
     /// Says of each record when it happened, but of those that are left out.
     pub fn stamp(&mut self, mut stamp: impl FnMut(&Record) -> Stamp) {
         self.stamps.reserve_exact(self.ahead.len());
+        let mut record = Record::new(self.answer.clone(), self.ahead.start);
         for at in self.ahead.clone() {
-            let mut record = Record::new(self.answer.clone(), at);
+            record.move_to(at);
             let value = self.values.get_mut(at - self.start);
             record.value = value.and_then(Option::take);
             self.stamps.push(match record.is_left_out() {
@@ -106,7 +108,7 @@ impl Chunk {
                 false => stamp(&record),
             });
             if let Some(value) = self.values.get_mut(at - self.start) {
-                *value = record.value;
+                *value = record.value.take();
             }
         }
     }

@@ -60,6 +60,11 @@ impl Record {
         }
     }
 
+    /// Makes it the record at another place of its answer: for those who look at many in turn.
+    pub(super) fn move_to(&mut self, at: usize) {
+        self.at = at;
+    }
+
     /// Returns what was put.
     #[inline]
     pub fn data(&self) -> &Bytes {
