@@ -54,6 +54,11 @@ impl Commits {
         self.next.filter(|_| !self.has_state())
     }
 
+    /// Says whether each record is to be committed before the next.
+    pub fn is_prompt(&self) -> bool {
+        self.interval.is_some_and(|interval| interval.is_zero())
+    }
+
     /// Only the caller knows the state that belongs to a checkpoint.
     pub fn has_state(&self) -> bool {
         self.state.is_some()

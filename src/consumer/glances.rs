@@ -17,7 +17,10 @@ impl Glances {
     pub fn looked(&mut self, now: Instant) {
         let since = |last| now.saturating_duration_since(last);
         self.spared = match self.last.replace(now).map(since) {
-            Some(passed) if passed < QUICK => (2 * self.spared + 1).min(SPARED_MAX),
+            // A clock that stands still does not tell how fast the caller is.
+            Some(passed) if passed < QUICK && !passed.is_zero() => {
+                (2 * self.spared + 1).min(SPARED_MAX)
+            }
             _ => 0,
         };
         self.ahead = self.spared;
@@ -66,5 +69,6 @@ mod tests {
         looks(fast, &[0, 1, 3, 7, 15, 15]);
         looks(slow, &[15, 0, 0]);
         looks(fast, &[0, 1, 3]);
+        looks(Duration::ZERO, &[7, 0, 0]);
     }
 }

@@ -263,7 +263,8 @@ impl Consumer {
     #[inline]
     fn next_at_once(&mut self) -> Option<Record> {
         let is_over = self.over || self.stop.stop_ref().is_stopped();
-        if is_over || !self.signals.is_empty() || self.emitter.is_watched() {
+        let is_watched = self.commits.is_prompt() || self.emitter.is_watched();
+        if is_over || is_watched || !self.signals.is_empty() {
             return None;
         }
         let is_timed = self.commits.due().is_some() || self.emitter.event_time.is_some();
