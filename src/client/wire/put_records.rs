@@ -10,7 +10,7 @@ use crate::client::wire::scanner::{Scanner, Template, is_plain, once};
 use crate::client::wire::{Exchange, malformed, parsed, stream_field};
 use crate::error::{Context, Error, Result};
 use crate::model::{Operation, SequenceNumber, ShardId};
-use crate::sys::buffers::Buffers;
+use crate::sys::buffers::{Buffers, Writing};
 
 pub(in crate::client) struct PutRecords<'a> {
     pub stream: &'a str,
@@ -22,12 +22,12 @@ impl Exchange for PutRecords<'_> {
     type Answer = PutRecordsOutput;
 
     fn body(&self) -> Bytes {
-        self.written_to(Vec::new()).into()
+        self.written_over(Vec::new()).into_message()
     }
 
     fn body_in(&self, buffers: &Buffers) -> Bytes {
-        let body = self.written_to(buffers.take(self.body_bytes()));
-        let bytes = body.len();
+        let body = self.written_over(buffers.take(self.body_bytes()));
+        let (body, bytes) = body.finish();
         buffers.lend(body, bytes)
     }
 
@@ -53,17 +53,17 @@ impl Exchange for PutRecords<'_> {
 
 impl PutRecords<'_> {
     /// Written by hand and once: base64 goes straight into its place.
-    fn written_to(&self, mut body: Vec<u8>) -> Vec<u8> {
-        body.clear();
-        body.reserve(self.body_bytes());
-        body.push(b'{');
+    fn written_over(&self, memory: Vec<u8>) -> Writing {
+        let mut body = Writing::over(memory, self.body_bytes());
+        body.push(b"{");
         push_stream(&mut body, self.stream);
-        body.extend_from_slice(b",\"Records\":[");
+        body.push(b",\"Records\":[");
         for (i, entry) in self.entries.iter().enumerate() {
-            body.extend_from_slice(if i == 0 { b"" } else { b"," });
-            push_entry(&mut body, entry);
+            body.push(if i == 0 { b"{" } else { b",{" });
+            push_fields(&mut body, entry);
+            body.push(b"}");
         }
-        body.extend_from_slice(b"]}");
+        body.push(b"]}");
         body
     }
 
@@ -76,41 +76,36 @@ impl PutRecords<'_> {
     }
 }
 
-pub(super) fn push_stream(body: &mut Vec<u8>, stream: &str) {
-    body.extend_from_slice(format!("\"{}\":", stream_field(stream)).as_bytes());
+pub(super) fn push_stream(body: &mut Writing, stream: &str) {
+    body.push(format!("\"{}\":", stream_field(stream)).as_bytes());
     push_json_string(body, stream);
 }
 
-fn push_entry(body: &mut Vec<u8>, entry: &PutRecordsEntry) {
-    body.push(b'{');
-    push_fields(body, entry);
-    body.push(b'}');
-}
-
-pub(super) fn push_fields(body: &mut Vec<u8>, entry: &PutRecordsEntry) {
-    body.extend_from_slice(b"\"Data\":\"");
+pub(super) fn push_fields(body: &mut Writing, entry: &PutRecordsEntry) {
+    body.push(b"\"Data\":\"");
     push_base64(body, &entry.data);
-    body.extend_from_slice(b"\",\"PartitionKey\":");
+    body.push(b"\",\"PartitionKey\":");
     push_json_string(body, &entry.partition_key);
     if let Some(key) = entry.explicit_hash_key {
-        body.extend_from_slice(format!(",\"ExplicitHashKey\":\"{key}\"").as_bytes());
+        body.push(format!(",\"ExplicitHashKey\":\"{key}\"").as_bytes());
     }
 }
 
-fn push_base64(body: &mut Vec<u8>, data: &[u8]) {
-    let start = body.len();
-    body.resize(start + data.len().div_ceil(3) * 4, 0);
-    let written = BASE64.encode_slice(data, &mut body[start..]);
-    debug_assert_eq!(written.ok(), Some(body.len() - start));
+fn push_base64(body: &mut Writing, data: &[u8]) {
+    let bytes = data.len().div_ceil(3) * 4;
+    body.push_by(bytes, |room| {
+        let written = BASE64.encode_slice(data, room);
+        debug_assert_eq!(written.ok(), Some(bytes));
+    });
 }
 
-fn push_json_string(body: &mut Vec<u8>, text: &str) {
+fn push_json_string(body: &mut Writing, text: &str) {
     if is_plain(text.as_bytes()) {
-        body.push(b'"');
-        body.extend_from_slice(text.as_bytes());
-        body.push(b'"');
+        body.push(b"\"");
+        body.push(text.as_bytes());
+        body.push(b"\"");
     } else {
-        body.extend_from_slice(serde_json::Value::from(text).to_string().as_bytes());
+        body.push(serde_json::Value::from(text).to_string().as_bytes());
     }
 }
 
