@@ -4,6 +4,7 @@ pub(super) mod get_records;
 mod put_record;
 pub(super) mod put_records;
 mod scanner;
+mod seconds;
 mod shards;
 mod streams;
 
