@@ -37,11 +37,20 @@ impl Answer {
         &self.shard
     }
 
-    pub fn data(&self, at: usize) -> &Bytes {
+    #[inline]
+    pub fn data(&self, at: usize) -> &[u8] {
         match &self.parts {
             None => &self.kinesis_records[at].data,
-            Some(parts) => parts.data(at),
+            Some(parts) => {
+                let whole = &self.kinesis_records[parts.kinesis_record(at)].data;
+                whole.get(parts.data(at)).unwrap_or_default()
+            }
         }
+    }
+
+    /// The same as a slice that keeps it alive.
+    pub fn shared_data(&self, at: usize) -> Bytes {
+        self.kinesis_record(at).data.slice_ref(self.data(at))
     }
 
     pub fn partition_key(&self, at: usize) -> &str {

@@ -60,12 +60,6 @@ impl Chunk {
         self.ahead.is_empty()
     }
 
-    /// Whether neither a decoder nor a strategy has seen it: then nothing is left out.
-    #[inline]
-    pub fn is_bare(&self) -> bool {
-        self.values.is_empty() && self.stamps.is_empty()
-    }
-
     /// The bytes of what was put with all of its records.
     pub fn data_bytes(&self) -> usize {
         self.data_bytes
@@ -97,19 +91,22 @@ impl Chunk {
 
     /// Says of each record when it happened, but of those that are left out.
     pub fn stamp(&mut self, mut stamp: impl FnMut(&Record) -> Stamp) {
-        self.stamps.reserve_exact(self.ahead.len());
         let mut record = Record::new(self.answer.clone(), self.ahead.start);
-        for at in self.ahead.clone() {
+        if self.values.is_empty() {
+            self.stamps.extend(self.ahead.clone().map(|at| {
+                record.move_to(at);
+                stamp(&record)
+            }));
+            return;
+        }
+        for (at, value) in self.ahead.clone().zip(&mut self.values) {
             record.move_to(at);
-            let value = self.values.get_mut(at - self.start);
-            record.value = value.and_then(Option::take);
+            record.value = value.take();
             self.stamps.push(match record.is_left_out() {
                 true => Stamp::by_arrival(record.approximate_arrival()),
                 false => stamp(&record),
             });
-            if let Some(value) = self.values.get_mut(at - self.start) {
-                *value = record.value.take();
-            }
+            *value = record.value.take();
         }
     }
 
@@ -169,9 +166,9 @@ impl Iterator for Chunk {
     fn next(&mut self) -> Option<Record> {
         let at = self.ahead.next()?;
         let mut record = Record::new(self.answer.clone(), at);
-        if !self.is_bare() {
-            record.value = self.values.get_mut(at - self.start).and_then(Option::take);
-            record.stamp = self.stamps.get(at - self.start).copied();
+        record.stamp = self.stamps.get(at - self.start).copied();
+        if let Some(value) = self.values.get_mut(at - self.start) {
+            record.value = value.take();
         }
         Some(record)
     }

@@ -228,7 +228,7 @@ mod tests {
             Deaggregator::new(&start(TRIM_HORIZON, u128::MAX), Misplaced::default());
         let records = deaggregator.take_apart(answer.collect()).expect("records");
         let data: Vec<_> = (0..records.len())
-            .map(|at| records.data(at).clone())
+            .map(|at| records.data(at).to_vec())
             .collect();
         assert_eq!(data, payloads);
         assert_eq!(places(&records), [("0", None), ("1", None), ("2", None)]);

@@ -231,6 +231,12 @@ impl Emitter {
         self.event_time.as_ref()?.watermark()
     }
 
+    /// Says whether each record may change what is to be told of event time before the next.
+    pub fn is_watched(&self) -> bool {
+        let event_time = self.event_time.as_ref();
+        event_time.is_some_and(EventTime::is_watched)
+    }
+
     /// Looks at event time if it is time to, and says what has changed.
     pub fn look_at_event_time(&mut self, now: Instant) -> Vec<Event> {
         let last = self.slots.get(self.turn);
@@ -243,6 +249,7 @@ impl Emitter {
     }
 
     /// Takes the next record of the answer that is being handed out.
+    #[inline]
     pub fn next_in_turn(&mut self) -> Option<Record> {
         if self.is_aligned() {
             return self.next_in_aligned_turn();

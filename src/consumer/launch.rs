@@ -16,6 +16,7 @@ use crate::consumer::discovery::{Discovery, Plan};
 use crate::consumer::emitter::{Emitter, News};
 use crate::consumer::event_time::{EventTime, Subtask, Sync};
 use crate::consumer::first_listings::{Listing, first_listings};
+use crate::consumer::glances::Glances;
 use crate::consumer::members::{Member, Members};
 use crate::consumer::meters::{DiscoveryMeter, Meters};
 use crate::consumer::retention::Retentions;
@@ -266,6 +267,7 @@ impl Seat {
             commits,
             meters: self.workers.meters,
             clock: self.workers.client.sys().clock.clone(),
+            glances: Glances::default(),
         }
     }
 }

@@ -16,6 +16,7 @@ mod emitter;
 mod event_time;
 mod file_store;
 mod first_listings;
+mod glances;
 mod known;
 mod launch;
 mod members;
@@ -51,6 +52,7 @@ use crate::sys::clock::Clock;
 use crate::sys::stop::StopSource;
 use commits::Commits;
 use emitter::{Emitter, News, Next};
+use glances::Glances;
 use meters::Meters;
 use shelf::Shelf;
 use threads::{Crew, Told};
@@ -119,6 +121,7 @@ pub struct Consumer {
     commits: Commits,
     meters: Arc<Meters>,
     clock: Arc<dyn Clock>,
+    glances: Glances,
 }
 
 impl Consumer {
@@ -259,9 +262,12 @@ impl Consumer {
     /// The next record of the answer that is being handed out, if nothing else may be due before it.
     #[inline]
     fn next_at_once(&mut self) -> Option<Record> {
-        let is_timed = self.commits.due().is_some() || self.emitter.event_time.is_some();
         let is_over = self.over || self.stop.stop_ref().is_stopped();
-        if is_timed || is_over || !self.signals.is_empty() {
+        if is_over || !self.signals.is_empty() || self.emitter.is_watched() {
+            return None;
+        }
+        let is_timed = self.commits.due().is_some() || self.emitter.event_time.is_some();
+        if is_timed && !self.glances.spare() {
             return None;
         }
         self.emitter.next_in_turn()
@@ -270,6 +276,7 @@ impl Consumer {
     fn next_until(&mut self, deadline: Option<Instant>) -> Result<Event> {
         loop {
             let now = self.clock.now();
+            self.glances.looked(now);
             self.commit_if_due(now)?;
             if self.over || self.stop.stop_ref().is_stopped() {
                 return Ok(Event::Ended);

@@ -1,8 +1,6 @@
 use std::num::NonZeroU32;
 use std::ops::Range;
 
-use bytes::Bytes;
-
 use crate::aggregation::{AggregateRef, DecodeError, DecodeLimits, Written};
 use crate::client::RawRecord;
 use crate::model::HashKey;
@@ -18,20 +16,25 @@ pub(super) struct Parts {
 
 #[derive(PartialEq)]
 struct Part {
-    data: Bytes,
-    key: Key,
+    kinesis_record: u32,
+    /// In what was put with the Kinesis record.
+    data: Span,
+    /// In the text of all keys.
+    key: Span,
     /// Counted from 1, as the next one is: so the lack of a place takes no room.
     place: Option<NonZeroU32>,
     hash_key: Option<NonZeroU32>,
-    kinesis_record: usize,
 }
 
-const _: () = assert!(size_of::<Part>() <= 64, "a line of a processor's cache");
+const _: () = assert!(
+    size_of::<Part>() <= 32,
+    "two in a line of a processor's cache"
+);
 
-/// Where a partition key lies in the text.
+/// Where something lies in what is longer. An answer is far from so long that this is too little.
 #[derive(Clone, Copy, PartialEq)]
-struct Key {
-    start: usize,
+struct Span {
+    start: u32,
     len: u32,
 }
 
@@ -54,15 +57,14 @@ impl Parts {
         self.records.len()
     }
 
-    pub fn data(&self, at: usize) -> &Bytes {
-        &self.records[at].data
+    /// Where its data lies in that of its Kinesis record.
+    pub fn data(&self, at: usize) -> Range<usize> {
+        self.records[at].data.range()
     }
 
     pub fn key(&self, at: usize) -> &str {
-        let Key { start, len } = self.records[at].key;
-        self.keys
-            .get(start..start + len as usize)
-            .unwrap_or_default()
+        let key = self.records[at].key.range();
+        self.keys.get(key).unwrap_or_default()
     }
 
     pub fn hash_key(&self, at: usize) -> Option<HashKey> {
@@ -76,12 +78,12 @@ impl Parts {
 
     /// Which Kinesis record of the answer it came in.
     pub fn kinesis_record(&self, at: usize) -> usize {
-        self.records[at].kinesis_record
+        self.records[at].kinesis_record as usize
     }
 
     /// The bytes of what was put, and of the partition key.
     pub fn bytes(&self, range: Range<usize>) -> impl Iterator<Item = (usize, usize)> {
-        let bytes = |part: &Part| (part.data.len(), part.key.len as usize);
+        let bytes = |part: &Part| (part.data.len as usize, part.key.len as usize);
         self.records[range].iter().map(bytes)
     }
 
@@ -95,7 +97,7 @@ impl Parts {
 
     /// Leaves out those that are not wanted, told by their Kinesis record and their place in it.
     pub fn retain(&mut self, wanted: impl Fn(usize, Option<u64>) -> bool) {
-        let wanted = |part: &Part| wanted(part.kinesis_record, part.sub_sequence_number());
+        let wanted = |part: &Part| wanted(part.kinesis_record as usize, part.sub_sequence_number());
         self.records.retain(wanted);
     }
 
@@ -135,11 +137,11 @@ impl Parts {
     pub fn add_whole(&mut self, kinesis_record: usize, raw: &RawRecord) {
         let key = self.add_key(&raw.partition_key);
         self.records.push(Part {
-            data: raw.data.clone(),
+            kinesis_record: short(kinesis_record),
+            data: Span::new(0, raw.data.len()),
             key,
             place: None,
             hash_key: None,
-            kinesis_record,
         });
     }
 
@@ -154,7 +156,7 @@ impl Parts {
         body: &[u8],
     ) -> Result<(), DecodeError> {
         let before = self.mark();
-        if self.add_written(kinesis_record, raw, body).is_some() {
+        if self.add_written(kinesis_record, body).is_some() {
             return Ok(());
         }
         self.take_back(before);
@@ -163,20 +165,19 @@ impl Parts {
     }
 
     /// The quick way, for what is written as encoders do.
-    fn add_written(&mut self, kinesis_record: usize, raw: &RawRecord, body: &[u8]) -> Option<()> {
+    fn add_written(&mut self, kinesis_record: usize, body: &[u8]) -> Option<()> {
         let written = Written::of(body, &DecodeLimits::default())?;
         let text = self.keys.len();
         self.keys.push_str(written.key_text());
-        let mut sub = 0;
+        let (mut sub, kinesis_record) = (0, short(kinesis_record));
         written.each(|record| {
-            let key = Key::new(text + record.key.start, record.key.len());
             sub += 1;
             self.records.push(Part {
-                data: raw.data.slice(record.data),
-                key,
+                kinesis_record,
+                data: Span::new(record.data.start, record.data.len()),
+                key: Span::new(text + record.key.start, record.key.len()),
                 place: NonZeroU32::new(sub),
                 hash_key: None,
-                kinesis_record,
             });
         })
     }
@@ -190,26 +191,26 @@ impl Parts {
     ) -> Result<(), DecodeError> {
         let aggregate = AggregateRef::of_body(body, &DecodeLimits::default())?;
         let keys = aggregate.partition_keys().map(|key| self.add_key(key));
-        let keys: Vec<Key> = keys.collect();
+        let keys: Vec<Span> = keys.collect();
         for (sub, read) in aggregate.iter_indexed().enumerate() {
             let (key, record) = read?;
             self.hash_keys.extend(record.explicit_hash_key);
             let hash_key = record.explicit_hash_key.and(place(self.hash_keys.len()));
             self.records.push(Part {
-                data: raw.data.slice_ref(record.data),
+                kinesis_record: short(kinesis_record),
+                data: Span::of(record.data, &raw.data),
                 key: keys[key],
                 place: place(sub + 1),
                 hash_key,
-                kinesis_record,
             });
         }
         Ok(())
     }
 
-    fn add_key(&mut self, key: &str) -> Key {
+    fn add_key(&mut self, key: &str) -> Span {
         let start = self.keys.len();
         self.keys.push_str(key);
-        Key::new(start, key.len())
+        Span::new(start, key.len())
     }
 }
 
@@ -219,12 +220,29 @@ impl Part {
     }
 }
 
-impl Key {
-    /// A Kinesis record has 10 MiB at most.
-    fn new(start: usize, len: usize) -> Key {
-        let len = u32::try_from(len).unwrap_or(u32::MAX);
-        Key { start, len }
+impl Span {
+    fn new(start: usize, len: usize) -> Span {
+        let (start, len) = (short(start), short(len));
+        Span { start, len }
     }
+
+    /// Where a part lies in the whole that it was taken from.
+    fn of(part: &[u8], whole: &[u8]) -> Span {
+        let start = part.as_ptr().addr().wrapping_sub(whole.as_ptr().addr());
+        match part.is_empty() {
+            true => Span::new(0, 0),
+            false => Span::new(start, part.len()),
+        }
+    }
+
+    fn range(self) -> Range<usize> {
+        let start = self.start as usize;
+        start..start + self.len as usize
+    }
+}
+
+fn short(long: usize) -> u32 {
+    u32::try_from(long).unwrap_or(u32::MAX)
 }
 
 /// A place counted from 1. Aggregates of more records than this holds are not read.

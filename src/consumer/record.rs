@@ -67,13 +67,13 @@ impl Record {
 
     /// Returns what was put.
     #[inline]
-    pub fn data(&self) -> &Bytes {
+    pub fn data(&self) -> &[u8] {
         self.answer.data(self.at)
     }
 
-    /// Takes what was put.
+    /// Takes what was put, without a copy: a slice of the answer it came in.
     pub fn into_data(self) -> Bytes {
-        self.answer.data(self.at).clone()
+        self.answer.shared_data(self.at)
     }
 
     /// Returns the partition key it was put with.

@@ -61,9 +61,6 @@ impl Slot {
                 self.let_go();
                 return None;
             };
-            if records.is_bare() {
-                return Some(record);
-            }
             self.note(&record);
             if !record.is_left_out() {
                 return Some(record);
@@ -80,6 +77,7 @@ impl Slot {
             .or(self.last.take());
     }
 
+    #[inline]
     fn note(&mut self, record: &Record) {
         if let Some(stamp) = &record.stamp
             && stamp.watermark > self.watermark

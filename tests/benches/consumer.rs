@@ -15,6 +15,7 @@ use kinesis_blocking::{
     BoundedOutOfOrderness, Client, Consumer, ConsumerConfig, Credentials, Event, HttpTransport,
     StartPosition, TransportError,
 };
+use rustix::time::{ClockId, clock_gettime};
 
 fn main() {
     let records = std::env::args().skip(1).find_map(|arg| arg.parse().ok());
@@ -38,24 +39,34 @@ fn main() {
         }
     }
     for (what, answer) in &answers {
-        event_time(what, answer, records);
+        event_time(what, answer, records / 4);
     }
 }
 
-/// Both ways by turns, so that whatever else the machine does meets both.
+/// Both ways by turns, A B B A, so that whatever else the machine does meets both.
 fn event_time(what: &str, answer: &Bytes, records: usize) {
-    let mut cpu = [0.0, 0.0];
-    for _ in 0..PAIRS {
-        for (with, cpu) in [false, true].into_iter().zip(&mut cpu) {
-            *cpu += deliver(1, answer, records, with)[1];
+    let cpu = |with| deliver(1, answer, records, with)[1];
+    let _ = cpu(true);
+    let pair = |n: usize| match n % 2 {
+        0 => [cpu(false), cpu(true)],
+        _ => {
+            let with = cpu(true);
+            [cpu(false), with]
         }
-    }
-    let [without, with] = cpu.map(|cpu| cpu / PAIRS as f64);
-    let more = 100.0 * (with / without - 1.0);
+    };
+    let pairs: Vec<_> = (0..PAIRS).map(pair).collect();
+    let [without, with] = [0, 1].map(|at| median(pairs.iter().map(|pair| pair[at])));
+    let more = 100.0 * (median(pairs.iter().map(|pair| pair[1] / pair[0])) - 1.0);
     println!("{what}: {without:.1} ns CPU, with watermarks {with:.1} ns: {more:+.1} %");
 }
 
-const PAIRS: usize = 5;
+const PAIRS: usize = 15;
+
+fn median(numbers: impl Iterator<Item = f64>) -> f64 {
+    let mut numbers: Vec<_> = numbers.collect();
+    numbers.sort_by(f64::total_cmp);
+    numbers[numbers.len() / 2]
+}
 
 /// Nanoseconds a record: of time, and of CPU.
 fn deliver(shards: usize, answer: &Bytes, records: usize, event_time: bool) -> [f64; 2] {
@@ -158,13 +169,10 @@ fn answer(payloads: Vec<Vec<u8>>) -> Bytes {
         .into()
 }
 
-/// Of this process, threads that have ended included: in ticks of 10 ms, user's and system's.
+/// Of this process, threads that have ended included.
 fn cpu_time() -> Duration {
-    let stat = std::fs::read_to_string("/proc/self/stat").expect("Linux");
-    let (_, behind_name) = stat.rsplit_once(')').expect("a name in brackets");
-    let times = behind_name.split_whitespace().skip(11).take(2);
-    let ticks = times.filter_map(|ticks| ticks.parse::<u64>().ok());
-    Duration::from_millis(10 * ticks.sum::<u64>())
+    let time = clock_gettime(ClockId::ProcessCPUTime);
+    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
 }
 
 fn resident_kib() -> usize {

@@ -106,7 +106,7 @@ fn a_consumer_that_falls_behind_the_retention_is_told() {
         .start()
         .expect("started");
     let first = consumer.next().expect("more").expect("a record");
-    assert_eq!(first.data(), "r0");
+    assert_eq!(first.data(), b"r0");
     // The caller is away for a day, and the thread waits with the answers it has: one is in the queue,
     // one is on its way in.
     let read = || consumer.metrics().total.user_records_read;

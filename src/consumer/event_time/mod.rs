@@ -82,6 +82,11 @@ impl EventTime {
         self.watermarks.due()
     }
 
+    /// Says whether each record may be one to look at the shards behind.
+    pub fn is_watched(&self) -> bool {
+        self.alignment.is_some() || self.watermarks.is_prompt()
+    }
+
     /// Says whether to look at the shards, `slot` being the one that was handed out of last.
     pub fn is_due(&self, slot: Option<&Slot>, now: Instant) -> bool {
         let moved = || slot.is_some_and(|slot| slot.has_moved);

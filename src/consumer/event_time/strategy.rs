@@ -131,6 +131,7 @@ impl<F: Fn(&Record) -> Timestamp + Send + Sync + 'static> WatermarkStrategy
             max_delay: self.max_delay,
             event_time: self.event_time.clone(),
             latest: None,
+            watermark: None,
         }
     }
 }
@@ -177,17 +178,21 @@ pub struct Bounded<F> {
     max_delay: Duration,
     event_time: Arc<F>,
     latest: Option<Timestamp>,
+    watermark: Option<Timestamp>,
 }
 
 impl<F: Fn(&Record) -> Timestamp + Send + Sync> WatermarkGenerator for Bounded<F> {
     fn event_time(&mut self, record: &Record, _: Option<Timestamp>) -> Timestamp {
         let time = (self.event_time)(record);
-        self.latest = self.latest.max(Some(time));
+        if self.latest < Some(time) {
+            self.latest = Some(time);
+            self.watermark = Some(time.saturating_sub(self.max_delay));
+        }
         time
     }
 
     fn watermark(&mut self) -> Option<Timestamp> {
-        Some(self.latest?.saturating_sub(self.max_delay))
+        self.watermark
     }
 }
 
@@ -207,7 +212,7 @@ impl<F> fmt::Debug for Bounded<F> {
 ///
 /// // A record that says "end" closes its time.
 /// let strategy = Punctuated::new(Record::approximate_arrival, |record: &Record, time: Timestamp| {
-///     (**record.data() == *b"end").then_some(time)
+///     (record.data() == b"end").then_some(time)
 /// });
 /// ```
 ///
