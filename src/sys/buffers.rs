@@ -42,6 +42,58 @@ impl Buffers {
     }
 }
 
+/// A message that is being written into memory which may hold an older one: what is written over is
+/// not cleared before.
+pub(crate) struct Writing {
+    memory: Vec<u8>,
+    written: usize,
+}
+
+impl Writing {
+    /// Begins where `memory` does, with room for so many bytes.
+    pub fn over(memory: Vec<u8>, bytes: usize) -> Writing {
+        let memory = match memory.len() < bytes {
+            // New memory is often clear already.
+            true => vec![0; bytes],
+            false => memory,
+        };
+        let written = 0;
+        Writing { memory, written }
+    }
+
+    #[inline]
+    pub fn push(&mut self, bytes: &[u8]) {
+        self.push_by(bytes.len(), |room| room.copy_from_slice(bytes));
+    }
+
+    /// Lets so many bytes be written, all of them.
+    #[inline]
+    pub fn push_by(&mut self, bytes: usize, write: impl FnOnce(&mut [u8])) {
+        let end = self.written + bytes;
+        if end > self.memory.len() {
+            self.grow(end);
+        }
+        write(&mut self.memory[self.written..end]);
+        self.written = end;
+    }
+
+    #[cold]
+    fn grow(&mut self, bytes: usize) {
+        self.memory.resize(bytes.max(2 * self.memory.len()), 0);
+    }
+
+    /// The message, whose memory is its own.
+    pub fn into_message(mut self) -> Bytes {
+        self.memory.truncate(self.written);
+        self.memory.into()
+    }
+
+    /// The memory, and how much of it is the message.
+    pub fn finish(self) -> (Vec<u8>, usize) {
+        (self.memory, self.written)
+    }
+}
+
 impl Default for Buffers {
     fn default() -> Buffers {
         let (home, idle) = channel::bounded(IDLE_MAX);
@@ -103,6 +155,18 @@ mod tests {
         drop(lent);
         assert_eq!(buffers.idle.len(), IDLE_MAX);
         assert_eq!(buffers.take(KEPT_BYTES_MIN - 1), [0; 0], "it needs none");
+    }
+
+    #[test]
+    fn what_is_written_replaces_what_was_there_and_grows() {
+        for before in [Vec::new(), vec![7; 5], vec![7; 100]] {
+            let mut message = Writing::over(before, 4);
+            message.push(b"abc");
+            message.push_by(2, |room| room.fill(b'd'));
+            message.push(b"");
+            message.push(&[b'e'; 20]);
+            assert_eq!(message.into_message(), "abcddeeeeeeeeeeeeeeeeeeee");
+        }
     }
 
     #[test]

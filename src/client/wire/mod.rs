@@ -1,9 +1,11 @@
 //! JSON 1.1: what goes over the wire for each operation, and nothing else.
 
 pub(super) mod get_records;
+mod payloads;
 mod put_record;
 pub(super) mod put_records;
 mod scanner;
+mod seconds;
 mod shards;
 mod streams;
 

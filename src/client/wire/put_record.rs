@@ -6,6 +6,7 @@ use crate::client::wire::put_records::{push_fields, push_stream};
 use crate::client::wire::{Exchange, malformed, parsed};
 use crate::error::{Context, Result};
 use crate::model::Operation;
+use crate::sys::buffers::Writing;
 
 pub(in crate::client) struct PutRecord<'a> {
     pub stream: &'a str,
@@ -17,12 +18,13 @@ impl Exchange for PutRecord<'_> {
     type Answer = PutRecordOutput;
 
     fn body(&self) -> Bytes {
-        let mut body = vec![b'{'];
+        let mut body = Writing::over(Vec::new(), BODY_BYTES + self.entry.data.len() / 3 * 4);
+        body.push(b"{");
         push_stream(&mut body, self.stream);
-        body.push(b',');
+        body.push(b",");
         push_fields(&mut body, self.entry);
-        body.push(b'}');
-        body.into()
+        body.push(b"}");
+        body.into_message()
     }
 
     fn answer(&self, body: Bytes) -> Result<PutRecordOutput> {
@@ -43,6 +45,9 @@ impl Exchange for PutRecord<'_> {
         context.stream = Some(self.stream.into());
     }
 }
+
+/// Enough for the names, and for a stream and a key of usual length.
+const BODY_BYTES: usize = 256;
 
 #[cfg(test)]
 mod tests {

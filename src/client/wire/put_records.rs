@@ -1,16 +1,15 @@
 use std::borrow::Cow;
 
-use base64::Engine;
 use bytes::Bytes;
 use serde::Deserialize;
 
 use crate::client::answers::{EntryError, PutRecordOutput, PutRecordsEntry, PutRecordsOutput};
-use crate::client::wire::get_records::BASE64;
+use crate::client::wire::payloads::{Encoder, encode_into, encoded_bytes};
 use crate::client::wire::scanner::{Scanner, Template, is_plain, once};
 use crate::client::wire::{Exchange, malformed, parsed, stream_field};
 use crate::error::{Context, Error, Result};
 use crate::model::{Operation, SequenceNumber, ShardId};
-use crate::sys::buffers::Buffers;
+use crate::sys::buffers::{Buffers, Writing};
 
 pub(in crate::client) struct PutRecords<'a> {
     pub stream: &'a str,
@@ -22,12 +21,12 @@ impl Exchange for PutRecords<'_> {
     type Answer = PutRecordsOutput;
 
     fn body(&self) -> Bytes {
-        self.written_to(Vec::new()).into()
+        self.written_over(Vec::new()).into_message()
     }
 
     fn body_in(&self, buffers: &Buffers) -> Bytes {
-        let body = self.written_to(buffers.take(self.body_bytes()));
-        let bytes = body.len();
+        let body = self.written_over(buffers.take(self.body_bytes()));
+        let (body, bytes) = body.finish();
         buffers.lend(body, bytes)
     }
 
@@ -53,64 +52,76 @@ impl Exchange for PutRecords<'_> {
 
 impl PutRecords<'_> {
     /// Written by hand and once: base64 goes straight into its place.
-    fn written_to(&self, mut body: Vec<u8>) -> Vec<u8> {
-        body.clear();
-        body.reserve(self.body_bytes());
-        body.push(b'{');
+    fn written_over(&self, memory: Vec<u8>) -> Writing {
+        let mut body = Writing::over(memory, self.body_bytes());
+        body.push(b"{");
         push_stream(&mut body, self.stream);
-        body.extend_from_slice(b",\"Records\":[");
-        for (i, entry) in self.entries.iter().enumerate() {
-            body.extend_from_slice(if i == 0 { b"" } else { b"," });
-            push_entry(&mut body, entry);
+        body.push(b",\"Records\":[");
+        let mut encoder = Encoder::default();
+        for (number, batch) in self.entries.chunks(BATCH).enumerate() {
+            body.push(if number == 0 { b"" } else { b"," });
+            push_batch(&mut body, batch, &mut encoder);
         }
-        body.extend_from_slice(b"]}");
+        body.push(b"]}");
         body
     }
 
     /// Enough for the body unless keys have to be escaped.
     fn body_bytes(&self) -> usize {
         let entry = |entry: &PutRecordsEntry| {
-            entry.data.len().div_ceil(3) * 4 + entry.partition_key.len() + ENTRY_BYTES
+            encoded_bytes(entry.data.len()) + entry.partition_key.len() + ENTRY_BYTES
         };
         self.entries.iter().map(entry).sum::<usize>() + self.stream.len() + ENTRY_BYTES
     }
 }
 
-pub(super) fn push_stream(body: &mut Vec<u8>, stream: &str) {
-    body.extend_from_slice(format!("\"{}\":", stream_field(stream)).as_bytes());
+pub(super) fn push_stream(body: &mut Writing, stream: &str) {
+    body.push(format!("\"{}\":", stream_field(stream)).as_bytes());
     push_json_string(body, stream);
 }
 
-fn push_entry(body: &mut Vec<u8>, entry: &PutRecordsEntry) {
-    body.push(b'{');
-    push_fields(body, entry);
-    body.push(b'}');
-}
-
-pub(super) fn push_fields(body: &mut Vec<u8>, entry: &PutRecordsEntry) {
-    body.extend_from_slice(b"\"Data\":\"");
-    push_base64(body, &entry.data);
-    body.extend_from_slice(b"\",\"PartitionKey\":");
-    push_json_string(body, &entry.partition_key);
-    if let Some(key) = entry.explicit_hash_key {
-        body.extend_from_slice(format!(",\"ExplicitHashKey\":\"{key}\"").as_bytes());
+fn push_batch(body: &mut Writing, batch: &[PutRecordsEntry], encoder: &mut Encoder) {
+    let are_encoded = encoder.encode(batch.iter().map(|entry| &entry.data[..]));
+    let mut start = 0;
+    for (number, entry) in batch.iter().enumerate() {
+        body.push(if number == 0 { b"" } else { b"," });
+        body.push(b"{\"Data\":\"");
+        match are_encoded {
+            true => body.push(encoder.text(start, entry.data.len())),
+            false => push_base64(body, &entry.data),
+        }
+        start += encoded_bytes(entry.data.len());
+        push_keys(body, entry);
+        body.push(b"}");
     }
 }
 
-fn push_base64(body: &mut Vec<u8>, data: &[u8]) {
-    let start = body.len();
-    body.resize(start + data.len().div_ceil(3) * 4, 0);
-    let written = BASE64.encode_slice(data, &mut body[start..]);
-    debug_assert_eq!(written.ok(), Some(body.len() - start));
+pub(super) fn push_fields(body: &mut Writing, entry: &PutRecordsEntry) {
+    body.push(b"\"Data\":\"");
+    push_base64(body, &entry.data);
+    push_keys(body, entry);
 }
 
-fn push_json_string(body: &mut Vec<u8>, text: &str) {
+fn push_base64(body: &mut Writing, data: &[u8]) {
+    body.push_by(encoded_bytes(data.len()), |room| encode_into(data, room));
+}
+
+/// What follows the payload's text.
+fn push_keys(body: &mut Writing, entry: &PutRecordsEntry) {
+    body.push(b"\",\"PartitionKey\":");
+    push_json_string(body, &entry.partition_key);
+    if let Some(key) = entry.explicit_hash_key {
+        body.push(format!(",\"ExplicitHashKey\":\"{key}\"").as_bytes());
+    }
+}
+
+fn push_json_string(body: &mut Writing, text: &str) {
     if is_plain(text.as_bytes()) {
-        body.push(b'"');
-        body.extend_from_slice(text.as_bytes());
-        body.push(b'"');
+        body.push(b"\"");
+        body.push(text.as_bytes());
+        body.push(b"\"");
     } else {
-        body.extend_from_slice(serde_json::Value::from(text).to_string().as_bytes());
+        body.push(serde_json::Value::from(text).to_string().as_bytes());
     }
 }
 
@@ -246,14 +257,19 @@ fn shared(name: &[u8], shards: &mut Vec<ShardId>) -> Option<ShardId> {
 /// More are not worth looking through.
 const SHARDS_SHARED: usize = 16;
 
+/// So many entries' payloads are encoded together, while they are in the processor's cache.
+const BATCH: usize = 64;
+
 /// Names, quotes, commas and the longest explicit hash key.
 const ENTRY_BYTES: usize = 100;
 
 #[cfg(test)]
 mod tests {
+    use base64::Engine;
     use serde_json::{Value, json};
 
     use super::*;
+    use crate::client::wire::get_records::BASE64;
 
     fn entry(
         data: &'static [u8],
@@ -302,6 +318,30 @@ mod tests {
             entries: &entries,
         };
         assert!(request.body().len() <= request.body_bytes());
+    }
+
+    #[test]
+    fn many_entries_are_json_whatever_their_lengths() {
+        for longest in [1, 100, 2_000] {
+            let data = |n: usize| Bytes::from(vec![n as u8; n * longest / 150]);
+            let entries = |number| {
+                let entry = |n| PutRecordsEntry {
+                    data: data(n),
+                    ..entry(b"", "k", None)
+                };
+                (0..number).map(entry).collect::<Vec<_>>()
+            };
+            for number in [1, BATCH, BATCH + 1, 150] {
+                let request = PutRecords {
+                    stream: "orders",
+                    entries: &entries(number),
+                };
+                let body: Value = serde_json::from_slice(&request.body()).expect("json");
+                let expected = |n| json!({"Data": BASE64.encode(data(n)), "PartitionKey": "k"});
+                let expected: Vec<_> = (0..number).map(expected).collect();
+                assert_eq!(body["Records"], Value::from(expected), "{longest} {number}");
+            }
+        }
     }
 
     #[test]

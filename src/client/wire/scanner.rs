@@ -10,6 +10,8 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::Deserializer;
 
+use crate::client::wire::seconds::usual_seconds;
+
 pub(super) struct Scanner<'a> {
     rest: &'a [u8],
     /// Whether what is read looks like the object before it, so that a string whose end is where
@@ -217,7 +219,16 @@ impl<'a> Scanner<'a> {
     /// A number of seconds as milliseconds, if it is written so that no digit is lost.
     ///
     /// Both `1761500000.123` and `1.761500000123E9` are.
+    #[inline(always)]
     pub fn seconds_as_millis(&mut self) -> Option<i64> {
+        if let Some((millis, rest)) = usual_seconds(self.rest) {
+            self.rest = rest;
+            return Some(millis);
+        }
+        self.unusual_seconds_as_millis()
+    }
+
+    fn unusual_seconds_as_millis(&mut self) -> Option<i64> {
         self.skip_white_space();
         let (mut text, mut number, mut exponent) = (self.rest, 0, 0);
         let whole = digits(&mut text, &mut number);
