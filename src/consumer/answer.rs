@@ -72,10 +72,12 @@ impl Answer {
         &self.kinesis_record(at).sequence_number
     }
 
+    #[inline]
     pub fn approximate_arrival(&self, at: usize) -> Timestamp {
         self.kinesis_record(at).approximate_arrival
     }
 
+    #[inline]
     fn kinesis_record(&self, at: usize) -> &RawRecord {
         match &self.parts {
             None => &self.kinesis_records[at],

@@ -36,7 +36,7 @@ impl Glances {
 }
 
 /// The most records that go without a look.
-const SPARED_MAX: u32 = 15;
+const SPARED_MAX: u32 = 31;
 
 /// What may pass from one look to the next if more are to be spared.
 const QUICK: Duration = Duration::from_millis(1);
@@ -66,8 +66,8 @@ mod tests {
                 .map(|_| spared(&mut glances, &mut now, each));
             assert_eq!(found.collect::<Vec<_>>(), expected, "{each:?}");
         };
-        looks(fast, &[0, 1, 3, 7, 15, 15]);
-        looks(slow, &[15, 0, 0]);
+        looks(fast, &[0, 1, 3, 7, 15, 31, 31]);
+        looks(slow, &[31, 0, 0]);
         looks(fast, &[0, 1, 3]);
         looks(Duration::ZERO, &[7, 0, 0]);
     }

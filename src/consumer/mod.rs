@@ -260,7 +260,7 @@ impl Consumer {
     }
 
     /// The next record of the answer that is being handed out, if nothing else may be due before it.
-    #[inline]
+    #[inline(always)]
     fn next_at_once(&mut self) -> Option<Record> {
         let is_over = self.over || self.stop.stop_ref().is_stopped();
         let is_watched = self.commits.is_prompt() || self.emitter.is_watched();
@@ -268,16 +268,23 @@ impl Consumer {
             return None;
         }
         let is_timed = self.commits.due().is_some() || self.emitter.event_time.is_some();
-        if is_timed && !self.glances.spare() {
+        if is_timed && !self.glances.spare() && self.is_due() {
             return None;
         }
         self.emitter.next_in_turn()
     }
 
+    /// Says whether it is time for something between two records.
+    fn is_due(&mut self) -> bool {
+        let now = self.clock.now();
+        self.glances.looked(now);
+        let due = [self.commits.due(), self.emitter.event_time_due()];
+        due.into_iter().flatten().any(|due| now >= due)
+    }
+
     fn next_until(&mut self, deadline: Option<Instant>) -> Result<Event> {
         loop {
             let now = self.clock.now();
-            self.glances.looked(now);
             self.commit_if_due(now)?;
             if self.over || self.stop.stop_ref().is_stopped() {
                 return Ok(Event::Ended);

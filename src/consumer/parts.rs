@@ -77,6 +77,7 @@ impl Parts {
     }
 
     /// Which Kinesis record of the answer it came in.
+    #[inline]
     pub fn kinesis_record(&self, at: usize) -> usize {
         self.records[at].kinesis_record as usize
     }

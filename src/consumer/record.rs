@@ -99,6 +99,7 @@ impl Record {
     }
 
     /// Returns when the service took in its Kinesis record.
+    #[inline]
     pub fn approximate_arrival(&self) -> Timestamp {
         self.answer.approximate_arrival(self.at)
     }

@@ -106,8 +106,11 @@ pub struct BoundedOutOfOrderness<F = Extract> {
 
 impl BoundedOutOfOrderness {
     /// Takes the time of arrival, of which the service does not promise that it ascends.
-    pub fn by_arrival(max_delay: Duration) -> BoundedOutOfOrderness {
-        BoundedOutOfOrderness::new(max_delay, Record::approximate_arrival)
+    pub fn by_arrival(
+        max_delay: Duration,
+    ) -> BoundedOutOfOrderness<impl Fn(&Record) -> Timestamp + Clone + Send + Sync + 'static> {
+        // A function of a type of its own is not called through a pointer.
+        BoundedOutOfOrderness::new(max_delay, |record: &Record| record.approximate_arrival())
     }
 }
 
@@ -151,8 +154,9 @@ pub struct MonotonousTimestamps<F = Extract>(BoundedOutOfOrderness<F>);
 
 impl MonotonousTimestamps {
     /// Takes the time of arrival. What the service hands out of order is late.
-    pub fn by_arrival() -> MonotonousTimestamps {
-        MonotonousTimestamps::new(Record::approximate_arrival)
+    pub fn by_arrival()
+    -> MonotonousTimestamps<impl Fn(&Record) -> Timestamp + Clone + Send + Sync + 'static> {
+        MonotonousTimestamps::new(|record: &Record| record.approximate_arrival())
     }
 }
 
