@@ -239,7 +239,8 @@ impl ConsumerConfigBuilder {
 
     /// Sets how often the watermark is looked at, and handed out if it has moved, up to 1 day. Zero:
     /// each time, right behind the record that moved it, which costs a look at all shards. Default:
-    /// 200 ms.
+    /// 200 ms. While records are taken fast, the clock is read for one of 32: when the caller becomes
+    /// slow, one watermark may come up to 31 records late.
     ///
     /// Flink's `pipeline.auto-watermark-interval`.
     pub fn watermark_interval(mut self, interval: Duration) -> ConsumerConfigBuilder {
