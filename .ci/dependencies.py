@@ -16,8 +16,10 @@ CLIENT = CODEC | {
     "log",
     "serde",
     "serde_json",
+    "sha2",
     "time",
     "ureq",
+    "zeroize",
 }
 # STS answers in XML only.
 STS = CLIENT | {"roxmltree"}

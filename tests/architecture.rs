@@ -59,7 +59,7 @@ const GATES: &[(&str, &[&str], &str)] = &[
         &["http.rs", "http/"],
         "the network is behind http::HttpTransport",
     ),
-    ("aws_sigv4", &["sign.rs"], "signing is behind sign"),
+    ("aws_sigv4", &["sign.rs", "sign/"], "signing is behind sign"),
     (
         "aws_credential_types",
         &["sign.rs"],

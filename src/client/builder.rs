@@ -13,7 +13,7 @@ use crate::error::{Error, Result};
 use crate::http::{HttpTransport, Network, Proxying, Trust, UreqTransport};
 use crate::model::{self, Operation, Variant};
 use crate::retry::RetryPolicy;
-use crate::sign::SigningClock;
+use crate::sign::{Signer, SigningClock};
 use crate::sys::Sys;
 use crate::sys::buffers::Buffers;
 use crate::sys::stop::Stop;
@@ -254,6 +254,7 @@ impl ClientBuilder {
             transport,
             credentials: Cached::on_clock(provider, clock.clone()),
             endpoint,
+            signer: Signer::new(&region, "kinesis"),
             region,
             request_timeout: self.request_timeout,
             call_timeout: self.call_timeout,

@@ -12,7 +12,7 @@ use crate::credentials::CredentialsProvider;
 use crate::error::{Error, ErrorKind, Result, Verdict};
 use crate::model::Timestamp;
 use crate::retry::RetryPolicy;
-use crate::sign::{Credentials, server_time, sign};
+use crate::sign::{Credentials, server_time};
 use crate::sys::clock::Clock;
 
 /// An attempt that failed, and whether the clock that signed it has been corrected since.
@@ -172,7 +172,7 @@ impl Client {
             .header("x-amz-target", format!("Kinesis_20131202.{}", E::OPERATION))
             .body(body)
             .map_err(|error| Error::malformed("request", error))?;
-        sign(&mut request, credentials, &shared.region, "kinesis", at)?;
+        shared.signer.sign(&mut request, credentials, at)?;
         Ok(request)
     }
 }

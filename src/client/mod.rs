@@ -26,7 +26,7 @@ use crate::error::{Error, Result};
 use crate::http::HttpTransport;
 use crate::model::{HashKey, Operation, ShardId, ShardPosition, ShardRef, Timestamp};
 use crate::retry::RetryPolicy;
-use crate::sign::SigningClock;
+use crate::sign::{Signer, SigningClock};
 use crate::sys::Sys;
 use crate::sys::buffers::Buffers;
 use crate::sys::rng::Rng;
@@ -74,6 +74,7 @@ struct Shared {
     credentials: Cached<Box<dyn CredentialsProvider>>,
     endpoint: Uri,
     region: String,
+    signer: Signer,
     request_timeout: Duration,
     call_timeout: Duration,
     clock_offset: skew::ClockOffset,

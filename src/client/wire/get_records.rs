@@ -7,14 +7,15 @@ use base64::engine::Simd;
 use base64::engine::general_purpose::PAD;
 use bytes::Bytes;
 use serde::Deserialize;
-use serde_json::json;
 
 use crate::client::answers::{self, GetRecordsOutput, RawRecord, ShardIterator};
 use crate::client::wire::scanner::{Scanner, Template, once};
 use crate::client::wire::shards::WireRange;
-use crate::client::wire::{Exchange, json, malformed, parsed, stream_field};
+use crate::client::wire::text::{push_json_string, push_stream};
+use crate::client::wire::{Exchange, malformed, parsed, stream_field};
 use crate::error::{Context, Result};
 use crate::model::{Operation, PartitionKey, SequenceNumber, Timestamp};
+use crate::sys::buffers::Writing;
 
 pub(in crate::client) struct GetRecords<'a> {
     pub iterator: &'a ShardIterator,
@@ -26,13 +27,17 @@ impl Exchange for GetRecords<'_> {
     type Answer = GetRecordsOutput;
 
     fn body(&self) -> Bytes {
-        let mut fields = json!({ "ShardIterator": self.iterator.token, "Limit": self.limit });
+        let (token, stream) = (&*self.iterator.token, &*self.iterator.shard.stream);
+        let mut body = Writing::over(Vec::new(), token.len() + stream.len() + FIELDS_BYTES);
+        body.push(b"{\"ShardIterator\":");
+        push_json_string(&mut body, token);
         // The iterator says it all, but for moto, which knows one made by an ARN with the ARN only.
-        let stream = &*self.iterator.shard.stream;
         if stream_field(stream) == "StreamARN" {
-            fields["StreamARN"] = stream.into();
+            body.push(b",");
+            push_stream(&mut body, stream);
         }
-        json(&fields)
+        body.push(format!(",\"Limit\":{}}}", self.limit).as_bytes());
+        body.into_message()
     }
 
     fn answer(&self, body: Bytes) -> Result<GetRecordsOutput> {
@@ -306,6 +311,9 @@ fn arrival(seconds: Option<f64>) -> Timestamp {
     // A float becomes the nearest integer there is; no number becomes zero.
     Timestamp::from_millis((seconds.unwrap_or(0.0) * 1_000.0).round() as i64)
 }
+
+/// Of a request: names, quotes and the longest limit.
+const FIELDS_BYTES: usize = 64;
 
 /// The most that GetRecords gives.
 /// Source: <https://docs.aws.amazon.com/kinesis/latest/APIReference/API_GetRecords.html>

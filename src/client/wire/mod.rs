@@ -8,6 +8,7 @@ mod scanner;
 mod seconds;
 mod shards;
 mod streams;
+mod text;
 
 use bytes::Bytes;
 use http::Response;

@@ -2,7 +2,8 @@ use bytes::Bytes;
 use serde::Deserialize;
 
 use crate::client::answers::{PutRecordOutput, PutRecordsEntry};
-use crate::client::wire::put_records::{push_fields, push_stream};
+use crate::client::wire::put_records::push_fields;
+use crate::client::wire::text::push_stream;
 use crate::client::wire::{Exchange, malformed, parsed};
 use crate::error::{Context, Result};
 use crate::model::Operation;

@@ -5,8 +5,9 @@ use serde::Deserialize;
 
 use crate::client::answers::{EntryError, PutRecordOutput, PutRecordsEntry, PutRecordsOutput};
 use crate::client::wire::payloads::{Encoder, encode_into, encoded_bytes};
-use crate::client::wire::scanner::{Scanner, Template, is_plain, once};
-use crate::client::wire::{Exchange, malformed, parsed, stream_field};
+use crate::client::wire::scanner::{Scanner, Template, once};
+use crate::client::wire::text::{push_json_string, push_stream};
+use crate::client::wire::{Exchange, malformed, parsed};
 use crate::error::{Context, Error, Result};
 use crate::model::{Operation, SequenceNumber, ShardId};
 use crate::sys::buffers::{Buffers, Writing};
@@ -75,11 +76,6 @@ impl PutRecords<'_> {
     }
 }
 
-pub(super) fn push_stream(body: &mut Writing, stream: &str) {
-    body.push(format!("\"{}\":", stream_field(stream)).as_bytes());
-    push_json_string(body, stream);
-}
-
 fn push_batch(body: &mut Writing, batch: &[PutRecordsEntry], encoder: &mut Encoder) {
     let are_encoded = encoder.encode(batch.iter().map(|entry| &entry.data[..]));
     let mut start = 0;
@@ -112,16 +108,6 @@ fn push_keys(body: &mut Writing, entry: &PutRecordsEntry) {
     push_json_string(body, &entry.partition_key);
     if let Some(key) = entry.explicit_hash_key {
         body.push(format!(",\"ExplicitHashKey\":\"{key}\"").as_bytes());
-    }
-}
-
-fn push_json_string(body: &mut Writing, text: &str) {
-    if is_plain(text.as_bytes()) {
-        body.push(b"\"");
-        body.push(text.as_bytes());
-        body.push(b"\"");
-    } else {
-        body.push(serde_json::Value::from(text).to_string().as_bytes());
     }
 }
 
