@@ -71,17 +71,24 @@ impl Signer {
         date: &str,
         time: Timestamp,
     ) -> Result<HeaderValue> {
-        let (day, region, service) = (&date[..DAY_CHARS], &*self.region, self.service);
-        let scope = format!("{day}/{region}/{service}/aws4_request");
-        let (covered, hash) = covered(request);
-        let to_sign = format!("AWS4-HMAC-SHA256\n{date}\n{scope}\n{hash}");
+        let (day, region) = (&date[..DAY_CHARS], &*self.region);
+        let scope = [day, "/", region, "/", self.service, "/aws4_request"].concat();
+        let (names, hash) = covered(request);
+        let to_sign = [ALGORITHM, "\n", date, "\n", &scope, "\n", &hash].concat();
         let key = self.key(credentials, day, time);
         let signature = calculate_signature(&key[..], to_sign.as_bytes());
-        let access_key = credentials.access_key_id();
-        let header = format!(
-            "AWS4-HMAC-SHA256 Credential={access_key}/{scope}, SignedHeaders={covered}, Signature={signature}"
-        );
-        HeaderValue::try_from(header).map_err(cannot_sign)
+        let header = [
+            ALGORITHM,
+            " Credential=",
+            credentials.access_key_id(),
+            "/",
+            &scope,
+            ", SignedHeaders=",
+            &names,
+            ", Signature=",
+            &signature,
+        ];
+        HeaderValue::try_from(header.concat()).map_err(cannot_sign)
     }
 
     fn key(&self, credentials: &Credentials, day: &str, time: Timestamp) -> Key {
@@ -147,19 +154,21 @@ fn covered(request: &Request<Bytes>) -> (String, String) {
             text.extend([name.as_str(), ":", value.to_str().unwrap_or_default(), "\n"]);
         }
     }
-    text.extend(["\n", &names, "\n"]);
-    push_hash(&mut text, request.body());
-    let mut hash = String::with_capacity(HASH_CHARS);
-    push_hash(&mut hash, text.as_bytes());
-    (names, hash)
+    text.extend(["\n", &names, "\n", &hash(request.body())]);
+    (names, hash(text.as_bytes()))
 }
 
-fn push_hash(text: &mut String, bytes: &[u8]) {
-    for byte in Sha256::digest(bytes) {
-        let digit = |four: u8| char::from(b"0123456789abcdef"[usize::from(four)]);
-        text.extend([digit(byte >> 4), digit(byte & 15)]);
+/// In hexadecimal digits.
+fn hash(bytes: &[u8]) -> String {
+    let digit = |four: u8| b"0123456789abcdef"[usize::from(four)];
+    let mut digits = [0; HASH_CHARS];
+    for (pair, byte) in digits.chunks_exact_mut(2).zip(Sha256::digest(bytes)) {
+        pair.copy_from_slice(&[digit(byte >> 4), digit(byte & 15)]);
     }
+    String::from_utf8_lossy(&digits).into_owned()
 }
+
+const ALGORITHM: &str = "AWS4-HMAC-SHA256";
 
 const DATE: HeaderName = HeaderName::from_static("x-amz-date");
 const TOKEN: HeaderName = HeaderName::from_static("x-amz-security-token");
