@@ -1,6 +1,8 @@
 //! The nouns: values and arithmetic that every other room is built on.
 
 #[cfg(feature = "client")]
+mod bytes;
+#[cfg(feature = "client")]
 mod gap;
 mod hash_key;
 #[cfg(feature = "client")]
@@ -20,6 +22,8 @@ mod shard_map;
 #[cfg(feature = "client")]
 mod timestamp;
 
+#[cfg(feature = "client")]
+pub(crate) use bytes::all;
 #[cfg(feature = "client")]
 pub use gap::{Gap, GapCause};
 pub use hash_key::{HashKey, HashKeyRange, ParseHashKeyError};

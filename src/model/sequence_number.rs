@@ -4,6 +4,8 @@ use std::hash::{Hash, Hasher};
 use std::str::FromStr;
 use std::sync::Arc;
 
+use crate::model::all;
+
 /// The place of a Kinesis record within its shard: a decimal number, ordered by value.
 ///
 /// The text is kept as the service gave it, because it is handed back to the service; `9` is
@@ -34,9 +36,9 @@ impl SequenceNumber {
     }
 
     /// Reads 1 to 129 digits, and nothing else.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn from_digits(text: &[u8]) -> Option<SequenceNumber> {
-        if !are_digits(text) || !(1..=DIGITS_MAX).contains(&text.len()) {
+        if !all(text, |byte| byte.is_ascii_digit()) || !(1..=DIGITS_MAX).contains(&text.len()) {
             return None;
         }
         let mut digits = [0; SHORT_DIGITS];
@@ -55,19 +57,6 @@ impl SequenceNumber {
     fn significant(&self) -> &str {
         self.as_str().trim_start_matches('0')
     }
-}
-
-/// Looks at sixteen bytes at once, at the last sixteen perhaps twice, and never ends early: for vector
-/// instructions.
-#[inline]
-fn are_digits(text: &[u8]) -> bool {
-    let both = |all: bool, byte: &u8| all & byte.is_ascii_digit();
-    let Some(last) = text.last_chunk::<16>() else {
-        return text.iter().fold(true, both);
-    };
-    let all = |all: bool, chunk: &[u8; 16]| all & chunk.iter().fold(true, both);
-    let (chunks, _) = text.as_chunks();
-    all(chunks.iter().fold(true, all), last)
 }
 
 /// No service writes longer ones: `0|([1-9]\d{0,128})` in `API_GetShardIterator.html`.

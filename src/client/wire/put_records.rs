@@ -123,8 +123,11 @@ pub(in crate::client) fn scanned(body: &[u8], entries: usize) -> Option<Vec<Outc
                 let mut outcomes = Vec::with_capacity(entries);
                 let mut template = Template::default();
                 text.array(|text| {
-                    let entry = text.object_like(&mut template, &ENTRY_MEMBERS, scanned_member)?;
-                    outcomes.push(entry.outcome(&mut shards)?);
+                    let member = |text: &mut Scanner<'_>, entry: &mut _, member| {
+                        scanned_member(text, entry, member, &mut shards)
+                    };
+                    let entry = text.object_like(&mut template, &ENTRY_MEMBERS, member)?;
+                    outcomes.push(entry.outcome());
                     Some(())
                 })?;
                 once(&mut records, outcomes)
@@ -137,40 +140,88 @@ pub(in crate::client) fn scanned(body: &[u8], entries: usize) -> Option<Vec<Outc
 }
 
 #[derive(Default)]
-struct Scanned<'a> {
-    code: Option<Option<Cow<'a, str>>>,
-    message: Option<Option<Cow<'a, str>>>,
-    number: Option<Option<Cow<'a, [u8]>>>,
-    shard_id: Option<Option<Cow<'a, [u8]>>>,
+struct Scanned {
+    code: Option<Option<String>>,
+    message: Option<Option<String>>,
+    number: Option<Option<SequenceNumber>>,
+    shard_id: Option<Option<ShardId>>,
 }
 
-fn scanned_member<'a>(
-    text: &mut Scanner<'a>,
-    entry: &mut Scanned<'a>,
+#[inline(always)]
+fn scanned_member(
+    text: &mut Scanner<'_>,
+    entry: &mut Scanned,
     member: usize,
+    shards: &mut Vec<ShardId>,
 ) -> Option<()> {
     match member {
-        0 => once(&mut entry.code, text.text(0)?),
-        1 => once(&mut entry.message, text.text(0)?),
-        2 => once(&mut entry.number, text.bytes(NUMBER_DIGITS)?),
-        _ => once(&mut entry.shard_id, text.bytes(SHARD_ID_BYTES)?),
+        0 => once(&mut entry.code, text.text(0)?.map(Cow::into_owned)),
+        1 => once(&mut entry.message, text.text(0)?.map(Cow::into_owned)),
+        2 => once(&mut entry.number, scanned_number(text)?),
+        _ => once(&mut entry.shard_id, scanned_shard(text, shards)?),
     }
 }
 
-impl Scanned<'_> {
-    fn outcome(self, shards: &mut Vec<ShardId>) -> Option<Outcome> {
+#[inline(always)]
+fn scanned_number(text: &mut Scanner<'_>) -> Option<Option<SequenceNumber>> {
+    match text.alike(NUMBER_DIGITS, SequenceNumber::from_digits) {
+        Some(number) => Some(Some(number)),
+        None => scanned_unusual_number(text),
+    }
+}
+
+/// A number that serde finds fault with is left to it.
+fn scanned_unusual_number(text: &mut Scanner<'_>) -> Option<Option<SequenceNumber>> {
+    match text.bytes(NUMBER_DIGITS)? {
+        Some(digits) => SequenceNumber::from_digits(&digits).map(Some),
+        None => Some(None),
+    }
+}
+
+#[inline(always)]
+fn scanned_shard(text: &mut Scanner<'_>, shards: &mut Vec<ShardId>) -> Option<Option<ShardId>> {
+    match text.alike(SHARD_ID_BYTES, |name| known(shards, name)) {
+        Some(shard) => Some(Some(shard)),
+        None => scanned_unusual_shard(text, shards),
+    }
+}
+
+fn scanned_unusual_shard(
+    text: &mut Scanner<'_>,
+    shards: &mut Vec<ShardId>,
+) -> Option<Option<ShardId>> {
+    let Some(name) = text.text(SHARD_ID_BYTES)? else {
+        return Some(None);
+    };
+    if let Some(shard) = known(shards, name.as_bytes()) {
+        return Some(Some(shard));
+    }
+    let shard = ShardId::from(&*name);
+    // What is written with escapes means something else as it stands.
+    if shards.len() < SHARDS_SHARED && matches!(name, Cow::Borrowed(_)) {
+        shards.push(shard.clone());
+    }
+    Some(Some(shard))
+}
+
+/// One copy of each shard's name, for the few shards that most answers speak of.
+#[inline(always)]
+fn known(shards: &[ShardId], name: &[u8]) -> Option<ShardId> {
+    let mut shards = shards.iter();
+    shards
+        .find(|shard| shard.as_str().as_bytes() == name)
+        .cloned()
+}
+
+impl Scanned {
+    #[inline(always)]
+    fn outcome(self) -> Outcome {
         match (self.number.flatten(), self.shard_id.flatten()) {
-            (Some(number), Some(shard_id)) => Some(Ok(PutRecordOutput {
-                sequence_number: SequenceNumber::from_digits(&number)?,
-                shard_id: shared(&shard_id, shards)?,
-            })),
-            (number, shard_id) => {
-                // Not used, but text they have to be.
-                for text in [number, shard_id].iter().flatten() {
-                    std::str::from_utf8(text).ok()?;
-                }
-                Some(Err(refused(self.code.flatten(), self.message.flatten())))
-            }
+            (Some(sequence_number), Some(shard_id)) => Ok(PutRecordOutput {
+                sequence_number,
+                shard_id,
+            }),
+            _ => Err(refused(self.code.flatten(), self.message.flatten())),
         }
     }
 }
@@ -201,10 +252,8 @@ struct Entry<'a> {
     number: Option<Cow<'a, str>>,
     #[serde(borrow)]
     shard_id: Option<Cow<'a, str>>,
-    #[serde(borrow)]
-    error_code: Option<Cow<'a, str>>,
-    #[serde(borrow)]
-    error_message: Option<Cow<'a, str>>,
+    error_code: Option<String>,
+    error_message: Option<String>,
 }
 
 impl Entry<'_> {
@@ -220,24 +269,12 @@ impl Entry<'_> {
     }
 }
 
-fn refused(code: Option<Cow<'_, str>>, message: Option<Cow<'_, str>>) -> EntryError {
+#[cold]
+fn refused(code: Option<String>, message: Option<String>) -> EntryError {
     EntryError {
-        code: code.map_or_else(|| "InternalFailure".to_owned(), Cow::into_owned),
-        message: message.unwrap_or_default().into_owned(),
+        code: code.unwrap_or_else(|| "InternalFailure".to_owned()),
+        message: message.unwrap_or_default(),
     }
-}
-
-/// One copy of each shard's name, for the few shards that most answers speak of.
-fn shared(name: &[u8], shards: &mut Vec<ShardId>) -> Option<ShardId> {
-    let known = |shard: &&ShardId| shard.as_str().as_bytes() == name;
-    if let Some(known) = shards.iter().find(known) {
-        return Some(known.clone());
-    }
-    let shard = ShardId::from(std::str::from_utf8(name).ok()?);
-    if shards.len() < SHARDS_SHARED {
-        shards.push(shard.clone());
-    }
-    Some(shard)
 }
 
 /// More are not worth looking through.

@@ -11,6 +11,7 @@ use serde::de::IgnoredAny;
 use serde_json::Deserializer;
 
 use crate::client::wire::seconds::usual_seconds;
+use crate::model::all;
 
 pub(super) struct Scanner<'a> {
     rest: &'a [u8],
@@ -82,11 +83,11 @@ impl<'a> Scanner<'a> {
         &mut self,
         template: &mut Template<'a>,
         names: &[&str],
-        member: impl Fn(&mut Scanner<'a>, &mut T, usize) -> Option<()>,
+        mut member: impl FnMut(&mut Scanner<'a>, &mut T, usize) -> Option<()>,
     ) -> Option<T> {
         let before = self.rest;
         self.is_alike = true;
-        let alike = self.object_alike(template, &member);
+        let alike = self.object_alike(template, &mut member);
         self.is_alike = false;
         if alike.is_some() {
             return alike;
@@ -111,7 +112,7 @@ impl<'a> Scanner<'a> {
     fn object_alike<T: Default>(
         &mut self,
         template: &Template<'a>,
-        member: &impl Fn(&mut Scanner<'a>, &mut T, usize) -> Option<()>,
+        member: &mut impl FnMut(&mut Scanner<'a>, &mut T, usize) -> Option<()>,
     ) -> Option<T> {
         let mut object = T::default();
         for (gap, place) in &template.gaps {
@@ -162,6 +163,22 @@ impl<'a> Scanner<'a> {
     pub fn string(&mut self, probable_length: usize) -> Option<&'a [u8]> {
         self.take(b'"')?;
         self.rest_of_string(probable_length)
+    }
+
+    /// What a string means, if it is as long as the one in its place before; else it is still ahead.
+    ///
+    /// A string with a quote or an escape in it must mean nothing.
+    #[inline(always)]
+    pub fn alike<T>(
+        &mut self,
+        length: usize,
+        meaning: impl FnOnce(&'a [u8]) -> Option<T>,
+    ) -> Option<T> {
+        let text = self.rest.strip_prefix(b"\"").filter(|_| self.is_alike)?;
+        let (text, rest) = text.split_at_checked(length)?;
+        let (rest, meaning) = (rest.strip_prefix(b"\"")?, meaning(text)?);
+        self.rest = rest;
+        Some(meaning)
     }
 
     fn rest_of_string(&mut self, probable_length: usize) -> Option<&'a [u8]> {
@@ -288,13 +305,13 @@ impl<'a> Scanner<'a> {
 
 /// Whether a string has neither escapes nor what has to be escaped.
 pub(super) fn is_plain(text: &[u8]) -> bool {
-    // No early end: so the compiler can look at many bytes at once.
-    let is_plain = |byte: &u8| (*byte >= 0x20) & (*byte != b'\\') & (*byte != b'"');
-    text.iter().fold(true, |all, byte| all & is_plain(byte))
+    all(text, |byte| {
+        (byte >= 0x20) & (byte != b'\\') & (byte != b'"')
+    })
 }
 
 fn has_quote(text: &[u8]) -> bool {
-    text.iter().fold(false, |any, byte| any | (*byte == b'"'))
+    !all(text, |byte| byte != b'"')
 }
 
 /// Where the first quote is.

@@ -11,9 +11,10 @@ pub(super) fn push_stream(body: &mut Writing, stream: &str) {
 
 pub(super) fn push_json_string(body: &mut Writing, text: &str) {
     if is_plain(text.as_bytes()) {
-        body.push(b"\"");
-        body.push(text.as_bytes());
-        body.push(b"\"");
+        body.push_by(text.len() + 2, |room| {
+            (room[0], room[text.len() + 1]) = (b'"', b'"');
+            room[1..=text.len()].copy_from_slice(text.as_bytes());
+        });
     } else {
         body.push(serde_json::Value::from(text).to_string().as_bytes());
     }
