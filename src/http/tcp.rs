@@ -1,4 +1,4 @@
-//! A connection whose buffers grow with what goes over it.
+//! A connection whose buffers are as large as what goes over it asks for.
 //!
 //! ureq's own have a fixed size: small ones take a hundred system calls for a full answer of
 //! GetRecords, and large ones a thousand times their memory for a thousand shards without news.
@@ -6,6 +6,7 @@
 use std::fmt;
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::sync::Arc;
 use std::time::Duration;
 
 use ureq::unversioned::transport::{
@@ -13,9 +14,13 @@ use ureq::unversioned::transport::{
 };
 use ureq::{Error, Timeout};
 
+use crate::sys::buffers;
+
 /// Makes connections, unless a proxy has made one already.
-#[derive(Debug, Default)]
-pub(super) struct TcpConnector;
+pub(super) struct TcpConnector {
+    /// Of which a long body borrows, while it is sent.
+    pub memory: Arc<buffers::Buffers>,
+}
 
 impl<In: Transport> Connector<In> for TcpConnector {
     type Out = Either<In, TcpTransport>;
@@ -31,7 +36,8 @@ impl<In: Transport> Connector<In> for TcpConnector {
         let limit = details.timeout.not_zero().map(|limit| *limit);
         let stream = connected(&details.addrs, limit.unwrap_or(CONNECT_TIME_MAX))?;
         stream.set_nodelay(true)?;
-        Ok(Some(Either::B(TcpTransport::new(stream))))
+        let buffers = GrowingBuffers::new(self.memory.clone());
+        Ok(Some(Either::B(TcpTransport::new(stream, buffers))))
     }
 }
 
@@ -72,10 +78,10 @@ pub(super) struct TcpTransport {
 }
 
 impl TcpTransport {
-    fn new(stream: TcpStream) -> TcpTransport {
+    fn new(stream: TcpStream, buffers: GrowingBuffers) -> TcpTransport {
         TcpTransport {
             stream,
-            buffers: GrowingBuffers::default(),
+            buffers,
             read_timeout: None,
             write_timeout: None,
             was_read: false,
@@ -112,6 +118,7 @@ impl Transport for TcpTransport {
 
     fn await_input(&mut self, timeout: NextTimeout) -> Result<bool, Error> {
         self.flush(timeout)?;
+        self.buffers.is_sent();
         let timeout = timeout.for_read();
         let limit = timeout.not_zero().map(|limit| *limit);
         if self.read_timeout != limit {
@@ -153,6 +160,12 @@ fn told<T>(outcome: io::Result<T>, reason: Timeout) -> Result<T, Error> {
     })
 }
 
+impl fmt::Debug for TcpConnector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("TcpConnector")
+    }
+}
+
 impl fmt::Debug for TcpTransport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("TcpTransport").finish_non_exhaustive()
@@ -160,13 +173,19 @@ impl fmt::Debug for TcpTransport {
 }
 
 /// Small until a request or an answer is long.
-#[derive(Default)]
 struct GrowingBuffers {
+    memory: Arc<buffers::Buffers>,
+    /// For headers, and for bodies that fit.
     output: Vec<u8>,
+    /// In its place while a long body is sent; empty otherwise.
+    long_output: Vec<u8>,
     /// How much of the output is waiting to be sent.
     filled: usize,
-    /// Whether what is put out is a part of a body.
+    /// Whether what is put out is a part of a body, and how much of it there was.
     is_body: bool,
+    body_bytes: usize,
+    /// Whether the last body was too long for the small output: so the next one probably is.
+    is_long: bool,
     input: Vec<u8>,
     /// The part of the input that was read from the socket and not consumed.
     start: usize,
@@ -176,16 +195,56 @@ struct GrowingBuffers {
 }
 
 impl GrowingBuffers {
+    fn new(memory: Arc<buffers::Buffers>) -> GrowingBuffers {
+        GrowingBuffers {
+            memory,
+            output: Vec::new(),
+            long_output: Vec::new(),
+            filled: 0,
+            is_body: false,
+            body_bytes: 0,
+            is_long: false,
+            input: Vec::new(),
+            start: 0,
+            end: 0,
+            is_usable: false,
+        }
+    }
+
     /// Notes what was written to the output; says whether it should be sent now.
     fn output_filled(&mut self, amount: usize) -> bool {
         self.filled += amount;
+        if self.is_body {
+            self.body_bytes += amount;
+        }
         self.is_body || self.filled > self.output.len() / 2
     }
 
     fn take_output(&mut self) -> &[u8] {
-        let output = &self.output[..self.filled];
-        self.filled = 0;
-        output
+        let filled = std::mem::take(&mut self.filled);
+        &self.whole_output()[..filled]
+    }
+
+    fn whole_output(&mut self) -> &mut Vec<u8> {
+        match self.long_output.is_empty() {
+            true => &mut self.output,
+            false => &mut self.long_output,
+        }
+    }
+
+    /// Borrows memory for a long body, behind the headers that wait for it.
+    fn lengthen_output(&mut self) {
+        let mut long = self.memory.take(LONG_OUTPUT_BYTES);
+        long.resize(long.len().max(LONG_OUTPUT_BYTES), 0);
+        long[..self.filled].copy_from_slice(&self.output[..self.filled]);
+        self.long_output = long;
+    }
+
+    /// Notes that the whole request is on its way.
+    fn is_sent(&mut self) {
+        self.is_long = self.body_bytes > self.output.len();
+        self.body_bytes = 0;
+        self.memory.give_back(std::mem::take(&mut self.long_output));
     }
 
     /// Makes room behind what is read and not consumed.
@@ -199,7 +258,7 @@ impl GrowingBuffers {
         }
         if is_full {
             // A read that filled everything is probably followed by another.
-            let bytes = (4 * self.input.len()).clamp(INPUT_BYTES_MIN, BYTES_MAX);
+            let bytes = (4 * self.input.len()).clamp(INPUT_BYTES_MIN, INPUT_BYTES_MAX);
             self.input.resize(bytes.max(self.end + INPUT_BYTES_MIN), 0);
         }
     }
@@ -211,7 +270,8 @@ impl Buffers for GrowingBuffers {
         if self.output.is_empty() {
             self.output = vec![0; OUTPUT_BYTES_MIN];
         }
-        &mut self.output[self.filled..]
+        let filled = self.filled;
+        &mut self.whole_output()[filled..]
     }
 
     fn input(&self) -> &[u8] {
@@ -232,16 +292,22 @@ impl Buffers for GrowingBuffers {
         self.start += amount;
     }
 
-    /// Room for the next part of a body, which is larger than the part before. The first of the two
-    /// is not used for bodies of known length.
+    /// Room for the next part of a body. The first of the two is not used for bodies of known length.
     fn tmp_and_output(&mut self) -> (&mut [u8], &mut [u8]) {
-        if self.is_body || self.output.is_empty() {
-            let bytes = (4 * self.output.len()).clamp(OUTPUT_BYTES_MIN, BYTES_MAX);
-            self.output.resize(bytes, 0);
-        }
+        self.output();
+        // A second part shows that the body is a long one.
+        self.is_long |= self.body_bytes > 0;
         self.is_body = true;
+        if self.is_long && self.long_output.is_empty() {
+            self.lengthen_output();
+        }
         self.make_room();
-        (&mut self.input[self.end..], &mut self.output[self.filled..])
+        let output = match self.long_output.is_empty() {
+            true => &mut self.output,
+            false => &mut self.long_output,
+        };
+        let end = output.len().min(LONG_OUTPUT_BYTES);
+        (&mut self.input[self.end..], &mut output[self.filled..end])
     }
 
     fn can_use_input(&self) -> bool {
@@ -255,8 +321,11 @@ const INPUT_BYTES_MIN: usize = 8 << 10;
 /// Twice the headers with the longest session token, and a poll's whole request.
 const OUTPUT_BYTES_MIN: usize = 16 << 10;
 
-/// Of more the system takes no more at once, and it would not stay in the processor's cache.
-const BYTES_MAX: usize = 256 << 10;
+/// Of more the system gives no more at once, and it would not stay in the processor's cache.
+const INPUT_BYTES_MAX: usize = 256 << 10;
+
+/// Each call wakes who reads, so few of them; a full PutRecords takes some.
+const LONG_OUTPUT_BYTES: usize = 1 << 20;
 
 /// Where nothing else limits it.
 const CONNECT_TIME_MAX: Duration = Duration::from_secs(60);
@@ -270,14 +339,16 @@ mod tests {
 
     use super::*;
 
+    fn buffers() -> GrowingBuffers {
+        GrowingBuffers::new(Arc::default())
+    }
+
     fn pair() -> (TcpTransport, TcpStream) {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let address = listener.local_addr().expect("an address");
         let stream = connected(&[address], Duration::from_secs(5)).expect("connected");
-        (
-            TcpTransport::new(stream),
-            listener.accept().expect("a peer").0,
-        )
+        let transport = TcpTransport::new(stream, buffers());
+        (transport, listener.accept().expect("a peer").0)
     }
 
     fn put(transport: &mut TcpTransport, text: &[u8], is_body: bool) {
@@ -313,7 +384,7 @@ mod tests {
 
     #[test]
     fn buffers_grow_with_what_goes_through_them_and_lose_nothing() {
-        let (mut buffers, mut got, mut sizes) = (GrowingBuffers::default(), Vec::new(), Vec::new());
+        let (mut buffers, mut got, mut sizes) = (buffers(), Vec::new(), Vec::new());
         let bytes: Vec<u8> = (0..2_000_000_u32).map(|n| (n % 251) as u8).collect();
         let mut left = &bytes[..];
         while !left.is_empty() || buffers.start < buffers.end {
@@ -333,9 +404,52 @@ mod tests {
             sizes.is_sorted() && sizes[0] == INPUT_BYTES_MIN,
             "{sizes:?}"
         );
-        assert!(sizes.iter().all(|size| *size <= 2 * BYTES_MAX), "{sizes:?}");
-        let parts = [(); 5].map(|()| buffers.tmp_and_output().1.len() >> 10);
-        assert_eq!(parts, [16, 64, 256, 256, 256]);
+        assert!(
+            sizes.iter().all(|size| *size <= 2 * INPUT_BYTES_MAX),
+            "{sizes:?}"
+        );
+    }
+
+    /// Sends a body, and gives the bytes of each of its parts.
+    fn parts_of(buffers: &mut GrowingBuffers, head: &[u8], body: &[u8]) -> (Vec<usize>, Vec<u8>) {
+        let (mut parts, mut sent, mut left) = (Vec::new(), Vec::new(), body);
+        buffers.output()[..head.len()].copy_from_slice(head);
+        assert!(!buffers.output_filled(head.len()));
+        while !left.is_empty() {
+            let room = buffers.tmp_and_output().1;
+            let amount = room.len().min(left.len());
+            room[..amount].copy_from_slice(&left[..amount]);
+            left = &left[amount..];
+            assert!(buffers.output_filled(amount));
+            sent.extend_from_slice(buffers.take_output());
+            parts.push(amount);
+        }
+        buffers.is_sent();
+        (parts, sent)
+    }
+
+    #[test]
+    fn a_long_body_borrows_memory_from_its_first_part_on_if_the_last_one_was_long() {
+        let (mut buffers, head) = (buffers(), b"head");
+        let (long, short) = (vec![7; 2_000_000], vec![8; 1_000]);
+        let (small, large) = (OUTPUT_BYTES_MIN, LONG_OUTPUT_BYTES);
+        for (body, expected) in [
+            (&short, vec![1_000]),
+            (&long, vec![small - 4, large, 2_000_000 - large - small + 4]),
+            (&long, vec![large - 4, 2_000_000 - large + 4]),
+            (&short, vec![1_000]),
+            (&short, vec![1_000]),
+            (&long, vec![small - 4, large, 2_000_000 - large - small + 4]),
+        ] {
+            let (parts, sent) = parts_of(&mut buffers, head, body);
+            assert_eq!(parts, expected);
+            assert!(sent[..4] == *head && sent[4..] == body[..]);
+            assert_eq!(buffers.long_output, [0; 0], "it is given back");
+        }
+        assert_eq!(
+            buffers.memory.take(LONG_OUTPUT_BYTES).len(),
+            LONG_OUTPUT_BYTES
+        );
     }
 
     #[test]

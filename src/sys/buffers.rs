@@ -42,6 +42,16 @@ impl Buffers {
     }
 }
 
+impl Buffers {
+    /// Keeps memory that was taken and made no message.
+    pub fn give_back(&self, buffer: Vec<u8>) {
+        if (KEPT_BYTES_MIN..=IDLE_BYTES_MAX).contains(&buffer.capacity()) {
+            // One too many is freed.
+            let _ = self.home.try_send(buffer);
+        }
+    }
+}
+
 /// A message that is being written into memory which may hold an older one: what is written over is
 /// not cleared before.
 pub(crate) struct Writing {
