@@ -289,9 +289,11 @@ const ENTRY_BYTES: usize = 100;
 #[cfg(test)]
 mod tests {
     use base64::Engine;
+    use proptest::prelude::*;
     use serde_json::{Value, json};
 
     use super::*;
+    use crate::client::fuzz;
     use crate::client::wire::get_records::BASE64;
 
     fn entry(
@@ -388,6 +390,104 @@ mod tests {
             output.expect("an answer").records,
             [Ok(stored), Err(failed)]
         );
+    }
+
+    /// An answer with whatever may be in it, by its members as they are written.
+    fn written() -> impl Strategy<Value = String> {
+        let text = || {
+            prop_oneof![
+                Just("null".to_owned()),
+                any::<String>().prop_map(|text| json!(text).to_string())
+            ]
+        };
+        let number = prop_oneof![
+            4 => r#""[0-9]{56}""#,
+            1 => r#""[0-9a]{0,70}""#,
+            1 => Just("null".to_owned()),
+        ];
+        let shard = prop_oneof![
+            4 => r#""shardId-00000000000[0-3]""#,
+            // Of these some are written as others are meant.
+            4 => r#""shardId-0000000000(00|\\b|\\\\b)""#,
+            1 => r#""(a|\\u0061|\\\\){1,9}""#,
+            1 => text(),
+        ];
+        let entry = (
+            number,
+            shard,
+            prop::option::of((text(), text())),
+            any::<bool>(),
+        );
+        let entry = entry.prop_map(|(number, shard, error, is_first)| {
+            let mut members = vec![("SequenceNumber", number), ("ShardId", shard)];
+            if let Some((code, message)) = error {
+                members.extend([("ErrorCode", code), ("ErrorMessage", message)]);
+            }
+            members.rotate_left(usize::from(is_first));
+            let member = |(name, value)| format!(r#""{name}":{value}"#);
+            let members: Vec<_> = members.into_iter().map(member).collect();
+            format!("{{{}}}", members.join(","))
+        });
+        prop::collection::vec(entry, 0..6).prop_map(|entries| {
+            format!(
+                r#"{{"FailedRecordCount":0,"Records":[{}]}}"#,
+                entries.join(",")
+            )
+        })
+    }
+
+    fn assert_same(body: &[u8]) {
+        if let (Some(scanned), by_serde) = fuzz::put_records(body) {
+            assert_eq!(
+                scanned,
+                by_serde.expect("serde reads what the scanner reads")
+            );
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_scanned_is_what_serde_reads(
+            body in written(),
+            at: prop::sample::Index,
+            byte: u8,
+        ) {
+            assert_same(body.as_bytes());
+            let mut damaged = body.into_bytes();
+            let at = at.index(damaged.len());
+            damaged[at] = byte;
+            assert_same(&damaged);
+            damaged.truncate(at);
+            assert_same(&damaged);
+        }
+    }
+
+    #[test]
+    fn usual_answers_are_scanned_and_a_shard_has_one_name() {
+        let entry = |number: u32, shard: &str| {
+            format!(r#"{{"SequenceNumber":"{number:056}","ShardId":"{shard}"}}"#)
+        };
+        let (one, other) = ("shardId-000000000000", "shardId-000000000001");
+        let refused = r#"{"ErrorCode":"InternalFailure","ErrorMessage":"no","SequenceNumber":null,"ShardId":null}"#;
+        let entries = [
+            entry(1, one),
+            entry(2, other),
+            refused.to_owned(),
+            entry(3, one),
+            entry(4, "short"),
+            entry(5, "short"),
+        ];
+        let body = format!(r#"{{"Records":[{}]}}"#, entries.join(","));
+        assert_same(body.as_bytes());
+        let records = fuzz::put_records(body.as_bytes()).0.expect("scanned");
+        let shard = |n: usize| {
+            records[n]
+                .as_ref()
+                .map(|stored| stored.shard_id.as_str().as_ptr())
+        };
+        assert_eq!(records.len(), entries.len());
+        assert_eq!((shard(0), shard(4)), (shard(3), shard(5)));
+        assert!(records[2].is_err() && shard(0) != shard(1));
     }
 
     #[test]
