@@ -32,7 +32,7 @@ pub(crate) struct UreqTransport {
     /// The one that the agent keeps without being told.
     timeout: Duration,
     clock: Arc<dyn Clock>,
-    memory: Arc<Buffers>,
+    bodies: Buffers,
 }
 
 impl UreqTransport {
@@ -63,20 +63,19 @@ impl UreqTransport {
             clock: clock.clone(),
             known: Mutex::default(),
         };
-        let memory = Arc::<Buffers>::default();
         Ok(UreqTransport {
-            agent: Agent::with_parts(config, connector(memory.clone()), resolver),
+            agent: Agent::with_parts(config, connector(clock.clone()), resolver),
             timeout: network.request_timeout,
             clock,
-            memory,
+            bodies: Buffers::default(),
         })
     }
 }
 
 /// As ureq's own, but for plain connections, and without SOCKS.
-fn connector(memory: Arc<Buffers>) -> impl Connector {
+fn connector(clock: Arc<dyn Clock>) -> impl Connector {
     let connector = ().chain(ConnectProxyConnector::default());
-    let connector = connector.chain(TcpConnector { memory });
+    let connector = connector.chain(TcpConnector::new(clock));
     #[cfg(feature = "tls")]
     let connector = connector.chain(RustlsConnector::default());
     connector
@@ -167,7 +166,7 @@ impl HttpTransport for UreqTransport {
         let body = Body {
             expected_bytes: usize::try_from(expected_bytes.unwrap_or(0)).unwrap_or(usize::MAX),
             reader: &mut body.as_reader(),
-            buffers: &self.memory,
+            buffers: &self.bodies,
         };
         let body = body.read(in_time, timeout)?;
         Ok(http::Response::from_parts(parts, body))

@@ -15,11 +15,20 @@ use ureq::unversioned::transport::{
 use ureq::{Error, Timeout};
 
 use crate::sys::buffers;
+use crate::sys::clock::Clock;
 
 /// Makes connections, unless a proxy has made one already.
 pub(super) struct TcpConnector {
-    /// Of which a long body borrows, while it is sent.
-    pub memory: Arc<buffers::Buffers>,
+    clock: Arc<dyn Clock>,
+    /// Of which a long request borrows, while it is sent.
+    memory: Arc<buffers::Buffers>,
+}
+
+impl TcpConnector {
+    pub fn new(clock: Arc<dyn Clock>) -> TcpConnector {
+        let memory = Arc::new(buffers::Buffers::keeping(LONG_OUTPUTS_IDLE_MAX));
+        TcpConnector { clock, memory }
+    }
 }
 
 impl<In: Transport> Connector<In> for TcpConnector {
@@ -37,7 +46,8 @@ impl<In: Transport> Connector<In> for TcpConnector {
         let stream = connected(&details.addrs, limit.unwrap_or(CONNECT_TIME_MAX))?;
         stream.set_nodelay(true)?;
         let buffers = GrowingBuffers::new(self.memory.clone());
-        Ok(Some(Either::B(TcpTransport::new(stream, buffers))))
+        let transport = TcpTransport::new(stream, self.clock.clone(), buffers);
+        Ok(Some(Either::B(transport)))
     }
 }
 
@@ -69,6 +79,7 @@ fn is_timeout(error: &io::Error) -> bool {
 
 pub(super) struct TcpTransport {
     stream: TcpStream,
+    clock: Arc<dyn Clock>,
     buffers: GrowingBuffers,
     /// What the socket was told last: telling it is a system call.
     read_timeout: Option<Duration>,
@@ -78,9 +89,10 @@ pub(super) struct TcpTransport {
 }
 
 impl TcpTransport {
-    fn new(stream: TcpStream, buffers: GrowingBuffers) -> TcpTransport {
+    fn new(stream: TcpStream, clock: Arc<dyn Clock>, buffers: GrowingBuffers) -> TcpTransport {
         TcpTransport {
             stream,
+            clock,
             buffers,
             read_timeout: None,
             write_timeout: None,
@@ -99,7 +111,9 @@ impl TcpTransport {
             self.stream.set_write_timeout(limit)?;
             self.write_timeout = limit;
         }
-        told(self.stream.write_all(output), timeout.reason)
+        let deadline = limit.map(|limit| self.clock.now() + PHASE * limit);
+        let in_time = || deadline.is_none_or(|deadline| self.clock.now() < deadline);
+        told(write_all(&self.stream, output, in_time), timeout.reason)
     }
 }
 
@@ -118,7 +132,7 @@ impl Transport for TcpTransport {
 
     fn await_input(&mut self, timeout: NextTimeout) -> Result<bool, Error> {
         self.flush(timeout)?;
-        self.buffers.is_sent();
+        self.buffers.request_is_out();
         let timeout = timeout.for_read();
         let limit = timeout.not_zero().map(|limit| *limit);
         if self.read_timeout != limit {
@@ -144,6 +158,26 @@ impl Transport for TcpTransport {
     fn is_open(&mut self) -> bool {
         std::mem::take(&mut self.was_read) || is_silent(&self.stream).unwrap_or(false)
     }
+}
+
+/// A peer who takes a byte now and then does not hold the thread for ever.
+fn write_all(
+    mut peer: impl Write,
+    mut output: &[u8],
+    in_time: impl Fn() -> bool,
+) -> io::Result<()> {
+    while !output.is_empty() {
+        match peer.write(output) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(written) => output = &output[written..],
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+        if !output.is_empty() && !in_time() {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
+    }
+    Ok(())
 }
 
 fn is_silent(stream: &TcpStream) -> io::Result<bool> {
@@ -175,16 +209,17 @@ impl fmt::Debug for TcpTransport {
 /// Small until a request or an answer is long.
 struct GrowingBuffers {
     memory: Arc<buffers::Buffers>,
-    /// For headers, and for bodies that fit.
+    /// For requests that fit.
     output: Vec<u8>,
     /// In its place while a long body is sent; empty otherwise.
     long_output: Vec<u8>,
     /// How much of the output is waiting to be sent.
     filled: usize,
-    /// Whether what is put out is a part of a body, and how much of it there was.
+    /// Whether what is put out is a part of a body.
     is_body: bool,
-    body_bytes: usize,
-    /// Whether the last body was too long for the small output: so the next one probably is.
+    /// What was put out since the last answer.
+    request_bytes: usize,
+    /// Whether the last request was too long for the small output: so the next one probably is.
     is_long: bool,
     input: Vec<u8>,
     /// The part of the input that was read from the socket and not consumed.
@@ -202,7 +237,7 @@ impl GrowingBuffers {
             long_output: Vec::new(),
             filled: 0,
             is_body: false,
-            body_bytes: 0,
+            request_bytes: 0,
             is_long: false,
             input: Vec::new(),
             start: 0,
@@ -214,9 +249,7 @@ impl GrowingBuffers {
     /// Notes what was written to the output; says whether it should be sent now.
     fn output_filled(&mut self, amount: usize) -> bool {
         self.filled += amount;
-        if self.is_body {
-            self.body_bytes += amount;
-        }
+        self.request_bytes += amount;
         self.is_body || self.filled > self.output.len() / 2
     }
 
@@ -235,16 +268,18 @@ impl GrowingBuffers {
     /// Borrows memory for a long body, behind the headers that wait for it.
     fn lengthen_output(&mut self) {
         let mut long = self.memory.take(LONG_OUTPUT_BYTES);
-        long.resize(long.len().max(LONG_OUTPUT_BYTES), 0);
+        long.resize(LONG_OUTPUT_BYTES, 0);
         long[..self.filled].copy_from_slice(&self.output[..self.filled]);
         self.long_output = long;
     }
 
-    /// Notes that the whole request is on its way.
-    fn is_sent(&mut self) {
-        self.is_long = self.body_bytes > self.output.len();
-        self.body_bytes = 0;
-        self.memory.give_back(std::mem::take(&mut self.long_output));
+    /// Gives back what was borrowed for a request, if one went out since the last answer.
+    fn request_is_out(&mut self) {
+        if self.request_bytes > 0 {
+            self.is_long = self.request_bytes > self.output.len();
+            self.request_bytes = 0;
+            self.memory.give_back(std::mem::take(&mut self.long_output));
+        }
     }
 
     /// Makes room behind what is read and not consumed.
@@ -294,11 +329,11 @@ impl Buffers for GrowingBuffers {
 
     /// Room for the next part of a body. The first of the two is not used for bodies of known length.
     fn tmp_and_output(&mut self) -> (&mut [u8], &mut [u8]) {
-        self.output();
         // A second part shows that the body is a long one.
-        self.is_long |= self.body_bytes > 0;
+        let is_long = self.is_long || self.is_body;
+        self.output();
         self.is_body = true;
-        if self.is_long && self.long_output.is_empty() {
+        if is_long && self.long_output.is_empty() {
             self.lengthen_output();
         }
         self.make_room();
@@ -306,8 +341,7 @@ impl Buffers for GrowingBuffers {
             true => &mut self.output,
             false => &mut self.long_output,
         };
-        let end = output.len().min(LONG_OUTPUT_BYTES);
-        (&mut self.input[self.end..], &mut output[self.filled..end])
+        (&mut self.input[self.end..], &mut output[self.filled..])
     }
 
     fn can_use_input(&self) -> bool {
@@ -324,8 +358,14 @@ const OUTPUT_BYTES_MIN: usize = 16 << 10;
 /// Of more the system gives no more at once, and it would not stay in the processor's cache.
 const INPUT_BYTES_MAX: usize = 256 << 10;
 
-/// Each call wakes who reads, so few of them; a full PutRecords takes some.
+/// What goes out at once. Each system call wakes who reads: a long request takes few of them.
 const LONG_OUTPUT_BYTES: usize = 1 << 20;
+
+/// As many as a producer sends at a time.
+const LONG_OUTPUTS_IDLE_MAX: usize = 10;
+
+/// How many time-outs of a write all of a part together may take.
+const PHASE: u32 = 2;
 
 /// Where nothing else limits it.
 const CONNECT_TIME_MAX: Duration = Duration::from_secs(60);
@@ -335,19 +375,25 @@ const SHARE_MIN: Duration = Duration::from_millis(10);
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
     use std::net::TcpListener;
 
     use super::*;
+    use crate::sys::Sys;
+
+    fn clock() -> Arc<dyn Clock> {
+        Sys::real().clock
+    }
 
     fn buffers() -> GrowingBuffers {
-        GrowingBuffers::new(Arc::default())
+        GrowingBuffers::new(Arc::new(buffers::Buffers::keeping(1)))
     }
 
     fn pair() -> (TcpTransport, TcpStream) {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let address = listener.local_addr().expect("an address");
         let stream = connected(&[address], Duration::from_secs(5)).expect("connected");
-        let transport = TcpTransport::new(stream, buffers());
+        let transport = TcpTransport::new(stream, clock(), buffers());
         (transport, listener.accept().expect("a peer").0)
     }
 
@@ -424,7 +470,9 @@ mod tests {
             sent.extend_from_slice(buffers.take_output());
             parts.push(amount);
         }
-        buffers.is_sent();
+        buffers.request_is_out();
+        // Once for each read of an answer.
+        buffers.request_is_out();
         (parts, sent)
     }
 
@@ -433,10 +481,14 @@ mod tests {
         let (mut buffers, head) = (buffers(), b"head");
         let (long, short) = (vec![7; 2_000_000], vec![8; 1_000]);
         let (small, large) = (OUTPUT_BYTES_MIN, LONG_OUTPUT_BYTES);
+        let nearly = vec![9; small - 3];
         for (body, expected) in [
             (&short, vec![1_000]),
             (&long, vec![small - 4, large, 2_000_000 - large - small + 4]),
             (&long, vec![large - 4, 2_000_000 - large + 4]),
+            (&short, vec![1_000]),
+            (&nearly, vec![small - 4, 1]),
+            (&nearly, vec![small - 3]),
             (&short, vec![1_000]),
             (&short, vec![1_000]),
             (&long, vec![small - 4, large, 2_000_000 - large - small + 4]),
@@ -450,6 +502,39 @@ mod tests {
             buffers.memory.take(LONG_OUTPUT_BYTES).len(),
             LONG_OUTPUT_BYTES
         );
+    }
+
+    /// Takes a byte at a time, and is disturbed before each.
+    struct Reluctant(Vec<u8>, bool);
+
+    impl Write for Reluctant {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.1 = !self.1;
+            if self.1 {
+                return Err(io::ErrorKind::Interrupted.into());
+            }
+            self.0.push(bytes[0]);
+            Ok(1)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_peer_who_takes_little_is_given_up_in_time() {
+        for (looks_left, expected) in [(9_u32, "takes"), (8, "take"), (1, "t"), (0, "")] {
+            let (mut peer, looks) = (Reluctant(Vec::new(), false), Cell::new(looks_left));
+            let in_time = || looks.replace(looks.get().saturating_sub(1)) > 0;
+            let sent = write_all(&mut peer, b"takes", in_time);
+            assert_eq!(peer.0, expected.as_bytes());
+            let error = sent.err().map(|error| error.kind());
+            let is_late = looks_left < 9;
+            assert_eq!(error, is_late.then_some(io::ErrorKind::TimedOut));
+        }
+        let error = write_all(&mut [0; 3][..], b"more", || true).expect_err("full");
+        assert_eq!(error.kind(), io::ErrorKind::WriteZero);
     }
 
     #[test]

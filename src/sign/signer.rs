@@ -12,7 +12,7 @@ use time::OffsetDateTime;
 use zeroize::Zeroizing;
 
 use crate::error::Result;
-use crate::model::Timestamp;
+use crate::model::{Timestamp, all};
 use crate::sign::{Credentials, cannot_sign, sign};
 
 /// Signs requests to one service in one region.
@@ -47,7 +47,8 @@ impl Signer {
         credentials: &Credentials,
         time: Timestamp,
     ) -> Result<()> {
-        let date = date(time).filter(|_| is_usual(request));
+        let is_usual = is_usual(request) && credentials.0.session_token().is_none_or(is_plain);
+        let date = date(time).filter(|_| is_usual);
         let Some(date) = date else {
             return sign(request, credentials, &self.region, self.service, time);
         };
@@ -133,12 +134,11 @@ fn is_usual(request: &Request<Bytes>) -> bool {
         && headers.len() == headers.keys_len()
         && headers
             .iter()
-            .all(|(name, value)| is_signed(name) && is_plain(value))
+            .all(|(name, value)| is_signed(name) && value.to_str().is_ok_and(is_plain))
 }
 
-fn is_plain(value: &HeaderValue) -> bool {
-    let is_plain = |all, byte: &u8| all & byte.is_ascii_graphic();
-    value.as_bytes().iter().fold(true, is_plain)
+fn is_plain(text: &str) -> bool {
+    all(text.as_bytes(), |byte| byte.is_ascii_graphic())
 }
 
 /// The names of the headers that are signed, and the hash of all that is signed.
@@ -267,14 +267,26 @@ mod tests {
         }
         let credentials = Credentials::new("AKID", "secret");
         let signer = Signer::new("us-east-1", "kinesis");
-        let request = request(
-            "http://aws/%20/?b=1&a",
-            &[host, ("x-amz-target", "a  b")],
-            b"",
+        let time = Timestamp::from_millis(1_440_938_160_000);
+        let odd = [host, ("x-amz-target", "a  b")];
+        let [ours, theirs] = signed(
+            &signer,
+            &request("http://aws/%20/?b=1&a", &odd, b""),
+            &credentials,
+            time,
         );
-        let [ours, theirs] = signed(&signer, &request, &credentials, Timestamp::from_millis(0));
         assert_eq!(ours, theirs);
         assert!(ours.contains_key("authorization"));
+        for token in ["é", " a  b ", ""] {
+            let credentials = credentials.clone().with_session_token(token);
+            let [ours, theirs] = signed(
+                &signer,
+                &request("http://aws", &[host], b"{}"),
+                &credentials,
+                time,
+            );
+            assert_eq!(ours, theirs, "{token:?}");
+        }
     }
 
     #[test]

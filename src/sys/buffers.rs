@@ -5,7 +5,7 @@ use std::hint::black_box;
 use bytes::Bytes;
 use crossbeam::channel::{self, Receiver, Sender};
 
-/// What is kept of those that nobody uses.
+/// What is kept of those that nobody uses, unless said.
 const IDLE_MAX: usize = 4;
 
 /// What is kept of one: more than a full answer at the rate that a shard is read at for two seconds.
@@ -14,13 +14,18 @@ const IDLE_BYTES_MAX: usize = 4 << 20;
 /// A smaller one is made faster than kept.
 const KEPT_BYTES_MIN: usize = 16 << 10;
 
-/// Buffers that await their next message: [`IDLE_MAX`] at most, of [`IDLE_BYTES_MAX`] at most.
+/// Buffers that await their next message: so many at most, of [`IDLE_BYTES_MAX`] at most.
 pub(crate) struct Buffers {
     idle: Receiver<Vec<u8>>,
     home: Sender<Vec<u8>>,
 }
 
 impl Buffers {
+    pub fn keeping(idle_max: usize) -> Buffers {
+        let (home, idle) = channel::bounded(idle_max);
+        Buffers { idle, home }
+    }
+
     /// Memory for a message of about so many bytes. What is in it is left from another one.
     pub fn take(&self, bytes: usize) -> Vec<u8> {
         match bytes < KEPT_BYTES_MIN {
@@ -29,9 +34,17 @@ impl Buffers {
         }
     }
 
+    /// Keeps memory that was taken and made no message.
+    pub fn give_back(&self, buffer: Vec<u8>) {
+        if is_worth_keeping(&buffer) {
+            // One too many is freed.
+            let _ = self.home.try_send(buffer);
+        }
+    }
+
     /// The message that the buffer begins with. The buffer comes back when nobody needs it any more.
     pub fn lend(&self, mut buffer: Vec<u8>, bytes: usize) -> Bytes {
-        if !(KEPT_BYTES_MIN..=IDLE_BYTES_MAX).contains(&buffer.capacity()) {
+        if !is_worth_keeping(&buffer) {
             buffer.truncate(bytes);
             return buffer.into();
         }
@@ -39,16 +52,6 @@ impl Buffers {
         let mut message = Bytes::from_owner(Lent { buffer, home });
         message.truncate(bytes);
         message
-    }
-}
-
-impl Buffers {
-    /// Keeps memory that was taken and made no message.
-    pub fn give_back(&self, buffer: Vec<u8>) {
-        if (KEPT_BYTES_MIN..=IDLE_BYTES_MAX).contains(&buffer.capacity()) {
-            // One too many is freed.
-            let _ = self.home.try_send(buffer);
-        }
     }
 }
 
@@ -106,9 +109,12 @@ impl Writing {
 
 impl Default for Buffers {
     fn default() -> Buffers {
-        let (home, idle) = channel::bounded(IDLE_MAX);
-        Buffers { idle, home }
+        Buffers::keeping(IDLE_MAX)
     }
+}
+
+fn is_worth_keeping(buffer: &Vec<u8>) -> bool {
+    (KEPT_BYTES_MIN..=IDLE_BYTES_MAX).contains(&buffer.capacity())
 }
 
 /// glibc hands what is freed back to the kernel, to be faulted in again page by page, unless it has seen
