@@ -1,5 +1,6 @@
 //! The one gate to the network.
 
+mod growing;
 mod network;
 mod over_ureq;
 mod tcp;
