@@ -1,9 +1,9 @@
 //! Memory for long messages: the same again and again.
 
 use std::hint::black_box;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
-use crossbeam::channel::{self, Receiver, Sender};
 
 /// What is kept of those that nobody uses, unless said.
 const IDLE_MAX: usize = 4;
@@ -15,31 +15,48 @@ const IDLE_BYTES_MAX: usize = 4 << 20;
 const KEPT_BYTES_MIN: usize = 16 << 10;
 
 /// Buffers that await their next message: so many at most, of [`IDLE_BYTES_MAX`] at most.
-pub(crate) struct Buffers {
-    idle: Receiver<Vec<u8>>,
-    home: Sender<Vec<u8>>,
+pub(crate) struct Buffers(Arc<Home>);
+
+struct Home {
+    /// The last one in is the first one out: more of it is in the processor's cache.
+    idle: Mutex<Vec<Vec<u8>>>,
+    idle_max: usize,
+}
+
+impl Home {
+    fn take(&self) -> Option<Vec<u8>> {
+        self.idle
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .pop()
+    }
+
+    /// Keeps a buffer; one too many is freed, and so is one that is small or large.
+    fn keep(&self, buffer: Vec<u8>) {
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        if idle.len() < self.idle_max && is_worth_keeping(&buffer) {
+            idle.push(buffer);
+        }
+    }
 }
 
 impl Buffers {
     pub fn keeping(idle_max: usize) -> Buffers {
-        let (home, idle) = channel::bounded(idle_max);
-        Buffers { idle, home }
+        let idle = Mutex::default();
+        Buffers(Arc::new(Home { idle, idle_max }))
     }
 
     /// Memory for a message of about so many bytes. What is in it is left from another one.
     pub fn take(&self, bytes: usize) -> Vec<u8> {
         match bytes < KEPT_BYTES_MIN {
             true => Vec::new(),
-            false => self.idle.try_recv().unwrap_or_else(|_| new_buffer()),
+            false => self.0.take().unwrap_or_else(new_buffer),
         }
     }
 
     /// Keeps memory that was taken and made no message.
     pub fn give_back(&self, buffer: Vec<u8>) {
-        if is_worth_keeping(&buffer) {
-            // One too many is freed.
-            let _ = self.home.try_send(buffer);
-        }
+        self.0.keep(buffer);
     }
 
     /// The message that the buffer begins with. The buffer comes back when nobody needs it any more.
@@ -48,7 +65,7 @@ impl Buffers {
             buffer.truncate(bytes);
             return buffer.into();
         }
-        let home = self.home.clone();
+        let home = self.0.clone();
         let mut message = Bytes::from_owner(Lent { buffer, home });
         message.truncate(bytes);
         message
@@ -126,7 +143,7 @@ fn new_buffer() -> Vec<u8> {
 
 struct Lent {
     buffer: Vec<u8>,
-    home: Sender<Vec<u8>>,
+    home: Arc<Home>,
 }
 
 impl AsRef<[u8]> for Lent {
@@ -137,8 +154,7 @@ impl AsRef<[u8]> for Lent {
 
 impl Drop for Lent {
     fn drop(&mut self) {
-        // One too many is freed.
-        let _ = self.home.try_send(std::mem::take(&mut self.buffer));
+        self.home.keep(std::mem::take(&mut self.buffer));
     }
 }
 
@@ -165,12 +181,23 @@ mod tests {
         let buffers = Buffers::default();
         for bytes in [KEPT_BYTES_MIN - 1, IDLE_BYTES_MAX + 1] {
             assert_eq!(buffers.lend(vec![7; bytes], 9), [7; 9][..]);
-            assert_eq!(buffers.idle.len(), 0, "{bytes}");
+            assert_eq!(buffers.0.take(), None, "{bytes}");
         }
         let lent = [IDLE_BYTES_MAX; 10].map(|bytes| buffers.lend(vec![0; bytes], bytes));
         drop(lent);
-        assert_eq!(buffers.idle.len(), IDLE_MAX);
+        let kept = std::iter::from_fn(|| buffers.0.take());
+        assert_eq!(kept.count(), IDLE_MAX);
         assert_eq!(buffers.take(KEPT_BYTES_MIN - 1), [0; 0], "it needs none");
+    }
+
+    #[test]
+    fn the_last_one_used_is_the_next() {
+        let buffers = Buffers::keeping(2);
+        for byte in [1, 2, 3] {
+            buffers.give_back(vec![byte; KEPT_BYTES_MIN]);
+        }
+        let next = || buffers.take(KEPT_BYTES_MIN).first().copied();
+        assert_eq!([next(), next(), next()], [Some(2), Some(1), None]);
     }
 
     #[test]
