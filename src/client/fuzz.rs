@@ -37,3 +37,13 @@ pub(crate) fn list_shards(body: Bytes) -> Result<(Vec<Shard>, Option<String>)> {
 pub(crate) fn error(response: &Response<Bytes>) -> Error {
     wire::service_error(response)
 }
+
+/// A text, the same with another byte in one place, and what stands before that place.
+#[cfg(test)]
+pub(crate) fn damaged(text: String, at: proptest::sample::Index, byte: u8) -> [Vec<u8>; 3] {
+    let whole = text.into_bytes();
+    let at = at.index(whole.len());
+    let (mut changed, cut) = (whole.clone(), whole[..at].to_vec());
+    changed[at] = byte;
+    [whole, changed, cut]
+}

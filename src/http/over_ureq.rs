@@ -21,7 +21,7 @@ use ureq::unversioned::transport::{ConnectProxyConnector, Connector, NextTimeout
 use ureq::{Agent, Proxy, ProxyProtocol, Timeout};
 
 use crate::error::{Error, Result, TransportError};
-use crate::http::tcp::TcpConnector;
+use crate::http::tcp::{PHASE, TcpConnector};
 use crate::http::{HttpTransport, Network, Proxying, Trust};
 use crate::sys::buffers::Buffers;
 use crate::sys::clock::Clock;
@@ -326,11 +326,6 @@ const READ_BYTES_MIN: usize = 2 << 10;
 
 /// As much is believed of what the headers say.
 const CLEARED_BYTES_MAX: usize = 4 << 20;
-
-/// How many time-outs of a read or write all of them together may take, so that a peer who takes or
-/// gives a byte now and then cannot hold the thread for ever. At 1, what is left would be told to
-/// the socket before each of them, by a system call.
-const PHASE: u32 = 2;
 
 /// What TLS takes at once. Plain connections have buffers of their own.
 const TLS_BUFFER_BYTES: usize = 16 << 10;

@@ -204,8 +204,10 @@ impl fmt::Debug for TcpTransport {
     }
 }
 
-/// How many time-outs of a write all of a part together may take.
-const PHASE: u32 = 2;
+/// How many time-outs of a read or write all of them together may take, so that a peer who takes or
+/// gives a byte now and then cannot hold the thread for ever. At 1, what is left would be told to
+/// the socket before each of them, by a system call.
+pub(super) const PHASE: u32 = 2;
 
 /// Where nothing else limits it.
 const CONNECT_TIME_MAX: Duration = Duration::from_secs(60);
