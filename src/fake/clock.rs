@@ -1,5 +1,6 @@
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -24,7 +25,11 @@ use crate::sys::clock::{Clock, SystemClock, Timer};
 /// assert_eq!(clock.time(), Timestamp::from_millis(1_700_003_600_000));
 /// ```
 #[derive(Clone)]
-pub struct VirtualClock(Arc<Shared>);
+pub struct VirtualClock {
+    shared: Arc<Shared>,
+    /// How far this machine's time of day is ahead, in milliseconds.
+    ahead: Arc<AtomicI64>,
+}
 
 struct Shared {
     state: Mutex<State>,
@@ -46,7 +51,7 @@ struct State {
 impl VirtualClock {
     /// Makes a clock that stands still at `time`.
     pub fn starting_at(time: Timestamp) -> VirtualClock {
-        VirtualClock(Arc::new(Shared {
+        let shared = Shared {
             state: Mutex::new(State {
                 base: SystemClock.now(),
                 start: time,
@@ -56,12 +61,48 @@ impl VirtualClock {
                 auto_advance: None,
             }),
             waiter: Condvar::new(),
-        }))
+        };
+        VirtualClock {
+            shared: Arc::new(shared),
+            ahead: Arc::default(),
+        }
+    }
+
+    /// Returns the clock of another machine. Time passes there as it does here, but its time of day
+    /// can be [set](VirtualClock::step) without this one's. It shows the same time at first.
+    ///
+    /// ```
+    /// use kinesis_blocking::Timestamp;
+    /// use kinesis_blocking::fake::{FakeKinesis, VirtualClock};
+    ///
+    /// let clock = VirtualClock::starting_at(Timestamp::from_millis(1_700_000_000_000));
+    /// let fake = FakeKinesis::on_clock(clock.clone()).with_stream("orders", 2);
+    /// let device = clock.of_another_machine();
+    /// let client = fake.client_builder_on(&device).build();
+    /// device.step(-3_600_000);
+    /// assert_eq!(device.time(), Timestamp::from_millis(1_699_996_400_000));
+    /// assert_eq!(clock.time(), Timestamp::from_millis(1_700_000_000_000));
+    /// # assert!(client.is_ok());
+    /// ```
+    #[must_use]
+    pub fn of_another_machine(&self) -> VirtualClock {
+        let ahead = self.ahead.load(Ordering::Relaxed);
+        VirtualClock {
+            shared: self.shared.clone(),
+            ahead: Arc::new(AtomicI64::new(ahead)),
+        }
+    }
+
+    /// Moves this machine's time of day by so many milliseconds, forward or back, as NTP or an
+    /// operator may. Waits are not affected: they are measured on a clock that nobody sets.
+    pub fn step(&self, millis: i64) {
+        self.ahead.fetch_add(millis, Ordering::Relaxed);
     }
 
     /// Returns the time it shows.
     pub fn time(&self) -> Timestamp {
-        self.lock().wall()
+        let time = self.lock().wall().as_millis();
+        Timestamp::from_millis(time.saturating_add(self.ahead.load(Ordering::Relaxed)))
     }
 
     /// Counts the waits under way; one that is over or given up no longer counts.
@@ -88,7 +129,10 @@ impl VirtualClock {
     /// `false` if they do not within a minute: a thread has ended, or is stuck elsewhere.
     pub fn await_waiters(&self, threads: usize) -> bool {
         let few = |state: &mut State| state.timers.len() < threads;
-        let waited = self.0.waiter.wait_timeout_while(self.lock(), PATIENCE, few);
+        let waited = self
+            .shared
+            .waiter
+            .wait_timeout_while(self.lock(), PATIENCE, few);
         let (_state, result) = waited.unwrap_or_else(PoisonError::into_inner);
         !result.timed_out()
     }
@@ -122,7 +166,10 @@ impl VirtualClock {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.shared
+            .state
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -150,7 +197,7 @@ impl Clock for VirtualClock {
         state.timers.insert(key, fire);
         state.move_by_itself();
         drop(state);
-        self.0.waiter.notify_all();
+        self.shared.waiter.notify_all();
         let clock = self.clone();
         Timer::new(fires, Some(Box::new(Withdraw { clock, key })))
     }
@@ -233,6 +280,23 @@ mod tests {
         clock.advance(Duration::from_millis(1_500));
         assert_eq!(clock.now() - before, Duration::from_millis(1_500));
         assert_eq!(clock.wall(), Timestamp::from_millis(1_700_000_001_500));
+    }
+
+    #[test]
+    fn a_machine_whose_time_of_day_is_set_waits_as_the_others_do() {
+        let clock = VirtualClock::starting_at(START);
+        let device = clock.of_another_machine();
+        let timer = device.at(device.now() + Duration::from_millis(200));
+        device.step(86_400_000);
+        assert!(timer.channel().try_recv().is_err());
+        clock.advance(Duration::from_millis(200));
+        assert!(timer.channel().try_recv().is_ok());
+        assert_eq!(device.now(), clock.now());
+        let third = device.of_another_machine();
+        device.step(-86_400_000);
+        let shown = [&clock, &device, &third].map(|clock| clock.wall().as_millis());
+        let later = START.as_millis() + 200;
+        assert_eq!(shown, [later, later, later + 86_400_000]);
     }
 
     #[test]

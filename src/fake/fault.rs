@@ -37,6 +37,11 @@ pub enum Fault {
     HangUp,
     /// The service fails with status 500.
     InternalFailure,
+    /// ListShards shows the stream as it was this long ago: later shards are missing, and their
+    /// parents look open.
+    ListedLate(Duration),
+    /// ListShards shows the shards of a page from the last to the first.
+    ListedReversed,
     /// ListShards shows the newest children beside parents that look open.
     ParentsOpen,
     /// The service answers with this error.
@@ -52,6 +57,8 @@ pub enum Fault {
     Reset,
     /// The service is not there for the moment: status 503.
     ServiceUnavailable,
+    /// ListShards ends a page after its first shard, though more would fit.
+    ShortPage,
     /// The call is carried out, and the answer's body takes this long to come.
     Slow(Duration),
     /// The service asks for fewer calls, by the error that this operation has for it.

@@ -71,17 +71,27 @@ pub(super) fn list_shards(call: &mut Call<'_>) -> Result<Vec<u8>, Refusal> {
         return Err(in_use(&stream, "ACTIVE or UPDATING"));
     }
     let filter = Filter::read(page.filter.as_ref(), stream.horizon(now))?;
-    let view = View::of(&stream, call.fault);
+    let view = View::of(&stream, call.fault, now);
+    let shown = match call.fault {
+        Some(Fault::ShortPage) => 1,
+        _ => page.max_results,
+    };
     let from = page.after.map_or(0, |after| after.saturating_add(1));
     let mut rest = stream
         .shards
         .range(from..)
         .map(|(_, shard)| shard)
         .filter(|shard| view.shows(shard) && filter.lets_through(shard, view.is_open(shard)));
-    let shards: Vec<_> = rest.by_ref().take(page.max_results).collect();
-    let mut answer = json!({ "Shards": shards.iter().map(|shard| describe(shard, view.is_open(shard))).collect::<Vec<_>>() });
+    let mut shards: Vec<_> = rest.by_ref().take(shown).collect();
+    let last = shards.last().map(|shard| shard.index);
+    if let Some(Fault::ListedReversed) = call.fault {
+        shards.reverse();
+    }
+    let shards = shards.iter();
+    let shards = shards.map(|shard| describe(shard, view.is_open(shard)));
+    let mut answer = json!({ "Shards": shards.collect::<Vec<_>>() });
     if rest.next().is_some() {
-        page.after = shards.last().map(|shard| shard.index);
+        page.after = last;
         answer["NextToken"] = token::seal(&page).into();
     }
     Ok(answer.to_string().into_bytes())
@@ -90,39 +100,50 @@ pub(super) fn list_shards(call: &mut Call<'_>) -> Result<Vec<u8>, Refusal> {
 /// What of a stream a listing shows: the truth, unless the service is still making up its mind.
 struct View {
     shows_newest: bool,
+    /// What happened later is not shown.
+    as_of: Timestamp,
     /// Closed shards that look open, because what followed them did so only just now.
     look_open: BTreeSet<u32>,
 }
 
 impl View {
-    fn of(stream: &Stream, fault: Option<&Fault>) -> View {
+    fn of(stream: &Stream, fault: Option<&Fault>, now: Timestamp) -> View {
         let newest = || {
             stream
                 .open_shards()
                 .flat_map(|shard| shard.parent.into_iter().chain(shard.adjacent_parent))
         };
+        let whole = View {
+            shows_newest: true,
+            as_of: Timestamp::from_millis(i64::MAX),
+            look_open: BTreeSet::new(),
+        };
         match fault {
             Some(Fault::ChildrenLate) => View {
                 shows_newest: false,
                 look_open: newest().collect(),
+                ..whole
+            },
+            Some(Fault::ListedLate(by)) => View {
+                as_of: now.saturating_sub(*by).max(stream.made),
+                ..whole
             },
             Some(Fault::ParentsOpen) => View {
-                shows_newest: true,
                 look_open: newest().collect(),
+                ..whole
             },
-            _ => View {
-                shows_newest: true,
-                look_open: BTreeSet::new(),
-            },
+            _ => whole,
         }
     }
 
     fn shows(&self, shard: &Shard) -> bool {
-        self.shows_newest || !shard.is_open() || shard.parent.is_none()
+        let is_old_enough = self.shows_newest || !shard.is_open() || shard.parent.is_none();
+        is_old_enough && shard.made <= self.as_of
     }
 
     fn is_open(&self, shard: &Shard) -> bool {
-        shard.is_open() || self.look_open.contains(&shard.index)
+        let is_closed = shard.closed.is_some_and(|closed| closed <= self.as_of);
+        !is_closed || self.look_open.contains(&shard.index)
     }
 }
 

@@ -260,11 +260,33 @@ impl FakeKinesis {
 
     /// Starts a client that talks to this fake in memory, to be set as the program under test needs.
     pub fn client_builder(&self) -> ClientBuilder {
-        ClientBuilder::new(sys(&self.service))
+        self.client_builder_in(sys(&self.service))
+    }
+
+    /// The same for a client on another machine, whose [clock](VirtualClock::of_another_machine) may
+    /// show another time of day than the service's.
+    pub fn client_builder_on(&self, machine: &VirtualClock) -> ClientBuilder {
+        let sys = Sys::on_clock(Arc::new(machine.clone()), CLIENT_SEED);
+        self.client_builder_in(sys)
+    }
+
+    fn client_builder_in(&self, sys: Sys) -> ClientBuilder {
+        ClientBuilder::new(sys)
             .region(REGION)
             .endpoint("http://kinesis.fake")
             .credentials(credentials_of(&self.service))
             .transport(InMemory(self.service.clone()))
+    }
+
+    /// Sets how long a stream keeps its records, from now on. Nothing happens if there is no such
+    /// stream. Default: 24 hours.
+    ///
+    /// Other programs set it by `IncreaseStreamRetentionPeriod` and its opposite, which know no less
+    /// than 24 hours.
+    pub fn set_retention(&self, stream: &str, retention: Duration) {
+        if let Ok(stream) = self.service.stream(stream, self.service.now()) {
+            lock(&stream).retention = retention;
+        }
     }
 
     /// Opens a socket on a free port of loopback; the fake answers there until the server is dropped.

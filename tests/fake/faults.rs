@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use kinesis_blocking::fake::{FakeKinesis, FakeServer, Fault, VirtualClock};
 use kinesis_blocking::{
-    Client, ErrorKind, HashKey, Operation, PutRecordsEntry, RetryPolicy, ShardPosition, ShardRef,
-    StartPosition, Timestamp, TransportError,
+    Client, ErrorKind, HashKey, Operation, PutRecordsEntry, RetryPolicy, Shard, ShardPosition,
+    ShardRef, StartPosition, Timestamp, TransportError,
 };
 
 const START: Timestamp = Timestamp::from_millis(1_700_000_000_000);
@@ -234,6 +234,50 @@ fn a_listing_can_lag_behind_a_split() {
         assert_eq!(listed(), [true, true, true, true]);
         assert_eq!(listed(), [false, true, true, true]);
     }
+}
+
+#[test]
+fn a_listing_can_be_old_and_out_of_order_and_in_short_pages() {
+    let (clock, minute) = (VirtualClock::starting_at(START), Duration::from_secs(60));
+    let fake = FakeKinesis::on_clock(clock.clone()).with_stream("orders", 2);
+    let client = fake.client();
+    clock.advance(minute);
+    let parent = ShardRef::new("orders", "shardId-000000000000");
+    client.split_shard(&parent, 1_000.into()).expect("split");
+    clock.advance(minute);
+    fake.on(Operation::ListShards)
+        .fail_next(1, Fault::ListedLate(minute + Duration::from_millis(1)))
+        .fail_next(1, Fault::ListedLate(minute))
+        .fail_next(1, Fault::ListedReversed)
+        .fail_next(1, Fault::ShortPage);
+    let listed = || {
+        let shards = client.list_shards("orders").expect("shards");
+        let shown = |shard: &Shard| (shard.id.as_str().as_bytes()[19] - b'0', shard.is_open());
+        shards.iter().map(shown).collect::<Vec<_>>()
+    };
+    let now = [(0, false), (1, true), (2, true), (3, true)];
+    assert_eq!(listed(), [(0, true), (1, true)]);
+    assert_eq!(listed(), now);
+    let mut reversed = now;
+    reversed.reverse();
+    assert_eq!(listed(), reversed);
+    assert_eq!(listed(), now);
+    // Two for the one in short pages.
+    assert_eq!(fake.calls(Operation::ListShards), 5);
+}
+
+#[test]
+fn a_stream_keeps_records_as_long_as_it_is_set_to() {
+    let (clock, hour) = (VirtualClock::starting_at(START), Duration::from_secs(3_600));
+    let fake = FakeKinesis::on_clock(clock.clone()).with_stream("orders", 1);
+    let client = fake.client();
+    assert_eq!(put(&client), "ok");
+    fake.set_retention("orders", 48 * hour);
+    clock.advance(25 * hour);
+    assert_eq!(fake.records("orders").len(), 10);
+    fake.set_retention("orders", 24 * hour);
+    assert_eq!(fake.records("orders").len(), 0);
+    fake.set_retention("nothing", hour);
 }
 
 #[test]
