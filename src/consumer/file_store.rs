@@ -1,18 +1,23 @@
-//! A checkpoint file and the three files beside it.
+//! A checkpoint file and the files beside it.
 //!
 //! - `orders.checkpoint`: the last commit.
-//! - `orders.checkpoint.previous`: the one before it, for when the last is damaged.
-//! - `orders.checkpoint.tmp`: the next one, while it is being written.
-//! - `orders.checkpoint.lock`: locked by whoever uses the others, and otherwise empty. It is never
-//!   removed: of two programs, one could then lock the removed file and the other a new one.
+//! - `orders.checkpoint.previous`: the commit before it, for when the last is damaged.
+//! - `orders.checkpoint.tmp`: the next commit, while it is being written.
+//! - `orders.checkpoint.previous.tmp`: a second name or a copy of the last commit, while it becomes the
+//!   previous one.
+//! - `orders.checkpoint.lock`: empty, and locked while a consumer uses the others. It is never removed: of
+//!   two programs, one could then lock the removed file and the other a new one.
 //!
 //! The first line of a file is the MD5 of all that follows: the checkpoint's JSON, and in a line of
 //! its own the caller's state in base64, if there is any. The sum stands first so that no part of a
 //! file looks like a whole one.
+//!
+//! Once it was written, `orders.checkpoint` always exists, at every step of a save. So if it is missing
+//! beside a `.previous`, somebody removed it.
 
 use std::ffi::OsString;
-use std::fs::{self, File, TryLockError};
-use std::io::{self, Write};
+use std::fmt;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use base64::prelude::{BASE64_STANDARD, Engine};
@@ -22,18 +27,24 @@ use md5::{Digest, Md5};
 use crate::consumer::checkpoint::Checkpoint;
 use crate::consumer::store::{CheckpointStore, Commit};
 use crate::error::{Error, ErrorKind, Result};
+use crate::sys::disk::{Disk, Lock};
 
-/// Keeps what is committed in a file that is always whole, whenever the process or the machine stops.
+/// Keeps commits in a file that is always whole, whenever the process or the machine stops.
 ///
-/// A new commit is written beside the old one, brought to the disk, and then put in its place; the
-/// old one is kept as `….previous`. If the newest is damaged, which its checksum tells, the previous
-/// one is loaded and the log says so at `warn`.
+/// A save writes the new commit beside the old one, brings it to the disk and then renames it. The old
+/// commit is kept as `….previous`. If the checksum of the newest does not match, the store loads the
+/// previous one and logs a warning.
 ///
-/// One file belongs to one consumer: another that loads it, in this process or on this machine, is
+/// One file belongs to one consumer. Another that loads it, in this process or on this machine, is
 /// refused until the first is dropped or its process ends, however it ends. The lock is that of
-/// [`File::try_lock`], which network file systems may not have.
+/// [`File::try_lock`](std::fs::File::try_lock), which network file systems may not have.
 ///
-/// What [`Checkpoint::to_json`] gave is read as well, if it is all there is in the file.
+/// If the file is missing and `….previous` is there, somebody removed the file, and
+/// [`load`](CheckpointStore::load) is refused: starting from the previous commit would repeat records, and
+/// starting anew could skip some. The error says how to do either. To start anew, remove both files. A
+/// file that is removed while the consumer runs is written anew by the next commit.
+///
+/// The store also reads a file that has only the JSON of [`Checkpoint::to_json`].
 ///
 /// ```
 /// # fn main() -> kinesis_blocking::Result<()> {
@@ -50,15 +61,21 @@ use crate::error::{Error, ErrorKind, Result};
 #[derive(Debug)]
 pub struct FileCheckpointStore {
     path: PathBuf,
+    disk: Disk,
     held: Option<Held>,
 }
 
-/// What is known while the file is ours.
-#[derive(Debug)]
+/// What is known while this store has the lock.
 struct Held {
-    _lock: File,
-    /// The newest commit may become the previous one: it is there, and whole.
+    _lock: Lock,
+    /// Whether the newest commit may become the previous one.
     newest_is_whole: bool,
+}
+
+impl fmt::Debug for Held {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Held").finish_non_exhaustive()
+    }
 }
 
 impl FileCheckpointStore {
@@ -66,11 +83,19 @@ impl FileCheckpointStore {
     pub fn new(path: impl Into<PathBuf>) -> FileCheckpointStore {
         FileCheckpointStore {
             path: path.into(),
+            disk: Disk::real(),
             held: None,
         }
     }
 
-    /// Takes the lock, unless it is ours already.
+    /// Keeps the file on a simulated disk, for tests: `&FakeDisk` of the feature `fake`.
+    #[cfg(any(test, feature = "fake"))]
+    pub fn on_disk(mut self, disk: impl Into<Disk>) -> FileCheckpointStore {
+        self.disk = disk.into();
+        self
+    }
+
+    /// Takes the lock, unless this store has it already.
     fn hold(&mut self) -> Result<&mut Held> {
         let held = match self.held.take() {
             Some(held) => held,
@@ -82,20 +107,15 @@ impl FileCheckpointStore {
         Ok(self.held.insert(held))
     }
 
-    fn locked(&self) -> io::Result<File> {
-        let lock = File::options()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .open(self.beside(".lock"))?;
-        match lock.try_lock() {
-            Ok(()) => Ok(lock),
-            Err(TryLockError::Error(error)) => Err(error),
-            Err(TryLockError::WouldBlock) => Err(io::Error::new(
+    fn locked(&self) -> io::Result<Lock> {
+        let locked = self.disk.files().lock(&self.beside(".lock"));
+        locked.map_err(|error| match error.kind() {
+            io::ErrorKind::WouldBlock => io::Error::new(
                 io::ErrorKind::ResourceBusy,
                 "another consumer uses it: end that one, or give this one a file of its own",
-            )),
-        }
+            ),
+            _ => error,
+        })
     }
 
     fn beside(&self, suffix: &str) -> PathBuf {
@@ -105,36 +125,99 @@ impl FileCheckpointStore {
         self.path.with_file_name(name)
     }
 
-    /// Falls back on the previous commit when the newest is damaged, or was just about to be replaced.
+    /// Falls back on the previous commit if the newest is damaged. Says whether the newest is whole.
     fn newest_or_previous(&self) -> Result<(Option<Commit>, bool)> {
-        let previous = self.beside(".previous");
-        let damage = match read(&self.path) {
+        let previous = || self.read(&self.beside(".previous"));
+        let damage = match self.read(&self.path) {
             Ok(Found::Whole(commit)) => return Ok((Some(commit), true)),
-            Ok(Found::Nothing) if !previous.exists() => return Ok((None, false)),
-            Ok(Found::Nothing) => "it is missing".to_owned(),
+            Ok(Found::Nothing) => match previous() {
+                Ok(Found::Nothing) => return Ok((None, false)),
+                _ => return Err(self.removed()),
+            },
             Ok(Found::Damaged(damage)) => damage,
             Err(error) => return Err(self.failed("reading")(error)),
         };
-        let Ok(Found::Whole(commit)) = read(&previous) else {
+        let Ok(Found::Whole(commit)) = previous() else {
             return Err(self.failed("reading")(io::Error::other(damage)));
         };
         log::warn!(
-            "checkpoint file {}: {damage}; the one before it is used, so what was done since is done again",
+            "checkpoint file {}: {damage}; the commit before it is used, so records handed out since \
+             then come again",
             self.path.display()
         );
         Ok((Some(commit), false))
     }
 
+    fn removed(&self) -> Error {
+        let (path, previous) = (self.path.display(), self.beside(".previous"));
+        let previous = previous.display();
+        self.failed("reading")(io::Error::new(
+            io::ErrorKind::NotFound,
+            format!(
+                "it was removed, and {previous} is still there: put the file back; or rename \
+                 {previous} to {path} to go on from the commit before the last; or remove {previous} \
+                 as well to start anew"
+            ),
+        ))
+    }
+
+    /// # Errors
+    /// The system's; and a whole file that this version of the crate does not understand, for which an
+    /// older one must not stand in.
+    fn read(&self, path: &Path) -> io::Result<Found> {
+        match self.disk.files().read(path) {
+            Ok(bytes) => parsed(bytes),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Found::Nothing),
+            Err(error) => Err(error),
+        }
+    }
+
     fn replace(&self, text: &[u8], newest_is_whole: bool) -> io::Result<()> {
         let temporary = self.beside(".tmp");
-        let mut file = File::create(&temporary)?;
-        file.write_all(text)?;
-        file.sync_all()?;
+        // Synced before the rename: or after a power loss the path could name an empty file.
+        self.write(&temporary, text)?;
         if newest_is_whole {
-            fs::rename(&self.path, self.beside(".previous"))?;
+            self.keep_previous()?;
         }
-        fs::rename(&temporary, &self.path)?;
-        sync_folder(&self.path)
+        self.disk.files().rename(&temporary, &self.path)?;
+        // Only now does a power loss not undo the rename.
+        self.disk.files().sync_folder(folder(&self.path))
+    }
+
+    fn write(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
+        let mut file = self.disk.files().create(path)?;
+        file.write_all(bytes)?;
+        file.sync()
+    }
+
+    /// Keeps the newest commit as the previous one, and at its path as well: a rename of the path would
+    /// leave it without a file until the next rename.
+    fn keep_previous(&self) -> io::Result<()> {
+        let (newest, spare) = (&self.path, self.beside(".previous.tmp"));
+        match self.disk.files().remove(&spare) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            // A crash may have left it as a second name of the newest. Were it still there, a copy would
+            // overwrite the newest.
+            _ => {}
+        }
+        let linked = self.disk.files().hard_link(newest, &spare);
+        let kept = linked.or_else(|_| {
+            // Not every file system has hard links.
+            let bytes = self.disk.files().read(newest)?;
+            self.write(&spare, &bytes)
+        });
+        match kept {
+            Ok(()) => self.disk.files().rename(&spare, &self.beside(".previous")),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                log::warn!(
+                    "checkpoint file {} was removed while its consumer runs; the commit under way \
+                     writes it anew",
+                    newest.display()
+                );
+                Ok(())
+            }
+            Err(error) => Err(error),
+        }
     }
 
     fn failed(&self, doing: &str) -> impl FnOnce(io::Error) -> Error + use<> {
@@ -171,15 +254,7 @@ enum Found {
     Whole(Commit),
 }
 
-/// # Errors
-/// The system's; and a whole file that this version of the crate does not understand, for which an
-/// older one must not stand in.
-fn read(path: &Path) -> io::Result<Found> {
-    let bytes = match fs::read(path) {
-        Ok(bytes) => bytes,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Found::Nothing),
-        Err(error) => return Err(error),
-    };
+fn parsed(bytes: Vec<u8>) -> io::Result<Found> {
     let Ok(text) = String::from_utf8(bytes) else {
         return Ok(Found::Damaged("it is no text".to_owned()));
     };
@@ -238,24 +313,19 @@ const CHECKSUM: &str = "md5 ";
 /// Begins the line of the caller's state.
 const STATE: &str = "state ";
 
-/// Brings the rename itself to the disk, which syncing the file does not.
-#[cfg(unix)]
-fn sync_folder(path: &Path) -> io::Result<()> {
-    let folder = path
-        .parent()
-        .filter(|folder| !folder.as_os_str().is_empty());
-    File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
-}
-
-/// Elsewhere a folder cannot be opened, and a rename needs no more.
-#[cfg(not(unix))]
-fn sync_folder(_: &Path) -> io::Result<()> {
-    Ok(())
+/// A path of one word lies in the working folder.
+fn folder(path: &Path) -> &Path {
+    let folder = path.parent();
+    let folder = folder.filter(|folder| !folder.as_os_str().is_empty());
+    folder.unwrap_or(Path::new("."))
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
+    use crate::fake::FakeDisk;
     use crate::model::{ShardPosition, ShardRef};
 
     fn checkpoint(shard: &str) -> Checkpoint {
@@ -339,15 +409,169 @@ mod tests {
     fn a_save_that_was_cut_short_anywhere_leaves_a_whole_commit() {
         let (_folder, path) = saved_twice();
         let store = FileCheckpointStore::new(&path);
-        let temporary = store.beside(".tmp");
-        fs::write(&temporary, "md5 0123").expect("written");
-        assert_eq!(load(&path).expect("loaded"), Some(with_state("b", b"of b")));
-        // Between the two renames.
-        fs::rename(&path, store.beside(".previous")).expect("renamed");
+        // What a process that is killed may leave: half of the next commit, and the last one's second name.
+        fs::write(store.beside(".tmp"), "md5 0123").expect("written");
+        fs::hard_link(&path, store.beside(".previous.tmp")).expect("linked");
         assert_eq!(load(&path).expect("loaded"), Some(with_state("b", b"of b")));
         let mut after = FileCheckpointStore::new(&path);
         after.save(&commit("c")).expect("saved over the remains");
         assert_eq!(after.load().expect("loaded"), Some(commit("c")));
+        fs::write(&path, "damaged").expect("written");
+        let loaded = after.load().expect("loaded");
+        assert_eq!(loaded, Some(with_state("b", b"of b")));
+    }
+
+    #[test]
+    fn a_missing_file_beside_a_previous_one_is_refused_with_the_ways_out() {
+        let (_folder, path) = saved_twice();
+        let previous = FileCheckpointStore::new(&path).beside(".previous");
+        fs::remove_file(&path).expect("removed");
+        let message = load(&path).expect_err("refused").to_string();
+        let (file, kept) = (path.display(), previous.display());
+        assert_eq!(
+            message,
+            format!(
+                "reading checkpoint file {file}: it was removed, and {kept} is still there: put the \
+                 file back; or rename {kept} to {file} to go on from the commit before the last; or \
+                 remove {kept} as well to start anew"
+            )
+        );
+        let refused = FileCheckpointStore::new(&path).save(&commit("c"));
+        refused.expect_err("nor is it written over");
+        fs::rename(&previous, &path).expect("renamed");
+        assert_eq!(load(&path).expect("loaded"), Some(with_state("a", b"of a")));
+        fs::remove_file(&path).expect("removed");
+        assert_eq!(load(&path).expect("loaded"), None);
+    }
+
+    #[test]
+    fn a_file_that_is_removed_while_it_is_used_is_written_anew() {
+        let (_folder, path) = saved_twice();
+        let mut store = FileCheckpointStore::new(&path);
+        store.load().expect("loaded");
+        for name in ["c", "d"] {
+            fs::remove_file(&path).expect("removed");
+            store.save(&commit(name)).expect("saved");
+            assert_eq!(store.load().expect("loaded"), Some(commit(name)));
+        }
+    }
+
+    /// A disk on which "a" and "b" were saved, and the operations that the next save needs.
+    fn disk(seed: u64) -> FakeDisk {
+        let disk = FakeDisk::with_seed(seed);
+        let mut store = on(&disk);
+        store.save(&commit("a")).expect("saved");
+        store.save(&commit("b")).expect("saved");
+        disk
+    }
+
+    fn on(disk: &FakeDisk) -> FileCheckpointStore {
+        FileCheckpointStore::new("checkpoint").on_disk(disk)
+    }
+
+    /// Cuts a save off after each number of operations, with and without hard links, and says what each
+    /// cut is. The last is a whole save.
+    fn cuts(cut: impl Fn(&FakeDisk, &mut FileCheckpointStore, Result<()>)) {
+        for (seed, links) in (0..100).flat_map(|seed| [(seed, true), (seed, false)]) {
+            for operations in 0.. {
+                let disk = match links {
+                    true => disk(seed),
+                    false => disk(seed).without_hard_links(),
+                };
+                let mut store = on(&disk);
+                store.load().expect("loaded");
+                disk.fail_after(operations);
+                let saved = store.save(&commit("c"));
+                let is_whole = saved.is_ok();
+                cut(&disk, &mut store, saved);
+                if is_whole {
+                    break;
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn after_a_power_loss_at_any_operation_the_file_has_the_last_commit_or_the_one_before() {
+        cuts(|disk, store, saved| {
+            drop(std::mem::replace(store, on(disk)));
+            disk.power_loss();
+            let loaded = on(disk).load().expect("loaded").expect("a commit");
+            match saved {
+                Ok(()) => assert_eq!(loaded, commit("c"), "what was saved stays"),
+                Err(_) => assert!([commit("b"), commit("c")].contains(&loaded), "{loaded:?}"),
+            }
+            let mut next = on(disk);
+            next.save(&commit("d")).expect("saved over the remains");
+            assert_eq!(next.load().expect("loaded"), Some(commit("d")));
+            disk.replace("checkpoint", "damaged");
+            assert_eq!(
+                next.load().expect("loaded"),
+                Some(loaded),
+                "the previous one"
+            );
+        });
+    }
+
+    #[test]
+    fn a_process_that_is_killed_at_any_operation_leaves_the_last_commit_or_the_one_before() {
+        cuts(|disk, store, saved| {
+            drop(std::mem::replace(store, on(disk)));
+            disk.repair();
+            let loaded = on(disk).load().expect("loaded").expect("a commit");
+            match saved {
+                Ok(()) => assert_eq!(loaded, commit("c")),
+                Err(_) => assert!([commit("b"), commit("c")].contains(&loaded), "{loaded:?}"),
+            }
+        });
+    }
+
+    #[test]
+    fn two_saves_cut_off_one_after_the_other_leave_a_whole_commit() {
+        for (first, second) in
+            (0..OPERATIONS_MAX).flat_map(|n| (0..OPERATIONS_MAX).map(move |m| (n, m)))
+        {
+            for (links, power) in [(true, true), (true, false), (false, true), (false, false)] {
+                let disk = match links {
+                    true => disk(first),
+                    false => disk(first).without_hard_links(),
+                };
+                let save = |name, operations| {
+                    let mut store = on(&disk);
+                    store.load().expect("whole");
+                    disk.fail_after(operations);
+                    let _ = store.save(&commit(name));
+                    drop(store);
+                    disk.repair();
+                    if power {
+                        disk.power_loss();
+                    }
+                };
+                save("c", first);
+                save("d", second);
+                let loaded = on(&disk).load().expect("loaded").expect("a commit");
+                let names = ["b", "c", "d"].map(commit);
+                assert!(
+                    names.contains(&loaded),
+                    "cut at {first} and {second}: {loaded:?}"
+                );
+            }
+        }
+    }
+
+    /// More than a save needs.
+    const OPERATIONS_MAX: u64 = 14;
+
+    #[test]
+    fn a_save_that_failed_at_any_operation_can_be_repeated() {
+        cuts(|disk, store, _| {
+            disk.repair();
+            store.save(&commit("c")).expect("saved");
+            store.save(&commit("d")).expect("saved");
+            assert_eq!(store.load().expect("loaded"), Some(commit("d")));
+            disk.replace("checkpoint", "damaged");
+            assert_eq!(store.load().expect("loaded"), Some(commit("c")));
+        });
     }
 
     #[test]

@@ -100,6 +100,7 @@ mod call;
 mod check;
 mod clock;
 mod date;
+mod disk;
 mod fault;
 mod http1;
 mod limits;
@@ -139,6 +140,7 @@ use crate::sys::Sys;
 use crate::sys::clock::{Clock, SystemClock};
 
 pub use clock::VirtualClock;
+pub use disk::FakeDisk;
 pub use fault::Fault;
 pub use log::LoggedRequest;
 pub use script::Script;

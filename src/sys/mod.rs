@@ -1,7 +1,8 @@
-//! The outside world, made exchangeable: time, chance, the environment and threads.
+//! The outside world, made exchangeable: time, chance, files, the environment and threads.
 
 pub(crate) mod buffers;
 pub(crate) mod clock;
+pub(crate) mod disk;
 pub(crate) mod env;
 pub(crate) mod rng;
 pub(crate) mod stop;
