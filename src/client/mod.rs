@@ -177,24 +177,36 @@ impl Client {
         self.call(&wire::GetRecords { iterator, limit })
     }
 
-    /// Puts one record, in a call that is not repeated: it would be stored twice.
+    /// Puts one record. The default [`RetryPolicy`] does not repeat the call: the record could be
+    /// stored twice.
     ///
     /// <https://docs.aws.amazon.com/kinesis/latest/APIReference/API_PutRecord.html>
     ///
     /// # Errors
-    /// `Service`: it was not stored. `Transport`: it may have been stored all the same.
+    /// `Service`: this attempt did not store it, unless the status is 500 or above. `Transport`: it may
+    /// be stored all the same, unless [`TransportError::may_have_been_sent`] says no. With a retry
+    /// policy of your own the error is that of the last attempt, and an earlier one may have stored it.
+    ///
+    /// [`TransportError::may_have_been_sent`]: crate::TransportError::may_have_been_sent
     pub fn put_record(&self, stream: &str, entry: &PutRecordsEntry) -> Result<PutRecordOutput> {
         self.call(&wire::PutRecord { stream, entry })
     }
 
-    /// Puts up to 500 records in one call, which is not repeated.
+    /// Puts up to 500 records in one call. The default [`RetryPolicy`] does not repeat the call: the
+    /// records could be stored twice.
     ///
-    /// `Ok` says that the call was answered; each entry still has its own result.
+    /// `Ok` says that the call was answered; each entry still has its own result. A
+    /// [`Producer`](crate::Producer) makes each of its calls once, whatever policy the client has.
     ///
     /// <https://docs.aws.amazon.com/kinesis/latest/APIReference/API_PutRecords.html>
     ///
     /// # Errors
-    /// `Service`: no entry was stored. `Transport`: entries may have been stored all the same.
+    /// `Service`: this attempt stored no entry, unless the status is 500 or above. `Transport`: entries
+    /// may be stored all the same, unless [`TransportError::may_have_been_sent`] says no. With a retry
+    /// policy of your own the error is that of the last attempt, and an earlier one may have stored
+    /// entries.
+    ///
+    /// [`TransportError::may_have_been_sent`]: crate::TransportError::may_have_been_sent
     pub fn put_records(
         &self,
         stream: &str,

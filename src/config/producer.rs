@@ -77,6 +77,12 @@ impl ProducerConfig {
         self.queue_limit.unwrap_or(default)
     }
 
+    /// How large an aggregate may be, its partition key included: never larger than the service takes.
+    pub(crate) fn aggregate_bytes(&self) -> usize {
+        let record_limit = self.max_user_record_bytes.max(MIB);
+        self.aggregation_max_bytes.min(record_limit)
+    }
+
     /// How long a record is held for company: never so long that its time to live is spent on it.
     pub(crate) fn buffered_time(&self) -> Duration {
         self.record_max_buffered_time.min(self.record_ttl / 2)
@@ -168,9 +174,11 @@ impl ProducerConfigBuilder {
         self
     }
 
-    /// Limits an aggregate to so many bytes, from 64 to 10 MiB; a larger user record goes alone.
+    /// Limits an aggregate to so many bytes, its partition key included; a larger user record goes alone.
     ///
-    /// Default: 51,200. The KPL's `AggregationMaxSize`.
+    /// Default: 51,200. Range: 64 to 10 MiB. The largest record that the stream takes limits it as well:
+    /// 1 MiB, or [`max_user_record_bytes`](Self::max_user_record_bytes) if that is more. The KPL's
+    /// `AggregationMaxSize`.
     pub fn aggregation_max_bytes(mut self, bytes: usize) -> ProducerConfigBuilder {
         self.config.aggregation_max_bytes = bytes;
         self

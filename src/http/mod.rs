@@ -3,6 +3,7 @@
 mod growing;
 mod network;
 mod over_ureq;
+mod phase;
 mod tcp;
 
 use std::sync::Arc;

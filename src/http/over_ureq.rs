@@ -18,9 +18,10 @@ use ureq::unversioned::resolver::{DefaultResolver, ResolvedSocketAddrs, Resolver
 #[cfg(feature = "tls")]
 use ureq::unversioned::transport::RustlsConnector;
 use ureq::unversioned::transport::{ConnectProxyConnector, Connector, NextTimeout};
-use ureq::{Agent, Proxy, ProxyProtocol, Timeout};
+use ureq::{Agent, Proxy, ProxyProtocol};
 
 use crate::error::{Error, Result, TransportError};
+use crate::http::phase::{Connecting, not_connected, unresolved};
 use crate::http::tcp::{PHASE, TcpConnector};
 use crate::http::{HttpTransport, Network, Proxying, Trust};
 use crate::sys::buffers::Buffers;
@@ -78,7 +79,7 @@ fn connector(clock: Arc<dyn Clock>) -> impl Connector {
     let connector = connector.chain(TcpConnector::new(clock));
     #[cfg(feature = "tls")]
     let connector = connector.chain(RustlsConnector::default());
-    connector
+    Connecting(connector)
 }
 
 fn proxy(proxying: &Proxying) -> Result<Option<Proxy>> {
@@ -232,45 +233,25 @@ impl<R: Read> Body<'_, R> {
 
 fn transport_error(error: ureq::Error, timeout: Duration) -> TransportError {
     match error {
-        ureq::Error::ConnectProxyFailed(reason) => {
-            TransportError::Connect(io::Error::other(reason))
-        }
-        ureq::Error::ConnectionFailed => {
-            TransportError::Connect(io::Error::other("no address answered"))
-        }
-        ureq::Error::HostNotFound => TransportError::Dns("nothing was found".to_owned()),
         ureq::Error::Io(error) => io_error(error, timeout),
-        ureq::Error::Timeout(Timeout::Connect) => {
-            TransportError::Connect(io::ErrorKind::TimedOut.into())
-        }
+        ureq::Error::Other(error) => match not_connected(error) {
+            Ok(error) => error,
+            Err(error) => TransportError::Io(io::Error::other(error)),
+        },
         ureq::Error::Timeout(_) => TransportError::Timeout(timeout),
         ureq::Error::TlsRequired => TransportError::Tls(
             "this build speaks http only; turn on the cargo feature \"tls\" for https endpoints"
                 .to_owned(),
         ),
-        ureq::Error::Tls(reason) => TransportError::Tls(reason.to_owned()),
-        #[cfg(feature = "tls")]
-        ureq::Error::Rustls(error) => TransportError::Tls(error.to_string()),
         other => TransportError::Io(io::Error::other(other.to_string())),
     }
 }
 
-/// Sorts an I/O error by what it says about the request: never left, or maybe arrived.
+/// Sorts an I/O error of an established connection. Whatever its kind, the request may have arrived:
+/// see [`phase`](crate::http::phase) for those that say otherwise.
 fn io_error(error: io::Error, timeout: Duration) -> TransportError {
     match error.kind() {
-        io::ErrorKind::ConnectionRefused
-        | io::ErrorKind::HostUnreachable
-        | io::ErrorKind::NetworkUnreachable
-        | io::ErrorKind::AddrNotAvailable => TransportError::Connect(error),
         io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock => TransportError::Timeout(timeout),
-        // The standard library has no stable kind for a failed look-up, only this text.
-        _ if error.to_string().starts_with("failed to lookup address") => {
-            TransportError::Dns(error.to_string())
-        }
-        // Of what TLS finds wrong this alone is found before anything was sent, and stays wrong.
-        io::ErrorKind::InvalidData if error.to_string().starts_with("invalid peer certificate") => {
-            TransportError::Tls(error.to_string())
-        }
         _ => match error.downcast::<ureq::Error>() {
             Ok(inner) => transport_error(inner, timeout),
             Err(error) => TransportError::Io(error),
@@ -306,7 +287,8 @@ impl Resolver for CachingResolver {
             return Ok(addresses.clone());
         }
         // Not under the lock: a slow name server must not hold up threads that know their address.
-        let addresses = DefaultResolver::default().resolve(uri, config, timeout)?;
+        let addresses = DefaultResolver::default().resolve(uri, config, timeout);
+        let addresses = addresses.map_err(unresolved)?;
         let mut known = known();
         if known.len() >= HOSTS_MAX {
             known.clear();
@@ -427,18 +409,60 @@ mod tests {
     }
 
     #[test]
-    fn an_io_error_says_whether_the_request_left() {
-        for (kind, may_have_been_sent) in [
-            (io::ErrorKind::ConnectionRefused, false),
-            (io::ErrorKind::ConnectionReset, true),
-            (io::ErrorKind::TimedOut, true),
-            (io::ErrorKind::UnexpectedEof, true),
+    fn an_io_error_of_an_established_connection_never_says_that_the_request_did_not_leave() {
+        for kind in [
+            io::ErrorKind::AddrNotAvailable,
+            io::ErrorKind::ConnectionRefused,
+            io::ErrorKind::ConnectionReset,
+            io::ErrorKind::HostUnreachable,
+            io::ErrorKind::InvalidData,
+            io::ErrorKind::NetworkUnreachable,
+            io::ErrorKind::TimedOut,
+            io::ErrorKind::UnexpectedEof,
         ] {
-            assert_eq!(
-                io_error(kind.into(), TIMEOUT).may_have_been_sent(),
-                may_have_been_sent,
-                "{kind}"
-            );
+            let error = transport_error(ureq::Error::Io(kind.into()), TIMEOUT);
+            assert!(error.may_have_been_sent(), "{kind}");
         }
+    }
+
+    /// A transport for this machine, whose connectors and resolver are the real ones.
+    fn transport() -> UreqTransport {
+        let network = Network {
+            connect_timeout: TIMEOUT,
+            request_timeout: TIMEOUT,
+            proxying: Proxying::Never,
+            trust: Trust::BuiltIn,
+        };
+        UreqTransport::new(crate::sys::Sys::real().clock, &network).expect("a transport")
+    }
+
+    #[test]
+    fn a_failure_before_there_is_a_connection_says_that_the_request_did_not_leave() {
+        let free = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        let closed = free.local_addr().expect("an address");
+        drop(free);
+        for (url, code) in [
+            (format!("http://{closed}/"), "ConnectError"),
+            ("http://no-such-host.invalid/".to_owned(), "DnsError"),
+        ] {
+            let request = http::Request::post(&url).body(Bytes::new());
+            let answer = transport().round_trip(request.expect("a request"), TIMEOUT);
+            let error = answer.expect_err("nobody there");
+            assert_eq!((error.code(), error.may_have_been_sent()), (code, false));
+        }
+    }
+
+    #[cfg(feature = "tls")]
+    #[test]
+    fn a_handshake_that_breaks_off_comes_before_the_connection() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let peer = std::thread::spawn(move || drop(listener.accept()));
+        let request = http::Request::post(format!("https://{address}/")).body(Bytes::new());
+        let answer = transport().round_trip(request.expect("a request"), TIMEOUT);
+        let error = answer.expect_err("no handshake");
+        assert_eq!(error.code(), "ConnectError", "{error}");
+        assert!(!error.may_have_been_sent());
+        peer.join().expect("no panic");
     }
 }

@@ -31,8 +31,9 @@ pub(super) struct Aggregator {
 /// What an aggregator has to keep to.
 #[derive(Clone, Debug)]
 pub(super) struct Rules {
-    aggregation: bool,
+    pub aggregation: bool,
     ordered: bool,
+    /// Of an aggregate without its partition key.
     pub max_bytes: usize,
     pub max_count: u64,
     buffered_time: Duration,
@@ -202,7 +203,8 @@ impl Rules {
             // An aggregate that never grows would only wait.
             aggregation: config.aggregation && config.aggregation_max_count > 1,
             ordered: config.ordering == Ordering::PerPartitionKey,
-            max_bytes: config.aggregation_max_bytes,
+            // The service counts the partition key, and refuses a record over the limit for good.
+            max_bytes: config.aggregate_bytes() - OUTER_KEY.len(),
             max_count: config.aggregation_max_count,
             buffered_time: config.buffered_time(),
             ttl: config.record_ttl,

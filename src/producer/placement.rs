@@ -56,6 +56,8 @@ pub(super) fn is_outdated(record: &KinesisRecord, map: Option<&ShardMap>) -> boo
 }
 
 /// Groups the user records of Kinesis records of one stream anew, by a newer map.
+///
+/// Records with different ends of life do not share an aggregate: it would have to end with the first.
 pub(super) fn regroup(
     now: Instant,
     records: Vec<KinesisRecord>,
@@ -124,9 +126,14 @@ impl Regrouper<'_> {
     fn place(&mut self, mover: Mover<'_>, map: Option<&ShardMap>) {
         let key = mover.record.hash_key();
         let shard = map.and_then(|map| map.shard_of(key)).cloned();
+        // A record whose shard is not known goes alone, where no reader leaves it out. So does every
+        // record of a stream that gets no aggregates, whoever asks for the new grouping.
+        if shard.is_none() || !self.rules.aggregation {
+            let alone = Open::new(shard, mover, self.rules);
+            return self.done.push(alone.finish(self.now));
+        }
         let place = self.open.iter().position(|open| open.shard == shard);
-        // Who knows no shard goes alone, where no reader leaves it out.
-        let Some(place) = place.filter(|_| shard.is_some()) else {
+        let Some(place) = place else {
             return self.open.push(Open::new(shard, mover, self.rules));
         };
         if !self.open[place].join(&mover) {
@@ -160,8 +167,9 @@ impl Open {
         }
     }
 
+    /// Takes a record in that lives as long as the others: no record dies before its own time.
     fn join(&mut self, mover: &Mover<'_>) -> bool {
-        if !push(&mut self.aggregate, &mover.record) {
+        if self.expires != mover.from.expires || !push(&mut self.aggregate, &mover.record) {
             return false;
         }
         match self.runs.last_mut().filter(|run| follows(run, &mover.run)) {
@@ -173,7 +181,6 @@ impl Open {
             None => self.runs.push(mover.run.clone()),
         }
         self.deadline = self.deadline.min(mover.from.deadline);
-        self.expires = earlier(self.expires, mover.from.expires);
         if mover.from.stored == Stored::Possibly {
             self.stored = Stored::Possibly;
         }
@@ -237,6 +244,8 @@ pub(super) fn earlier(one: Option<Instant>, other: Option<Instant>) -> Option<In
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::config::ProducerConfig;
     use crate::producer::kinesis_record::tests::{aggregate, bare, map_of, texts};
@@ -342,6 +351,55 @@ mod tests {
         let explicit_hash_key = Some(60.into());
         assert_eq!(alone.content, Content::Bare { explicit_hash_key });
         assert_eq!((&alone.data[..], &*alone.partition_key), (&b"60"[..], "k"));
+    }
+
+    #[test]
+    fn without_aggregation_no_record_joins_another() {
+        let map = map_of(&[("left", 0, 49), ("right", 50, 99)]);
+        let config = ProducerConfig::builder().aggregation(false).build();
+        let rules = Rules::of(&config.expect("valid"));
+        let waiting = (0..20).map(|key| bare(now(), &key.to_string(), b"data"));
+        let regrouped = regroup(now(), waiting.collect(), Some(&map), &rules);
+        assert_eq!(regrouped.len(), 20);
+        assert!(regrouped.iter().all(|record| !record.is_aggregate()));
+        // Not even those of an aggregate that was made before.
+        let regrouped = regroup(now(), vec![aggregate(now(), &[1, 2])], Some(&map), &rules);
+        assert_eq!(regrouped.len(), 2);
+    }
+
+    #[test]
+    fn each_record_keeps_its_time_to_live_to_the_millisecond() {
+        let map = map_of(&[("left", 0, 49), ("right", 50, 99)]);
+        let rules = Rules::of(&ProducerConfig::default());
+        let (start, millis) = (now(), Duration::from_millis);
+        let ages = [
+            Some(0),
+            Some(1),
+            Some(6_000),
+            Some(24_000),
+            Some(30_000),
+            None,
+        ];
+        // Each aggregate by its age has the keys n, 10 + n and 60 + n.
+        let expires = |n: usize| ages[n].map(|age| start + millis(30_000 - age));
+        let records = (0..ages.len()).map(|n| {
+            let keys = [n, 10 + n, 60 + n].map(|key| key as u128);
+            let expires = expires(n);
+            KinesisRecord {
+                expires,
+                ..aggregate(start, &keys)
+            }
+        });
+        let regrouped = regroup(start, records.collect(), Some(&map), &rules);
+        assert_eq!(regrouped.iter().map(KinesisRecord::users).sum::<u32>(), 18);
+        for record in &regrouped {
+            for key in texts(record) {
+                let key: usize = key.parse().expect("a key");
+                assert_eq!(record.expires, expires(key % 10), "{key}");
+            }
+        }
+        // Records of one age still share an aggregate.
+        assert_eq!(regrouped.len(), 12);
     }
 
     #[test]

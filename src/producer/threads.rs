@@ -227,14 +227,8 @@ impl Senders {
     fn new(client: &Client, stop: &Stop, limit: usize) -> Result<Senders> {
         let (jobs, jobs_taken) = channel::bounded(limit);
         let (outcomes_given, outcomes) = channel::bounded(limit);
-        let once = RetryPolicy {
-            max_retries: Some(0),
-            ..client.policy(Operation::ListShards).clone()
-        };
-        let client = client.with_stop(stop.clone());
         let mut senders = Senders {
-            // The pipeline lists again by itself: loops of retry are never nested.
-            client: client.with_retry(Operation::ListShards, once),
+            client: once(&client.with_stop(stop.clone())),
             limit,
             threads: Vec::new(),
             under_way: 0,
@@ -287,6 +281,23 @@ impl Senders {
             }
         }
     }
+}
+
+/// The same client, which makes every call of the pipeline once, whatever its own policies say.
+///
+/// The pipeline repeats calls by itself, and loops of retry are never nested. Of PutRecords it has to
+/// see the outcome of each attempt: of three attempts the last may have failed before it was sent
+/// while the first stored the records and lost the answer.
+fn once(client: &Client) -> Client {
+    let once = |client: Client, operation| {
+        let policy = RetryPolicy {
+            max_retries: Some(0),
+            ..client.policy(operation).clone()
+        };
+        client.with_retry(operation, policy)
+    };
+    let operations = [Operation::ListShards, Operation::PutRecords];
+    operations.into_iter().fold(client.clone(), once)
 }
 
 fn send(client: &Client, jobs: &Receiver<Job>, outcomes: &Sender<Outcome>) {

@@ -5,7 +5,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use kinesis_blocking::fake::{FakeKinesis, Fault};
 use kinesis_blocking::{
-    Error, ErrorKind, HttpTransport, Operation, Producer, Stored, TransportError, UserRecord,
+    Error, ErrorKind, HttpTransport, Operation, Producer, RetryPolicy, Stored, TransportError,
+    UserRecord,
 };
 
 use crate::support::*;
@@ -37,6 +38,27 @@ fn throttled_entries_are_tried_again_and_the_others_are_not() {
     let mut counts: Vec<_> = attempts.map(|attempts| attempts.len()).collect();
     counts.sort();
     assert!(counts[49] == 1 && counts[50] > 1, "{counts:?}");
+}
+
+#[test]
+fn a_clients_own_retries_do_not_hide_that_a_record_may_be_stored() {
+    let fake = kinesis(1);
+    fake.on(Operation::PutRecords)
+        .fail_next(1, Fault::AnswerLost)
+        .fail_next(1, Fault::refuse("AccessDeniedException", "no"));
+    let policy = RetryPolicy {
+        max_retries: Some(5),
+        backoff_base: Duration::from_millis(1),
+        ..RetryPolicy::default_for(Operation::GetRecords)
+    };
+    let client = fake.client().with_retry(Operation::PutRecords, policy);
+    let producer = Producer::builder(client).stream(STREAM);
+    let producer = producer.start().expect("started");
+    let delivery = producer.put(named("one")).expect("taken in");
+    let undelivered = undelivered(delivery.wait());
+    assert_eq!(stored(&fake), ["one"]);
+    assert_eq!(undelivered.stored, Stored::Possibly);
+    assert_eq!(undelivered.attempts.len(), 2, "each attempt is seen");
 }
 
 #[test]

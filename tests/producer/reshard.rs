@@ -45,6 +45,23 @@ fn a_split_under_load_loses_and_repeats_nothing_for_readers_by_the_kcls_rule() {
 }
 
 #[test]
+fn without_aggregation_no_aggregate_is_stored_whatever_splits() {
+    let fake = kinesis(1);
+    let producer = configured(&fake, |config| config.aggregation(false));
+    let deliveries: Vec<_> = (0..3_000)
+        .map(|n| producer.put(named(n)).expect("taken in"))
+        .collect();
+    // Most of them still wait for the shard, which takes 1,000 a second.
+    split(&fake.client(), "shardId-000000000000");
+    producer.close().expect("closed");
+    for delivery in deliveries {
+        assert_eq!(delivered(delivery.wait()).sub_sequence_number, None);
+    }
+    assert_eq!(fake.records(STREAM).len(), 3_000);
+    assert_each_once(&fake, 3_000);
+}
+
+#[test]
 fn an_aggregate_across_the_children_goes_again_as_two() {
     let fake = still(1);
     let producer = producer(&fake);

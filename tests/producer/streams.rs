@@ -200,6 +200,29 @@ fn partitioners_of_flink_are_there() {
     assert_eq!(shards(&fake), 4);
 }
 
+#[test]
+fn an_aggregate_stays_within_what_the_stream_takes_with_its_partition_key() {
+    const MIB: usize = 1024 * 1024;
+    for limit in [MIB, 10 * MIB] {
+        let fake = kinesis(1);
+        let producer = configured(&fake, |config| config.aggregation_max_bytes(limit));
+        let deliveries: Vec<_> = (0..3_000)
+            .map(|n| {
+                let record = UserRecord::new(n.to_string(), vec![b'x'; 1_000]);
+                producer.put(record).expect("taken in")
+            })
+            .collect();
+        producer.flush().expect("flushed");
+        for delivery in deliveries {
+            delivered(delivery.wait());
+        }
+        let records = fake.records(STREAM).into_iter();
+        let sizes = records.map(|one| one.data.len() + one.partition_key.len());
+        let largest = sizes.max().expect("stored");
+        assert!(MIB - 2_000 < largest && largest <= MIB, "{largest}");
+    }
+}
+
 /// Lets a stream take records of 10 MiB, as an operator would.
 fn allow_10_mib(fake: &FakeKinesis) {
     let server = fake.serve().expect("a socket");

@@ -1,0 +1,92 @@
+//! Which failures came before there was a connection.
+//!
+//! A producer may put a record again without fear of a duplicate only if the request never left. The
+//! kind of an I/O error does not say so: the same "no route to host" ends an attempt to connect and
+//! breaks a connection that has just carried a request. So the failure is marked where it is made, at
+//! the only two steps before a connection: the look-up of the address, and the chain of connectors
+//! (TCP, the proxy's CONNECT, the TLS handshake).
+
+use std::fmt;
+use std::io;
+
+use ureq::unversioned::transport::{ConnectionDetails, Connector, Transport};
+
+use crate::error::TransportError;
+
+/// Marks every failure of the connectors inside.
+#[derive(Debug)]
+pub(super) struct Connecting<C>(pub C);
+
+impl<In: Transport, C: Connector<In>> Connector<In> for Connecting<C> {
+    type Out = C::Out;
+
+    fn connect(
+        &self,
+        details: &ConnectionDetails<'_>,
+        chained: Option<In>,
+    ) -> Result<Option<Self::Out>, ureq::Error> {
+        let connected = self.0.connect(details, chained);
+        connected.map_err(|error| NotConnected(while_connecting(error)).into())
+    }
+}
+
+/// Marks a failed look-up.
+pub(super) fn unresolved(error: ureq::Error) -> ureq::Error {
+    let reason = match error {
+        ureq::Error::HostNotFound => "nothing was found".to_owned(),
+        ureq::Error::Io(error) => error.to_string(),
+        other => other.to_string(),
+    };
+    NotConnected(TransportError::Dns(reason)).into()
+}
+
+/// A failure before there was a connection, on its way through `ureq`.
+#[derive(Debug)]
+struct NotConnected(TransportError);
+
+impl fmt::Display for NotConnected {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl std::error::Error for NotConnected {}
+
+impl From<NotConnected> for ureq::Error {
+    fn from(marked: NotConnected) -> ureq::Error {
+        ureq::Error::Other(Box::new(marked))
+    }
+}
+
+/// Gives back what was marked; any other error is one of a request that may have left.
+pub(super) fn not_connected(
+    error: Box<dyn std::error::Error + Send + Sync>,
+) -> Result<TransportError, Box<dyn std::error::Error + Send + Sync>> {
+    error.downcast().map(|marked: Box<NotConnected>| marked.0)
+}
+
+fn while_connecting(error: ureq::Error) -> TransportError {
+    match error {
+        ureq::Error::ConnectionFailed => connect(io::Error::other("no address answered")),
+        ureq::Error::ConnectProxyFailed(reason) => connect(io::Error::other(reason)),
+        ureq::Error::Io(error) => match is_bad_certificate(&error) {
+            true => TransportError::Tls(error.to_string()),
+            false => connect(error),
+        },
+        ureq::Error::Timeout(_) => connect(io::ErrorKind::TimedOut.into()),
+        ureq::Error::Tls(reason) => TransportError::Tls(reason.to_owned()),
+        #[cfg(feature = "tls")]
+        ureq::Error::Rustls(error) => TransportError::Tls(error.to_string()),
+        other => connect(io::Error::other(other.to_string())),
+    }
+}
+
+fn connect(error: io::Error) -> TransportError {
+    TransportError::Connect(error)
+}
+
+/// Of what TLS finds wrong this alone stays wrong; the rest may be a peer in trouble.
+fn is_bad_certificate(error: &io::Error) -> bool {
+    let is_data = error.kind() == io::ErrorKind::InvalidData;
+    is_data && error.to_string().starts_with("invalid peer certificate")
+}
