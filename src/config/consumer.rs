@@ -38,6 +38,7 @@ pub struct ConsumerConfig {
     pub(crate) watermark_lookahead: Duration,
     pub(crate) watermark_sync_queue_capacity: usize,
     pub(crate) one_past_lookahead: bool,
+    pub(crate) commit_retry_timeout: Duration,
 }
 
 /// What becomes of a consumer when records may be lost before it has read them: they outlived the
@@ -98,6 +99,7 @@ impl Default for ConsumerConfig {
             watermark_lookahead: Duration::ZERO,
             watermark_sync_queue_capacity: 100,
             one_past_lookahead: false,
+            commit_retry_timeout: Duration::from_secs(300),
         }
     }
 }
@@ -295,6 +297,18 @@ impl ConsumerConfigBuilder {
         self
     }
 
+    /// Sets for how long commits by [interval](crate::ConsumerBuilder::commit_interval) may fail before the
+    /// consumer ends with the store's error. Default: 5 minutes. Range: 0 to 1 day; 0 ends it at the first.
+    ///
+    /// Meanwhile reading goes on. A failed commit is an [`Event::CommitFailed`](crate::Event::CommitFailed),
+    /// and is tried again after the interval, but not sooner than 1 s and not later than 30 s. A restart
+    /// repeats what was handed out since the last commit that succeeded.
+    /// [`Fenced`](crate::ErrorKind::Fenced) ends the consumer at once. The key `commit.retry.timeout`.
+    pub fn commit_retry_timeout(mut self, timeout: Duration) -> ConsumerConfigBuilder {
+        self.config.commit_retry_timeout = timeout;
+        self
+    }
+
     /// Checks the settings.
     ///
     /// # Errors
@@ -313,6 +327,8 @@ impl ConsumerConfigBuilder {
         )?;
         check("empty_interval", config.empty_interval, 0..=3_600_000)?;
         check("watermark_interval", config.watermark_interval, 0..=DAY_MS)?;
+        let timeout = config.commit_retry_timeout;
+        check("commit_retry_timeout", timeout, 0..=DAY_MS)?;
         let sync_interval = config.watermark_sync_interval;
         check("watermark_sync_interval", sync_interval, 1..=DAY_MS)?;
         if config.watermark_sync_queue_capacity == 0 {

@@ -6,16 +6,31 @@ use bytes::Bytes;
 use crate::consumer::checkpoint::Checkpoint;
 use crate::consumer::meters::Meters;
 use crate::consumer::store::{CheckpointStore, Commit};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
+use crate::sys::clock::later;
 
-/// When, and where, checkpoints are saved.
+/// When, and where, checkpoints are saved. Pure but for the store: `now` is told.
 pub(super) struct Commits {
     store: Option<Box<dyn CheckpointStore>>,
     interval: Option<Duration>,
+    /// For how long commits by interval may fail.
+    retry_timeout: Duration,
     next: Option<Instant>,
+    /// Since when every commit has failed.
+    failing_since: Option<Instant>,
     /// What the caller committed last. From then on no checkpoint is saved without its state.
     state: Option<Bytes>,
     meters: Arc<Meters>,
+}
+
+/// What became of a commit that the consumer made by itself.
+#[derive(Debug)]
+pub(super) enum Outcome {
+    Saved,
+    /// It is tried again.
+    Failed(Error),
+    /// It is not, so the consumer ends.
+    GivenUp(Error),
 }
 
 impl Commits {
@@ -23,12 +38,16 @@ impl Commits {
     pub fn load(
         store: Option<Box<dyn CheckpointStore>>,
         interval: Option<Duration>,
+        retry_timeout: Duration,
         meters: Arc<Meters>,
     ) -> Result<(Commits, Option<Checkpoint>)> {
+        let interval = interval.map(|interval| interval.min(INTERVAL_MAX));
         let mut commits = Commits {
             interval: interval.filter(|_| store.is_some()),
+            retry_timeout,
             store,
             next: None,
+            failing_since: None,
             state: None,
             meters,
         };
@@ -46,7 +65,7 @@ impl Commits {
     }
 
     pub fn begin(&mut self, now: Instant) {
-        self.next = self.interval.and_then(|interval| now.checked_add(interval));
+        self.next = self.interval.map(|interval| later(now, interval));
     }
 
     /// When the next commit is to be made by itself.
@@ -68,6 +87,24 @@ impl Commits {
         self.state.as_ref()
     }
 
+    /// Says whether the last commit failed, so that the next waits for its time.
+    pub fn is_failing(&self) -> bool {
+        self.failing_since.is_some()
+    }
+
+    /// Saves where reading begins, which is decided once: a start at LATEST that is decided again after
+    /// a kill would pass over what arrived since. The state that was loaded still belongs to it.
+    ///
+    /// # Errors
+    /// The store's: nothing was saved.
+    pub fn save_start(&mut self, checkpoint: Checkpoint, now: Instant) -> Result<()> {
+        let commit = Commit::new(checkpoint, self.state.clone());
+        match &self.store {
+            Some(_) => self.store(commit, now),
+            None => Ok(()),
+        }
+    }
+
     pub fn save(&mut self, checkpoint: Checkpoint, now: Instant) -> Result<()> {
         if self.has_state() {
             let expected = "committed by commit_with, as the checkpoint before it was";
@@ -78,6 +115,23 @@ impl Commits {
             Some(_) => self.store(Commit::new(checkpoint, None), now),
             None => Ok(()),
         }
+    }
+
+    /// Saves because it is time to. What fails is tried again for a while: a disk that is full, or a
+    /// database that restarts, need not end the consumer.
+    pub fn save_by_itself(&mut self, checkpoint: Checkpoint, now: Instant) -> Outcome {
+        let Err(error) = self.save(checkpoint, now) else {
+            return Outcome::Saved;
+        };
+        let since = self.failing_since.unwrap_or(now);
+        let is_fenced = matches!(error.kind(), ErrorKind::Fenced { .. });
+        if is_fenced || now.saturating_duration_since(since) >= self.retry_timeout {
+            return Outcome::GivenUp(error);
+        }
+        let pause = self.interval.unwrap_or_default();
+        let pause = pause.clamp(RETRY_PAUSE_MIN, RETRY_PAUSE_MAX);
+        self.next = Some(later(now, pause.min(self.retry_timeout)));
+        Outcome::Failed(error)
     }
 
     pub fn save_with(&mut self, checkpoint: Checkpoint, state: Bytes, now: Instant) -> Result<()> {
@@ -92,17 +146,33 @@ impl Commits {
             return Err(Error::config("checkpoint_store", "", expected));
         };
         let saved = store.save(&commit);
-        self.meters.committed(now, saved.is_ok());
+        self.meters.committed(now, saved.as_ref().err());
         match &saved {
-            Ok(()) => log::debug!("committed {} shards", commit.checkpoint.iter().count()),
-            Err(error) => log::warn!("{error}"),
+            Ok(()) => {
+                self.failing_since = None;
+                log::debug!("committed {} shards", commit.checkpoint.iter().count());
+            }
+            Err(error) => {
+                self.failing_since.get_or_insert(now);
+                log::warn!("{error}");
+            }
         }
         saved
     }
 }
 
+/// A checkpoint says up to when nothing is missing. If that is older than the stream's retention, a
+/// quiet shard cannot be told from one that was trimmed; the shortest retention is 24 hours.
+const INTERVAL_MAX: Duration = Duration::from_secs(3_600);
+
+/// How long after a failed commit the next is tried, if the interval is shorter or longer.
+const RETRY_PAUSE_MIN: Duration = Duration::from_secs(1);
+const RETRY_PAUSE_MAX: Duration = Duration::from_secs(30);
+
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
     use super::*;
     use crate::consumer::store::MemoryCheckpointStore;
 
@@ -110,9 +180,15 @@ mod tests {
 
     fn commits(store: &MemoryCheckpointStore) -> Commits {
         let store: Box<dyn CheckpointStore> = Box::new(store.clone());
-        let loaded = Commits::load(Some(store), Some(INTERVAL), Arc::default());
+        load(store, INTERVAL)
+    }
+
+    fn load(store: Box<dyn CheckpointStore>, interval: Duration) -> Commits {
+        let loaded = Commits::load(Some(store), Some(interval), RETRY_TIMEOUT, Arc::default());
         loaded.expect("loaded").0
     }
+
+    const RETRY_TIMEOUT: Duration = Duration::from_secs(300);
 
     #[test]
     fn an_interval_counts_from_the_last_commit() {
@@ -148,7 +224,8 @@ mod tests {
 
     #[test]
     fn a_state_needs_a_store() {
-        let (mut commits, _) = Commits::load(None, Some(INTERVAL), Arc::default()).expect("loaded");
+        let (mut commits, _) =
+            Commits::load(None, Some(INTERVAL), RETRY_TIMEOUT, Arc::default()).expect("loaded");
         commits.begin(Instant::now());
         assert_eq!(commits.due(), None);
         let saved = commits.save(Checkpoint::default(), Instant::now());
@@ -160,5 +237,94 @@ mod tests {
             message.to_string(),
             "checkpoint_store is not set: it has to be a store, or the state would be lost"
         );
+    }
+
+    #[test]
+    fn at_most_an_hour_passes_between_two_commits_by_interval() {
+        let now = Instant::now();
+        for (interval, expected) in [
+            (Duration::from_secs(3_599), 3_599),
+            (Duration::from_secs(86_400), 3_600),
+            (Duration::MAX, 3_600),
+        ] {
+            let mut commits = load(Box::new(MemoryCheckpointStore::new()), interval);
+            commits.begin(now);
+            let expected = Duration::from_secs(expected);
+            assert_eq!(commits.due(), Some(now + expected), "{interval:?}");
+        }
+    }
+
+    /// Fails while told to.
+    struct Broken(Arc<AtomicBool>);
+
+    impl CheckpointStore for Broken {
+        fn load(&mut self) -> Result<Option<Commit>> {
+            Ok(None)
+        }
+
+        fn save(&mut self, _: &Commit) -> Result<()> {
+            match self.0.load(Ordering::Relaxed) {
+                true => Err(Error::store("writing", "no room".to_owned())),
+                false => Ok(()),
+            }
+        }
+    }
+
+    #[test]
+    fn a_commit_that_fails_is_tried_again_and_given_up_in_the_end() {
+        for (interval, pause) in [(0, 1), (5, 5), (600, 30)] {
+            let broken = Arc::new(AtomicBool::new(true));
+            let mut commits = load(
+                Box::new(Broken(broken.clone())),
+                Duration::from_secs(interval),
+            );
+            let begin = Instant::now();
+            let at = |seconds| begin + Duration::from_secs(seconds);
+            commits.begin(begin);
+            for seconds in [0, 100, 299] {
+                let outcome = commits.save_by_itself(Checkpoint::default(), at(seconds));
+                assert!(matches!(outcome, Outcome::Failed(_)), "{seconds} s");
+                assert_eq!(commits.due(), Some(at(seconds + pause)));
+                assert!(commits.is_failing());
+            }
+            broken.store(false, Ordering::Relaxed);
+            let outcome = commits.save_by_itself(Checkpoint::default(), at(299));
+            assert!(matches!(outcome, Outcome::Saved) && !commits.is_failing());
+            assert_eq!(commits.due(), Some(at(299 + interval)));
+            // The time counts from the first failure in a row.
+            broken.store(true, Ordering::Relaxed);
+            for (seconds, is_over) in [(300, false), (599, false), (600, true)] {
+                let outcome = commits.save_by_itself(Checkpoint::default(), at(seconds));
+                assert_eq!(
+                    matches!(outcome, Outcome::GivenUp(_)),
+                    is_over,
+                    "{seconds} s"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn a_store_that_another_has_taken_is_not_tried_again() {
+        let (now, store) = (Instant::now(), MemoryCheckpointStore::new());
+        let mut commits = commits(&store);
+        store.clone().load().expect("taken away");
+        let outcome = commits.save_by_itself(Checkpoint::default(), now);
+        assert!(matches!(outcome, Outcome::GivenUp(_)), "{outcome:?}");
+    }
+
+    #[test]
+    fn the_start_is_saved_with_the_state_that_was_there() {
+        let (now, store) = (Instant::now(), MemoryCheckpointStore::new());
+        let state = Bytes::from_static(b"17");
+        let mut first = commits(&store);
+        let saved = first.save_with(Checkpoint::default(), state.clone(), now);
+        saved.expect("saved");
+        let mut second = commits(&store);
+        second
+            .save_start(Checkpoint::default(), now)
+            .expect("saved");
+        let last = store.last().expect("a commit");
+        assert_eq!(last.state, Some(state));
     }
 }

@@ -67,6 +67,24 @@ pub(super) enum News {
     Failed(Error),
 }
 
+impl News {
+    /// The stream that it is about; `None` if it is about all of them.
+    pub fn stream(&self) -> Option<&Arc<str>> {
+        match self {
+            News::Known(shard, _)
+            | News::Started(shard, ..)
+            | News::Born(shard, _)
+            | News::Left(shard, _)
+            | News::Settled(shard)
+            | News::Foreign(shard)
+            | News::Vanished(shard) => Some(&shard.stream),
+            News::Gap(gap) => Some(&gap.shard.stream),
+            News::Listed(stream, ..) | News::Lineage(stream, _) => Some(stream),
+            News::Complete | News::Failed(_) => None,
+        }
+    }
+}
+
 /// What comes next.
 #[derive(Debug)]
 pub(super) enum Next {
@@ -423,6 +441,7 @@ mod tests {
     use crate::consumer::shelf::Bell;
     use crate::error::ErrorKind;
     use crate::model::{GapCause, StartPosition};
+    use crate::sys::stop::Stop;
 
     fn shard(name: &str) -> ShardRef {
         ShardRef::new("orders", name)
@@ -459,7 +478,8 @@ mod tests {
         let mut senders = Vec::new();
         for name in names {
             let account = Budget::new(u64::MAX).account();
-            let (sender, receiver) = queue(Bell::new().0, Arc::default(), account, None);
+            let (sender, receiver) =
+                queue(Bell::new().0, Arc::default(), account, None, Stop::never());
             emitter.know(shard(name), (START, None));
             emitter.start(shard(name), START, receiver);
             senders.push(sender);

@@ -17,6 +17,7 @@ use crate::consumer::emitter::{Emitter, News};
 use crate::consumer::event_time::{EventTime, Subtask, Sync};
 use crate::consumer::first_listings::{Listing, first_listings};
 use crate::consumer::glances::Glances;
+use crate::consumer::inbox::Inbox;
 use crate::consumer::members::{Member, Members};
 use crate::consumer::meters::{DiscoveryMeter, Meters};
 use crate::consumer::retention::Retentions;
@@ -66,11 +67,13 @@ impl ConsumerBuilder {
             Some(store) if is_group => union = Some(Union::load(store, meters.len())?),
             store => alone = store,
         }
-        let (mut all, mut restored) = (Vec::new(), None);
+        let (mut all, mut restored, mut held) = (Vec::new(), None, false);
         for (index, meters) in meters.iter().enumerate() {
             let share = union.as_ref().map(|union| union.share(index));
             let store = share.or_else(|| alone.take());
-            let (mut commits, loaded) = Commits::load(store, interval, meters.clone())?;
+            let timeout = self.config.commit_retry_timeout;
+            let (mut commits, loaded) = Commits::load(store, interval, timeout, meters.clone())?;
+            held |= loaded.is_some();
             match &given {
                 Some(_) => commits.forget_state(),
                 None if is_group && commits.has_state() => return Err(state_of_one()),
@@ -78,11 +81,18 @@ impl ConsumerBuilder {
             }
             all.push(commits);
         }
+        // What is given has counted above what the store has, and is the caller's to give again.
+        let start = match (&given, held) {
+            (Some(_), true) => SavedStart::Never,
+            (_, true) => SavedStart::IfNew,
+            (_, false) => SavedStart::Always,
+        };
         let restored = given.or(restored).unwrap_or_default();
         Ok(Stored {
             commits: all,
             union,
             restored: restored.renamed(|stream| self.spelling(stream)),
+            start,
         })
     }
 
@@ -162,25 +172,41 @@ impl ConsumerBuilder {
         thread: &DiscoveryThread,
         group: &Arc<Group>,
     ) -> Result<Vec<Consumer>> {
-        let (restored, mut consumers) = (&stored.restored, Vec::new());
-        for (index, (seat, commits)) in seats.into_iter().zip(stored.commits).enumerate() {
+        let mut consumers = Vec::new();
+        let Stored {
+            commits,
+            union,
+            restored,
+            start,
+        } = stored;
+        for (index, (seat, commits)) in seats.into_iter().zip(commits).enumerate() {
             let workers = seat.workers.clone();
-            let (event_time, sync) = self.event_time(index, &workers, restored);
+            let (event_time, sync) = self.event_time(index, &workers, &restored);
             let mut emitter = Emitter::new(restored.clone(), thread.childless.clone());
             emitter.set_event_time(event_time);
             emitter.set_expecting(thread.is_bounded);
             let mut consumer = seat.consumer(emitter, commits, thread, group);
             // Before `start` returns, so that a checkpoint taken at once is whole.
-            consumer.take_news()?;
+            consumer.inbox.take_in(&mut consumer.emitter);
             consumer.emitter.expect(thread.discovery.hidden());
-            consumer.commits.begin(consumer.clock.now());
-            if let Some(union) = &stored.union {
+            consumer.watermark = consumer.emitter.watermark();
+            if let Some(union) = &union {
                 union.begin(index, consumer.checkpoint());
             }
             if let Some((tracking, heard)) = sync {
                 start_sync(&workers, tracking, heard)?;
             }
             consumers.push(consumer);
+        }
+        let all = consumers.iter().map(Consumer::checkpoint);
+        let is_due = start.is_due(&restored, all);
+        for (index, consumer) in consumers.iter_mut().enumerate() {
+            let now = consumer.clock.now();
+            // In a group the first saves where all of them begin.
+            if is_due && index == 0 {
+                consumer.commits.save_start(consumer.checkpoint(), now)?;
+            }
+            consumer.commits.begin(now);
         }
         Ok(consumers)
     }
@@ -224,6 +250,34 @@ struct Stored {
     /// If several have one store.
     union: Option<Arc<Union>>,
     restored: Checkpoint,
+    start: SavedStart,
+}
+
+/// When to save where reading begins before `start` returns. LATEST is decided at the start; were it
+/// not saved, a process that is killed before its first commit would decide it anew, behind what
+/// arrived since.
+#[derive(Clone, Copy, Debug)]
+enum SavedStart {
+    Always,
+    /// If a stream or a shard has a start that the store does not have.
+    IfNew,
+    Never,
+}
+
+impl SavedStart {
+    fn is_due(self, restored: &Checkpoint, begin: impl Iterator<Item = Checkpoint>) -> bool {
+        let is_known = |begin: &Checkpoint| {
+            let mut shards = begin.shards.keys();
+            let mut streams = begin.listed.keys();
+            shards.all(|shard| restored.shards.contains_key(shard))
+                && streams.all(|stream| restored.listed.contains_key(stream))
+        };
+        match self {
+            SavedStart::Always => true,
+            SavedStart::IfNew => !begin.into_iter().all(|begin| is_known(&begin)),
+            SavedStart::Never => false,
+        }
+    }
 }
 
 /// What is there of a consumer before its shards are known.
@@ -252,12 +306,12 @@ impl Seat {
     ) -> Consumer {
         Consumer {
             emitter,
-            events: VecDeque::new(),
+            inbox: Inbox::new(self.news),
             signals: VecDeque::new(),
-            held: VecDeque::new(),
-            news: self.news,
             told: thread.told.clone(),
-            ending: None,
+            ending: Vec::new(),
+            has_unsaved_end: false,
+            watermark: None,
             heard: self.heard,
             stop: self.stop,
             over: false,

@@ -22,8 +22,17 @@ pub(super) struct Meters {
     /// Of the shards that are not among these any more.
     gone: Mutex<ReadCounts>,
     pub discovery: Arc<DiscoveryMeter>,
-    commits: Mutex<(CommitMetrics, Option<Instant>)>,
+    commits: Mutex<Committed>,
     event_time: Mutex<EventTimeMetrics>,
+}
+
+/// What was committed, and when.
+#[derive(Clone, Default)]
+struct Committed {
+    metrics: CommitMetrics,
+    last: Option<Instant>,
+    /// Since when every commit has failed.
+    failing_since: Option<Instant>,
 }
 
 impl Meters {
@@ -47,13 +56,22 @@ impl Meters {
         meter
     }
 
-    pub fn committed(&self, now: Instant, is_ok: bool) {
-        let (commits, last) = &mut *locked(&self.commits);
-        if is_ok {
-            commits.commits += 1;
-            *last = Some(now);
-        } else {
-            commits.failed_commits += 1;
+    pub fn committed(&self, now: Instant, error: Option<&Error>) {
+        let Committed {
+            metrics,
+            last,
+            failing_since,
+        } = &mut *locked(&self.commits);
+        metrics.last_error = error.map(Error::to_string);
+        match error {
+            None => {
+                metrics.commits += 1;
+                (*last, *failing_since) = (Some(now), None);
+            }
+            Some(_) => {
+                metrics.failed_commits += 1;
+                failing_since.get_or_insert(now);
+            }
         }
     }
 
@@ -73,14 +91,17 @@ impl Meters {
 
     pub fn snapshot(&self, now: Instant) -> ConsumerMetrics {
         let (shards, total) = self.read_shards();
-        let (commits, last) = locked(&self.commits).clone();
+        let committed = locked(&self.commits).clone();
+        let age =
+            |time: Option<Instant>| time.map(|time| millis(now.saturating_duration_since(time)));
         ConsumerMetrics {
             shards,
             total,
             discovery: locked(&self.discovery.0).clone(),
             commits: CommitMetrics {
-                millis_since_last: last.map(|last| millis(now.saturating_duration_since(last))),
-                ..commits
+                millis_since_last: age(committed.last),
+                failing_millis: age(committed.failing_since),
+                ..committed.metrics
             },
             event_time: locked(&self.event_time).clone(),
         }
@@ -459,19 +480,21 @@ mod tests {
     }
 
     #[test]
-    fn the_last_commit_grows_older() {
+    fn the_last_commit_and_the_first_that_failed_since_grow_older() {
         let (meters, now) = (Meters::default(), Instant::now());
+        let at = |seconds| now + Duration::from_secs(seconds);
         assert_eq!(meters.snapshot(now).commits, CommitMetrics::default());
-        meters.committed(now, true);
-        meters.committed(now + Duration::from_secs(1), false);
+        let error = Error::store("writing", "no room".to_owned());
+        meters.committed(at(0), None);
+        meters.committed(at(1), Some(&error));
+        meters.committed(at(2), Some(&error));
         let expected = CommitMetrics {
             commits: 1,
-            failed_commits: 1,
-            millis_since_last: Some(2_000),
+            failed_commits: 2,
+            millis_since_last: Some(3_000),
+            failing_millis: Some(2_000),
+            last_error: Some("writing: no room".to_owned()),
         };
-        assert_eq!(
-            meters.snapshot(now + Duration::from_secs(2)).commits,
-            expected
-        );
+        assert_eq!(meters.snapshot(at(3)).commits, expected);
     }
 }

@@ -145,15 +145,22 @@ pub struct CommitMetrics {
     pub failed_commits: u64,
     /// How long ago the last one went well.
     pub millis_since_last: Option<u64>,
+    /// How long ago the first failed of those that failed in a row; `None` if the last one succeeded.
+    pub failing_millis: Option<u64>,
+    /// Why the last one failed; `None` if it succeeded.
+    pub last_error: Option<String>,
 }
 
 impl CommitMetrics {
     fn merge(&self, other: &CommitMetrics) -> CommitMetrics {
-        let (one, two) = (self.millis_since_last, other.millis_since_last);
+        let both = |of: fn(&CommitMetrics) -> Option<u64>| of(self).into_iter().chain(of(other));
+        let error = self.last_error.as_ref().or(other.last_error.as_ref());
         CommitMetrics {
             commits: self.commits + other.commits,
             failed_commits: self.failed_commits + other.failed_commits,
-            millis_since_last: one.into_iter().chain(two).min(),
+            millis_since_last: both(|commits| commits.millis_since_last).min(),
+            failing_millis: both(|commits| commits.failing_millis).max(),
+            last_error: error.cloned(),
         }
     }
 }
@@ -289,7 +296,8 @@ mod tests {
         let rest = concat!(
             r#""discovery":{"listShardsCalls":0,"listShardsMillis":0,"retries":0,"#,
             r#""throttledCalls":0,"shardsFound":0,"shardsEnded":0,"lastError":null},"#,
-            r#""commits":{"commits":0,"failedCommits":0,"millisSinceLast":null},"#,
+            r#""commits":{"commits":0,"failedCommits":0,"millisSinceLast":null,"#,
+            r#""failingMillis":null,"lastError":null},"#,
             r#""eventTime":{"watermark":null,"isIdle":false,"localWatermark":null,"#,
             r#""globalWatermark":null,"syncs":0,"failedSyncs":0}"#,
         );

@@ -17,6 +17,7 @@ mod event_time;
 mod file_store;
 mod first_listings;
 mod glances;
+mod inbox;
 mod known;
 mod launch;
 mod members;
@@ -50,9 +51,10 @@ use crate::error::Result;
 use crate::model::{ShardRef, Timestamp};
 use crate::sys::clock::Clock;
 use crate::sys::stop::StopSource;
-use commits::Commits;
-use emitter::{Emitter, News, Next};
+use commits::{Commits, Outcome};
+use emitter::{Emitter, Next};
 use glances::Glances;
+use inbox::Inbox;
 use meters::Meters;
 use shelf::Shelf;
 use threads::{Crew, Told};
@@ -102,15 +104,16 @@ pub use store::{CheckpointStore, Commit, MemoryCheckpointStore};
 /// ```
 pub struct Consumer {
     emitter: Emitter,
-    events: VecDeque<Event>,
+    inbox: Inbox,
     /// What is to be told of event time before anything else is handed out.
     signals: VecDeque<Event>,
-    /// News behind a gap: what follows from it counts once the caller knows of it.
-    held: VecDeque<News>,
-    news: Arc<Shelf<News>>,
     told: Arc<Shelf<Told>>,
-    /// A shard whose end was handed out last: the caller is at it until it comes back.
-    ending: Option<Told>,
+    /// Shards whose ends were handed out: the caller is at the last until it comes back.
+    ending: Vec<Told>,
+    /// No commit covers all of these.
+    has_unsaved_end: bool,
+    /// The last watermark that was handed out.
+    watermark: Option<Timestamp>,
     heard: Receiver<()>,
     stop: Arc<StopSource>,
     over: bool,
@@ -144,20 +147,28 @@ impl Consumer {
 
     /// Returns where to go on from: it covers every record returned so far, and no other.
     pub fn checkpoint(&self) -> Checkpoint {
-        self.emitter.checkpoint()
+        let mut checkpoint = self.emitter.checkpoint();
+        // What is about to be handed out is not yet: a restart would never say it.
+        checkpoint.watermark = checkpoint.watermark.and(self.watermark);
+        checkpoint
     }
 
     /// Returns the last [watermark](Event::Watermark), also of the run that this one goes on from.
     pub fn watermark(&self) -> Option<Timestamp> {
-        self.emitter.watermark()
+        self.watermark
     }
 
     /// Saves [`checkpoint`](Consumer::checkpoint) to the store, if there is one, before it returns.
     ///
+    /// Commit on [`Event::Timeout`] as well, at least once an hour: a checkpoint that is older than the
+    /// stream's retention cannot tell a quiet shard from one whose records were trimmed unread.
+    ///
     /// # Errors
-    /// The store's: nothing was saved. `Config`: the last commit had a state, so this one needs one.
+    /// The store's: it has this commit or the one before. `Config`: the last commit had a state, so this one needs one.
     pub fn commit(&mut self) -> Result<()> {
-        self.commits.save(self.checkpoint(), self.clock.now())
+        self.commits.save(self.checkpoint(), self.clock.now())?;
+        self.has_unsaved_end = false;
+        Ok(())
     }
 
     /// Saves [`checkpoint`](Consumer::checkpoint) and what the caller has made of the records so far,
@@ -187,7 +198,7 @@ impl Consumer {
     /// ```
     ///
     /// # Errors
-    /// The store's: nothing was saved. `Config`: there is no store, or this is one of a
+    /// The store's: it has this commit or the one before. `Config`: there is no store, or this is one of a
     /// [group](ConsumerBuilder::start_group), whose store has no room for the state of each.
     pub fn commit_with(&mut self, state: impl Into<Bytes>) -> Result<()> {
         let now = self.clock.now();
@@ -240,14 +251,14 @@ impl Consumer {
         };
         let checkpoint = self.checkpoint();
         if committed.is_ok() {
-            self.told.put(self.ending.take());
+            self.told.put(self.ending.drain(..));
         }
         // What is shared ends with the last of a group, when all of them have committed.
         let last = self.group.take().and_then(Arc::into_inner);
         last.iter().for_each(|group| group.stop.signal());
-        // Threads blocked on full queues end when these are gone.
+        // The memory of what was not handed out is free before the threads have ended.
         self.emitter = Emitter::default();
-        self.news.take();
+        self.inbox.clear();
         self.told.ring();
         let deadline = self.clock.now() + CLOSE_WAIT_MAX;
         let crews = self.crew.take().into_iter();
@@ -289,9 +300,7 @@ impl Consumer {
             if self.over || self.stop.stop_ref().is_stopped() {
                 return Ok(Event::Ended);
             }
-            if self.ending.is_some() {
-                self.tell_end(now)?;
-            }
+            self.tell_ends();
             if let Some(event) = self.next_signal(now) {
                 return Ok(event);
             }
@@ -299,17 +308,17 @@ impl Consumer {
                 return Ok(Event::Record(record));
             }
             // Between two answers, so that news is heard however much there is to hand out.
-            self.take_news()?;
-            if let Some(event) = self.events.pop_front() {
-                if let Event::Gap(_) = event {
-                    self.learn_held()?;
-                }
-                return Ok(event);
+            match self.inbox.next(&mut self.emitter) {
+                Ok(Some(event)) => return Ok(event),
+                Ok(None) => {}
+                Err(error) => return self.fail(error),
             }
             match self.emitter.next_turn() {
                 Next::Record(record) => return Ok(Event::Record(record)),
                 Next::Ended(shard, watermark, children) => {
-                    self.ending = Some(Told::Ended(shard.clone(), watermark, children));
+                    let ended = Told::Ended(shard.clone(), watermark, children);
+                    self.ending.push(ended);
+                    self.has_unsaved_end = true;
                     return Ok(Event::ShardEnded(shard));
                 }
                 Next::Rested(shard) => self.told.put([Told::Rested(shard)]),
@@ -333,26 +342,32 @@ impl Consumer {
 
     /// The caller has come back for more, so what was handed out is done with.
     fn commit_if_due(&mut self, now: Instant) -> Result<()> {
-        match self.commits.due() {
-            Some(due) if !self.over && now >= due => {
-                let saved = self.commits.save(self.checkpoint(), now);
-                saved.or_else(|error| self.fail(error))
-            }
-            _ => Ok(()),
+        let is_time = self.commits.due().is_some_and(|due| now >= due);
+        let is_end = self.saves_ends() && self.has_unsaved_end && !self.commits.is_failing();
+        if self.over || !(is_time || is_end) {
+            return Ok(());
         }
+        match self.commits.save_by_itself(self.checkpoint(), now) {
+            Outcome::Saved => self.has_unsaved_end = false,
+            Outcome::Failed(error) => self.signals.push_back(Event::CommitFailed(error)),
+            Outcome::GivenUp(error) => return self.fail(error),
+        }
+        Ok(())
     }
 
     /// The caller has come back after the end of a shard: its children may start, in whichever consumer.
+    fn tell_ends(&mut self) {
+        if !(self.ending.is_empty() || self.saves_ends() && self.has_unsaved_end) {
+            self.told.put(self.ending.drain(..));
+        }
+    }
+
+    /// Whether the end of a shard has to be saved before its children start.
     ///
     /// What another one of the group commits of them must not be ahead of what is committed of the
     /// shard, or a restart would hand out the shard's last records behind the children's first.
-    fn tell_end(&mut self, now: Instant) -> Result<()> {
-        if self.is_grouped() && self.commits.due().is_some() {
-            let saved = self.commits.save(self.checkpoint(), now);
-            saved.or_else(|error| self.fail(error))?;
-        }
-        self.told.put(self.ending.take());
-        Ok(())
+    fn saves_ends(&self) -> bool {
+        self.is_grouped() && self.commits.due().is_some()
     }
 
     fn is_grouped(&self) -> bool {
@@ -364,58 +379,11 @@ impl Consumer {
         if self.signals.is_empty() {
             self.signals.extend(self.emitter.look_at_event_time(now));
         }
-        self.signals.pop_front()
-    }
-
-    /// Takes in what discovery has found.
-    fn take_news(&mut self) -> Result<()> {
-        let news = self.news.take();
-        self.learn_all(news)
-    }
-
-    /// Takes in news up to a gap; the rest is held until the caller has been told of that.
-    fn learn_all(&mut self, news: Vec<News>) -> Result<()> {
-        self.held.extend(news);
-        match self
-            .events
-            .iter()
-            .any(|event| matches!(event, Event::Gap(_)))
-        {
-            true => Ok(()),
-            false => self.learn_held(),
+        let signal = self.signals.pop_front();
+        if let Some(Event::Watermark(watermark)) = signal {
+            self.watermark = Some(watermark);
         }
-    }
-
-    fn learn_held(&mut self) -> Result<()> {
-        while let Some(news) = self.held.pop_front() {
-            let is_gap = matches!(news, News::Gap(_));
-            self.learn(news)?;
-            if is_gap {
-                break;
-            }
-        }
-        Ok(())
-    }
-
-    fn learn(&mut self, news: News) -> Result<()> {
-        match news {
-            News::Known(shard, place) => self.emitter.know(shard, place),
-            News::Started(shard, position, queue) => {
-                self.events.push_back(Event::ShardStarted(shard.clone()));
-                self.emitter.start(shard, position, queue);
-            }
-            News::Born(child, parents) => self.emitter.learn_birth(child, &parents),
-            News::Left(shard, watermark) => self.emitter.learn_end(shard, watermark),
-            News::Complete => self.emitter.set_expecting(false),
-            News::Settled(shard) => self.emitter.settle(&shard),
-            News::Foreign(shard) => self.emitter.forget(&shard),
-            News::Vanished(shard) => self.emitter.vanish(shard),
-            News::Gap(gap) => self.events.push_back(Event::Gap(gap)),
-            News::Lineage(stream, parents) => self.emitter.learn_parents(&stream, &parents),
-            News::Listed(stream, now, shards) => self.emitter.on_listing(stream, now, &shards),
-            News::Failed(error) => return self.fail(error),
-        }
-        Ok(())
+        signal
     }
 
     fn fail<T>(&mut self, error: crate::error::Error) -> Result<T> {

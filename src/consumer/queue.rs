@@ -2,7 +2,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
-use crossbeam::channel::{self, Receiver, SendError, Sender, TryRecvError};
+use crossbeam::channel::{self, Receiver, Sender, TryRecvError, TrySendError, select};
 
 use crate::client::ChildShard;
 use crate::consumer::budget::{Account, Room};
@@ -13,6 +13,7 @@ use crate::consumer::shard_reader::End;
 use crate::consumer::shelf::Bell;
 use crate::error::Error;
 use crate::model::{Gap, Timestamp};
+use crate::sys::stop::Stop;
 
 /// What a shard's thread tells the caller's.
 #[derive(Debug)]
@@ -37,6 +38,7 @@ pub(super) struct QueueSender {
     pulse: Arc<Pulse>,
     bell: Bell,
     meter: Arc<ShardMeter>,
+    stop: Stop,
 }
 
 /// The caller's end.
@@ -68,6 +70,7 @@ pub(super) fn queue(
     meter: Arc<ShardMeter>,
     account: Arc<Account>,
     complete_to: Option<Timestamp>,
+    stop: Stop,
 ) -> (QueueSender, QueueReceiver) {
     let (sender, receiver) = channel::bounded(ANSWERS_QUEUED);
     let complete_to = complete_to.map_or(UNKNOWN, Timestamp::as_millis);
@@ -79,6 +82,7 @@ pub(super) fn queue(
         pulse: pulse.clone(),
         bell,
         meter: meter.clone(),
+        stop,
     };
     let receiver = QueueReceiver {
         messages: receiver,
@@ -92,7 +96,7 @@ pub(super) fn queue(
 }
 
 impl QueueSender {
-    /// Blocks until there is room. `false` if nobody will ever look again.
+    /// Blocks until there is room, or until the consumer is stopped. `false` if nobody will ever look again.
     pub fn send(&self, message: Message) -> bool {
         self.send_with(message, None)
     }
@@ -107,9 +111,17 @@ impl QueueSender {
             // The records themselves say how far it goes, once they are handed out.
             self.complete_to.store(UNKNOWN, Ordering::Release);
         }
-        let sent = messages.send((message, room));
+        let sent = match messages.try_send((message, room)) {
+            Ok(()) => true,
+            Err(TrySendError::Disconnected(_)) => false,
+            // The receiver may be anywhere on its way to the caller, who takes no more once stopped.
+            Err(TrySendError::Full(unsent)) => select! {
+                send(messages, unsent) -> sent => sent.is_ok(),
+                recv(self.stop.channel()) -> _ => false,
+            },
+        };
         self.bell.ring();
-        !matches!(sent, Err(SendError(_)))
+        sent
     }
 
     /// Says, behind everything that was sent so far, that nothing is missing up to this time.
@@ -176,3 +188,23 @@ const UNKNOWN: i64 = i64::MIN;
 
 /// One answer waits while another is handed out and a third is fetched.
 const ANSWERS_QUEUED: usize = 1;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::consumer::budget::Budget;
+    use crate::sys::stop::StopSource;
+
+    #[test]
+    fn a_thread_leaves_a_full_queue_when_its_consumer_is_stopped() {
+        let (account, stop) = (Budget::new(u64::MAX).account(), StopSource::new());
+        let (sender, mut receiver) =
+            queue(Bell::new().0, Arc::default(), account, None, stop.stop());
+        let end = || Message::End(End::CaughtUp, Vec::new());
+        assert!(sender.send(end()), "there is room for one");
+        stop.signal();
+        assert!(!sender.send(end()));
+        assert!(matches!(receiver.look(), Look::Message(_)));
+        assert!(matches!(receiver.look(), Look::Empty));
+    }
+}

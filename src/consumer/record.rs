@@ -180,6 +180,10 @@ impl fmt::Debug for Record {
 pub enum Event {
     /// A shard is not idle any more, after [`Idle`](Event::Idle): the watermark may move again.
     Active,
+    /// A commit by [interval](crate::ConsumerBuilder::commit_interval) failed, and is tried again. Reading goes
+    /// on until commits have failed for the
+    /// [retry timeout](crate::ConsumerConfigBuilder::commit_retry_timeout), and ends with the store's error.
+    CommitFailed(Error),
     /// Nothing will follow: the consumer was stopped, or there is nothing more to read. Where event
     /// time is looked at, this stands for the last watermark of all.
     Ended,

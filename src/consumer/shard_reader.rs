@@ -566,7 +566,8 @@ mod tests {
         assert_eq!(
             error.to_string(),
             "stream orders, shard a: records may have outlived the stream's retention unread, after \
-             7, before 9; to go on without them: ConsumerConfigBuilder::data_loss"
+             7, before 9; or the shard was quiet, and nothing is lost: quiet or trimmed cannot be \
+             distinguished; to go on without them: ConsumerConfigBuilder::data_loss"
         );
     }
 

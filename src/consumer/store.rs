@@ -91,8 +91,8 @@ pub trait CheckpointStore: Send {
     /// Saves a commit, wholly or not at all, before it returns.
     ///
     /// # Errors
-    /// It was not saved, and the one before is still there; [`Error::fenced`] if that is because
-    /// another has taken the place.
+    /// It may not have been saved: then the one before is still there. [`Error::fenced`] if another has
+    /// taken the place; the consumer then ends at once, and otherwise tries a commit by interval again.
     fn save(&mut self, commit: &Commit) -> Result<()>;
 }
 

@@ -25,7 +25,7 @@ use crate::consumer::shard_worker::{ShardWorker, Trouble};
 use crate::consumer::shelf::{Bell, Shelf};
 use crate::error::{Error, Result};
 use crate::model::{Shard, ShardId, ShardRef, Timestamp};
-use crate::sys::clock::Clock;
+use crate::sys::clock::{Clock, later};
 use crate::sys::stop::Stop;
 use crate::sys::thread;
 
@@ -96,6 +96,7 @@ impl Workers {
             meter.clone(),
             account.clone(),
             start.complete_to,
+            self.stop.clone(),
         );
         let position = self.settings.fixed(start.position.clone());
         let name = shard_thread_name(&shard.shard_id);
@@ -345,7 +346,7 @@ impl ReportThread {
     /// Reports every so often, and once more when it is told to stop.
     fn run(&mut self) {
         let clock = self.clock.clone();
-        while clock.wait_until(clock.now() + self.interval, &self.stop) {
+        while clock.wait_until(later(clock.now(), self.interval), &self.stop) {
             self.report(clock.now());
         }
         self.report(clock.now());

@@ -36,7 +36,9 @@ pub enum GapCause {
     ShardVanished,
     /// A new stream has the name of the one that was read before.
     StreamRecreated,
-    /// More time has passed than the stream keeps records.
+    /// More time has passed than the stream keeps records, and the last record that was read is gone. If
+    /// nothing arrived in that time, nothing is lost: a quiet shard cannot be distinguished from one
+    /// whose records were trimmed.
     Trimmed,
     /// The service does not know the place up to which the shard was read.
     UnknownPosition,
@@ -69,7 +71,11 @@ impl Gap {
             None => String::new(),
         };
         let (after, before) = (bound("after", &self.after), bound("before", &self.before));
-        format!("{}{after}{before}", self.cause)
+        let doubt = match self.cause {
+            GapCause::Trimmed => QUIET_OR_TRIMMED,
+            _ => "",
+        };
+        format!("{}{after}{before}{doubt}", self.cause)
     }
 }
 
@@ -107,6 +113,10 @@ impl fmt::Display for GapCause {
     }
 }
 
+/// No answer of the service tells the two apart.
+const QUIET_OR_TRIMMED: &str =
+    "; or the shard was quiet, and nothing is lost: quiet or trimmed cannot be distinguished";
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -117,9 +127,10 @@ mod tests {
         let mut gap = Gap::new(ShardRef::new("orders", "shardId-0"), GapCause::Trimmed);
         let start = "stream orders, shard shardId-0: records may have outlived the stream's \
                      retention unread";
-        assert_eq!(gap.to_string(), start);
+        assert_eq!(gap.to_string(), format!("{start}{QUIET_OR_TRIMMED}"));
         (gap.after, gap.before) = (Some(number("7")), Some(number("9")));
-        assert_eq!(gap.to_string(), format!("{start}, after 7, before 9"));
+        let message = format!("{start}, after 7, before 9{QUIET_OR_TRIMMED}");
+        assert_eq!(gap.to_string(), message);
         assert!(gap.is_loss());
         gap.cause = GapCause::Misplaced {
             sequence_number: number("8"),

@@ -55,6 +55,15 @@ impl Clock for SystemClock {
     }
 }
 
+/// Adds a time that may be as long as a [`Duration`] can be. What lies beyond the clock's end is taken for
+/// thirty years: for every wait that is never.
+pub(crate) fn later(now: Instant, by: Duration) -> Instant {
+    now.checked_add(by.min(NEVER)).unwrap_or(now)
+}
+
+/// Far enough for every wait, and near enough for the clocks of all systems.
+pub(crate) const NEVER: Duration = Duration::from_secs(30 * 365 * 86_400);
+
 impl dyn Clock {
     /// A wait that lasts `time` from now, or for ever.
     pub fn after(&self, time: Option<Duration>) -> Timer {
@@ -71,5 +80,23 @@ impl dyn Clock {
             recv(stop.channel()) -> _ => false,
             recv(timer.channel()) -> _ => !stop.is_stopped(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_longest_time_is_added_without_a_panic() {
+        let now = SystemClock.now();
+        assert_eq!(
+            later(now, Duration::from_secs(7)),
+            now + Duration::from_secs(7)
+        );
+        assert_eq!(later(now, Duration::MAX), now + NEVER);
+        assert!(later(later(now, Duration::MAX), Duration::MAX) > now);
+        let timer = SystemClock.at(later(now, Duration::MAX));
+        assert!(timer.channel().try_recv().is_err());
     }
 }

@@ -5,9 +5,10 @@ use std::time::{Duration, Instant};
 use base64::Engine;
 use bytes::Bytes;
 use kinesis_blocking::aggregation::{SubRecord, encode};
+use kinesis_blocking::fake::Fault;
 use kinesis_blocking::{
-    Checkpoint, Client, Consumer, ConsumerBuilder, DataLoss, ErrorKind, HashKey, Misplaced,
-    PutRecordsEntry, StartPosition,
+    Checkpoint, Client, Consumer, ConsumerBuilder, DataLoss, ErrorKind, Event, HashKey, Misplaced,
+    Operation, PutRecordsEntry, StartPosition,
 };
 
 use crate::time::{Flow, HOUR, run, told, world};
@@ -186,6 +187,40 @@ fn a_stream_deleted_and_made_anew_is_told_and_read_from_its_beginning() {
 }
 
 #[test]
+fn gaps_are_told_before_an_error_that_follows_them() {
+    let (clock, kinesis) = world(2);
+    let client = kinesis.client();
+    put(&client, named("old", 20));
+    let whole = Checkpoint::default();
+    let (_, checkpoint) = run(&clock, bounded(&client, &whole, DataLoss::Fail)).expect("read");
+    client.delete_stream("orders").expect("deleted");
+    clock.advance(HOUR);
+    client.create_stream("orders", 2).expect("made");
+    let mut consumer = bounded(&client, &checkpoint, REPORT).start().expect("on");
+    // The next listing fails for good before the caller asks for its first event.
+    let denied = Fault::refuse("AccessDeniedException", "no right to list");
+    kinesis
+        .on(Operation::ListShards)
+        .fail_next(u64::MAX, denied);
+    let listings = kinesis.calls(Operation::ListShards);
+    while kinesis.calls(Operation::ListShards) == listings {
+        clock.advance(Duration::from_secs(1));
+        std::thread::yield_now();
+    }
+    let _flow = Flow::of(&clock);
+    let (mut gaps, mut next) = (0, || consumer.next_event(Duration::MAX));
+    let error = loop {
+        match next() {
+            Ok(Event::Gap(_)) => gaps += 1,
+            Ok(_) => {}
+            Err(error) => break error,
+        }
+    };
+    assert!(error.to_string().contains("no right to list"), "{error}");
+    assert_eq!(gaps, 2);
+}
+
+#[test]
 fn a_stream_made_anew_under_way_is_read_from_its_beginning() {
     let (clock, kinesis) = world(1);
     let client = kinesis.client();
@@ -204,7 +239,7 @@ fn a_stream_made_anew_under_way_is_read_from_its_beginning() {
     let mut until = |last: &str| {
         while names.last().map(String::as_str) != Some(last) {
             let event = consumer.next_event(Duration::MAX).expect("an event");
-            if let kinesis_blocking::Event::Record(record) = event {
+            if let Event::Record(record) = event {
                 names.push(crate::data(&record));
             }
         }

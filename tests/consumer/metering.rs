@@ -65,7 +65,8 @@ fn each_shard_and_the_total_count_what_was_read_and_what_it_took() {
     let (discovery, commits) = (&metrics.discovery, &metrics.commits);
     assert!(discovery.list_shards_calls >= 1, "{discovery:?}");
     assert_eq!((discovery.shards_found, discovery.shards_ended), (2, 0));
-    assert_eq!((commits.commits, commits.failed_commits), (1, 0));
+    // The start is saved as well.
+    assert_eq!((commits.commits, commits.failed_commits), (2, 0));
     assert!(commits.millis_since_last.is_some());
 }
 
@@ -127,4 +128,19 @@ fn what_waits_for_a_loop_that_is_stuck_is_reported_while_it_is() {
         refused.expect_err("no interval").to_string(),
         "on_metrics: \"0\" is not an interval above 0"
     );
+}
+
+#[test]
+fn the_longest_interval_reports_once_at_the_end() {
+    let reports = Arc::new(Mutex::new(0));
+    let counted = reports.clone();
+    let report = move |_: &ConsumerMetrics| *counted.lock().expect("a count") += 1;
+    let builder = Consumer::builder(client(1)).stream("orders").config(all());
+    let builder = builder.on_metrics(Duration::MAX, report);
+    let builder = builder.commit_interval(Duration::MAX);
+    let builder = builder.checkpoint_store(MemoryCheckpointStore::new());
+    let mut consumer = builder.start().expect("started");
+    assert_eq!(read(&mut consumer), Vec::<String>::new());
+    consumer.close().expect("closed");
+    assert_eq!(*reports.lock().expect("a count"), 1);
 }

@@ -3,7 +3,9 @@
 use std::time::{Duration, Instant};
 
 use kinesis_blocking::fake::{FakeKinesis, Fault};
-use kinesis_blocking::{Consumer, Operation, ShardRef, StartPosition};
+use kinesis_blocking::{
+    Checkpoint, Consumer, DataLoss, Operation, ShardPosition, ShardRef, StartPosition,
+};
 
 use crate::time::{run, world};
 use crate::{all, client, config, consumer, data, endless, named, put, read, restored, sorted};
@@ -54,6 +56,41 @@ fn closing_does_not_wait_for_the_next_listing() {
         "{:?}",
         began.elapsed()
     );
+}
+
+#[test]
+fn closing_does_not_wait_for_threads_whose_records_are_held_behind_a_gap() {
+    let kinesis = FakeKinesis::new().with_stream("orders", 2);
+    let client = kinesis.client();
+    put(&client, named("r", 200));
+    // Of a stream of that name that was there before.
+    let mut checkpoint = Checkpoint::default();
+    for shard in client.list_shards("orders").expect("listed") {
+        let number = shard.starting_sequence_number.as_str();
+        let sequence_number = format!("1{}", &number[1..]).parse().expect("a number");
+        let position = ShardPosition::After {
+            sequence_number,
+            sub_sequence_number: None,
+        };
+        checkpoint.insert(ShardRef::new("orders", shard.id), position, None);
+    }
+    let config = config(StartPosition::TrimHorizon).get_records_max(1);
+    let config = config.data_loss(DataLoss::ContinueAndReport).build();
+    let calls = kinesis.calls(Operation::GetRecords);
+    let consumer = restored(&client, config.expect("valid"), checkpoint.clone());
+    let before = consumer.checkpoint();
+    assert_eq!(
+        before.iter().collect::<Vec<_>>(),
+        checkpoint.iter().collect::<Vec<_>>()
+    );
+    // Each shard has an answer in its queue, which waits behind two gaps, and no room for another.
+    while kinesis.calls(Operation::GetRecords) < calls + 2 * 2 {
+        std::thread::yield_now();
+    }
+    let began = Instant::now();
+    consumer.close().expect("closed");
+    let took = began.elapsed();
+    assert!(took < Duration::from_millis(100), "{took:?}");
 }
 
 #[test]

@@ -254,6 +254,15 @@ pub(super) static KEYS: &[Key<Draft>] = &[
         },
         "Most records that a shard lays down for the caller at once where shards are aligned.",
     ),
+    Key::new(
+        "commit.retry.timeout",
+        Setting::Millis {
+            range: 0..=86_400_000,
+            set: |d, time| d.config.commit_retry_timeout = time,
+            get: |d| Some(d.config.commit_retry_timeout),
+        },
+        "How long commits by interval may fail before the consumer ends. This library's own key.",
+    ),
     ignored("flink.stream.efo.consumername", EFO_ONLY),
     ignored("flink.stream.efo.http-client.max-concurrency", EFO_ONLY),
     ignored("flink.stream.efo.http-client.read-timeout", EFO_ONLY),

@@ -10,16 +10,18 @@
 //! 1. On start, raise the token in the row that has the checkpoint, and read the checkpoint, in one
 //!    transaction. Whoever ran before has a token that is too small from now on.
 //! 2. Restore the consumer from that checkpoint.
-//! 3. Take records, and write what you make of them *and* `consumer.checkpoint()` in one transaction,
+//! 3. Write `consumer.checkpoint()` at once: where reading begins is decided once. A program that starts
+//!    at LATEST and is killed before its first results would otherwise begin behind what arrived since.
+//! 4. Take records, and write what you make of them *and* `consumer.checkpoint()` in one transaction,
 //!    which goes through only if the row still has your token.
-//! 4. If it has not, end: another goes on where your last transaction ended.
+//! 5. If it has not, end: another goes on where your last transaction ended.
 
 mod database;
 
 use std::fmt;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use clap::Parser;
 use database::{Database, Row};
@@ -66,6 +68,8 @@ fn run(arguments: &Arguments) -> Result<(), Failure> {
         .config(config)
         .restore(checkpoint)
         .start()?;
+    database.commit(&[], &consumer.checkpoint())?;
+    let mut committed = Instant::now();
     let mut rows = Vec::new();
     loop {
         let event = consumer.next_event(QUIET)?;
@@ -76,12 +80,15 @@ fn run(arguments: &Arguments) -> Result<(), Failure> {
             }
             // Worth a commit without a row: a shard that has ended need not be opened again.
             Event::ShardEnded(_) | Event::Ended => true,
-            Event::Timeout => !rows.is_empty(),
+            // Without a row as well: a checkpoint older than the stream's retention cannot tell a quiet
+            // shard from one whose records were trimmed unread.
+            Event::Timeout => !rows.is_empty() || committed.elapsed() >= COMMIT_INTERVAL_MAX,
             _ => false,
         };
         if is_time {
             database.commit(&rows, &consumer.checkpoint())?;
             rows.clear();
+            committed = Instant::now();
         }
         if matches!(event, Event::Ended) {
             return Ok(());
@@ -135,3 +142,5 @@ impl fmt::Display for Failure {
 const QUIET: Duration = Duration::from_millis(50);
 
 const ROWS_MAX: usize = 500;
+
+const COMMIT_INTERVAL_MAX: Duration = Duration::from_secs(3_600);
