@@ -13,7 +13,7 @@ use crate::error::{Error, ErrorKind, Result, Verdict};
 use crate::model::Timestamp;
 use crate::retry::RetryPolicy;
 use crate::sign::{Credentials, server_time};
-use crate::sys::clock::Clock;
+use crate::sys::clock::{Clock, later};
 
 /// An attempt that failed, and whether the clock that signed it has been corrected since.
 struct Failure {
@@ -57,7 +57,7 @@ impl Client {
     pub(super) fn call<E: Exchange>(&self, exchange: &E) -> Result<E::Answer> {
         let (clock, policy) = (&self.shared.sys.clock, self.policy(E::OPERATION));
         let (body, started) = (exchange.body_in(&self.shared.buffers), clock.now());
-        let deadline = started + self.shared.call_timeout;
+        let deadline = later(started, self.shared.call_timeout);
         let mut remedies = Remedies::default();
         for retry in 0.. {
             let timeout = deadline.saturating_duration_since(clock.now());
@@ -81,7 +81,7 @@ impl Client {
                 }
                 false => return Err(error),
             };
-            let next = clock.now() + backoff;
+            let next = later(clock.now(), backoff);
             if next >= deadline {
                 return Err(error.within(|context| context.is_out_of_time = true));
             }

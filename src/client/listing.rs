@@ -1,6 +1,9 @@
+use std::time::{Duration, Instant};
+
 use crate::client::{Client, wire};
 use crate::error::{Error, ErrorKind, Result};
-use crate::model::{Shard, ShardId, Timestamp};
+use crate::model::{Operation, Shard, ShardId, Timestamp};
+use crate::sys::clock::later;
 
 /// Which of a stream's shards are wanted.
 ///
@@ -78,8 +81,9 @@ impl Client {
 
     fn listed(&self, stream: &str, filter: Option<&ShardFilter>) -> Result<Vec<Shard>> {
         let mut restarts = 0;
+        let deadline = later(self.sys().clock.now(), LISTING_TIME_MAX);
         loop {
-            match self.list_pages(stream, filter) {
+            match self.list_pages(stream, filter, deadline) {
                 Err(error)
                     if restarts < RESTARTS_MAX && error.is_service("ExpiredNextTokenException") =>
                 {
@@ -90,20 +94,32 @@ impl Client {
         }
     }
 
-    fn list_pages(&self, stream: &str, filter: Option<&ShardFilter>) -> Result<Vec<Shard>> {
+    /// Goes through the pages, however few shards are on them, until there is no next one, they are
+    /// more than any stream has, the time is up, or the client is told to stop.
+    fn list_pages(
+        &self,
+        stream: &str,
+        filter: Option<&ShardFilter>,
+        deadline: Instant,
+    ) -> Result<Vec<Shard>> {
         let mut shards = Vec::new();
         let mut page = wire::ListShards::first(stream, filter);
-        loop {
+        for _ in 0..PAGES_MAX {
             let answer = self.call(&page)?;
             shards.extend(answer.shards);
             match answer.next_token {
-                Some(token) if shards.len() < SHARDS_MAX => {
-                    page = wire::ListShards::after(stream, token)
-                }
-                Some(_) => return Err(Error::malformed("response", "ListShards has no end")),
                 None => return Ok(shards),
+                Some(_) if self.stop().is_stopped() => return Err(Error::new(ErrorKind::Closed)),
+                Some(_) if shards.len() >= SHARDS_MAX => break,
+                Some(_) if self.sys().clock.now() >= deadline => break,
+                Some(token) => page = wire::ListShards::after(stream, token),
             }
         }
+        let endless = Error::malformed("response", "ListShards has no end");
+        Err(endless.within(|context| {
+            context.operation = Some(Operation::ListShards);
+            context.stream = Some(stream.into());
+        }))
     }
 }
 
@@ -124,3 +140,10 @@ const RESTARTS_MAX: u32 = 2;
 /// Ten times the largest quota that AWS states; a listing beyond it goes in circles.
 /// Source: <https://docs.aws.amazon.com/streams/latest/dev/service-sizes-and-limits.html>
 const SHARDS_MAX: usize = 200_000;
+
+/// As many pages as those shards have at 1,000 on each, five times over.
+/// Source: <https://docs.aws.amazon.com/kinesis/latest/APIReference/API_ListShards.html>
+const PAGES_MAX: usize = 1_000;
+
+/// So long a token lives. The largest stream has a few dozen pages, each of which takes milliseconds.
+const LISTING_TIME_MAX: Duration = Duration::from_secs(300);

@@ -236,6 +236,10 @@ impl ProducerConfigBuilder {
     /// outlive their 30 seconds. An aggregated record costs its key and data, one that goes alone 0.4 KiB
     /// beside its data, a [`Delivery`](crate::Delivery) that is kept 16 bytes. `usize::MAX` is no limit,
     /// which is the KPL's behaviour. Flink's `setQueueLimit`.
+    ///
+    /// The limit is the sum over all streams. Each stream that was put to in the last minute has a
+    /// reserve of it that others leave alone: the limit divided by twice the number of such streams,
+    /// and at least one record. So a stream that is throttled cannot fill the queue for all.
     pub fn queue_limit(mut self, records: usize) -> ProducerConfigBuilder {
         self.config.queue_limit = Some(records);
         self
@@ -245,7 +249,8 @@ impl ProducerConfigBuilder {
     ///
     /// Default: 16 MiB: what one shard takes in half of the time to live, so that the caller is held back
     /// before records expire, and Flink's 100 kB a shard for 160 of them. `usize::MAX` is no limit. A
-    /// record larger than the limit is taken in when nothing else is.
+    /// record larger than the limit is taken in when nothing else is. Divided among streams as
+    /// [`queue_limit`](Self::queue_limit) is.
     pub fn queue_limit_bytes(mut self, bytes: usize) -> ProducerConfigBuilder {
         self.config.queue_limit_bytes = bytes;
         self
@@ -275,7 +280,10 @@ impl ProducerConfigBuilder {
         self
     }
 
-    /// Sets which threads make the calls. Default: up to ten, started as they are needed.
+    /// Sets which threads make the calls that put records. Default: up to ten, started as they are needed.
+    ///
+    /// One of several streams uses at most three quarters of them, and one call at a time while it does
+    /// not answer. Up to four more threads list shards.
     pub fn threading_model(mut self, model: ThreadingModel) -> ProducerConfigBuilder {
         self.config.threading_model = model;
         self

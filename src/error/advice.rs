@@ -16,6 +16,7 @@ impl ErrorKind {
             ErrorKind::Misplaced { .. } => {
                 Some("choose what to do with them: ConsumerConfigBuilder::misplaced")
             }
+            ErrorKind::OwnThread { .. } => Some("call it on another thread"),
             ErrorKind::Poison { .. } => Some(
                 "repair the decoder, or choose what to do with such records: ConsumerBuilder::on_poison",
             ),

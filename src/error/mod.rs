@@ -129,6 +129,12 @@ pub enum ErrorKind {
         /// What the decoder or the handler said.
         cause: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// A call would wait for the thread that makes it: one of the producer's own, which calls back,
+    /// logs or sends.
+    OwnThread {
+        /// The call, such as `flush`.
+        call: &'static str,
+    },
     /// A record is larger than the service takes.
     RecordTooLarge {
         /// Its size: data and partition key.
@@ -276,6 +282,11 @@ impl Error {
 
     pub(crate) fn verdict(&self) -> Verdict {
         Verdict::on(self.kind())
+    }
+
+    /// Says whether the service answered the call, with whatever error.
+    pub(crate) fn is_answered(&self) -> bool {
+        matches!(self.kind(), ErrorKind::Service { status, .. } if *status < 500)
     }
 
     /// Says whether the service answered with this error.
@@ -448,6 +459,11 @@ impl fmt::Display for ErrorKind {
                 sub_sequence_number.map_or(Ok(()), |sub| write!(f, " sub {sub}"))?;
                 write!(f, ": {cause}")
             }
+            ErrorKind::OwnThread { call } => write!(
+                f,
+                "{call} was called on a thread of a producer, in a callback or a logger, and would wait for \
+                 that thread"
+            ),
             ErrorKind::RecordTooLarge { bytes, limit_bytes } => {
                 write!(
                     f,

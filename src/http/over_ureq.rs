@@ -25,7 +25,7 @@ use crate::http::phase::{Connecting, not_connected, unresolved};
 use crate::http::tcp::{PHASE, TcpConnector};
 use crate::http::{HttpTransport, Network, Proxying, Trust};
 use crate::sys::buffers::Buffers;
-use crate::sys::clock::Clock;
+use crate::sys::clock::{Clock, FOR_EVER, later};
 
 /// A client's connections, shared by all its threads.
 pub(crate) struct UreqTransport {
@@ -42,6 +42,9 @@ impl UreqTransport {
     /// # Errors
     /// `Config`: the proxy's URL or the file of certificates is not what it has to be.
     pub fn new(clock: Arc<dyn Clock>, network: &Network) -> Result<UreqTransport> {
+        // ureq adds them to the time of day.
+        let [connect_timeout, request_timeout] =
+            [network.connect_timeout, network.request_timeout].map(|time| time.min(FOR_EVER));
         let config = Agent::config_builder()
             .http_status_as_error(false)
             // A signed request is good for one address only.
@@ -49,11 +52,11 @@ impl UreqTransport {
             .max_redirects_will_error(false)
             .user_agent(concat!("kinesis-blocking/", env!("CARGO_PKG_VERSION")))
             .proxy(proxy(&network.proxying)?)
-            .timeout_connect(Some(network.connect_timeout))
-            .timeout_per_read(Some(network.request_timeout))
-            .timeout_per_write(Some(network.request_timeout))
-            .timeout_send_body(Some(PHASE * network.request_timeout))
-            .timeout_recv_response(Some(PHASE * network.request_timeout))
+            .timeout_connect(Some(connect_timeout))
+            .timeout_per_read(Some(request_timeout))
+            .timeout_per_write(Some(request_timeout))
+            .timeout_send_body(Some(PHASE * request_timeout))
+            .timeout_recv_response(Some(PHASE * request_timeout))
             .input_buffer_size(TLS_BUFFER_BYTES)
             .output_buffer_size(TLS_BUFFER_BYTES)
             .max_idle_connections(IDLE_CONNECTIONS_MAX)
@@ -153,7 +156,7 @@ impl HttpTransport for UreqTransport {
         request: http::Request<Bytes>,
         timeout: Duration,
     ) -> Result<http::Response<Bytes>, TransportError> {
-        let deadline = self.clock.now() + timeout;
+        let deadline = later(self.clock.now(), timeout);
         let (parts, body) = request.into_parts();
         let request = http::Request::from_parts(parts, &body[..]);
         let answer = match timeout == self.timeout {
@@ -181,6 +184,7 @@ impl UreqTransport {
         request: http::Request<&'a [u8]>,
         timeout: Duration,
     ) -> http::Request<&'a [u8]> {
+        let timeout = timeout.min(FOR_EVER);
         let connect = self.agent.config().timeouts().connect.unwrap_or(timeout);
         let settings = self.agent.configure_request(request);
         settings

@@ -13,7 +13,7 @@ use ureq::{Error, Timeout};
 
 use crate::http::growing::{GrowingBuffers, LONG_OUTPUTS_IDLE_MAX};
 use crate::sys::buffers;
-use crate::sys::clock::Clock;
+use crate::sys::clock::{Clock, later};
 
 /// Makes connections, unless a proxy has made one already.
 pub(super) struct TcpConnector {
@@ -109,7 +109,7 @@ impl TcpTransport {
             self.stream.set_write_timeout(limit)?;
             self.write_timeout = limit;
         }
-        let deadline = limit.map(|limit| self.clock.now() + PHASE * limit);
+        let deadline = limit.map(|limit| later(self.clock.now(), limit.saturating_mul(PHASE)));
         let in_time = || deadline.is_none_or(|deadline| self.clock.now() < deadline);
         told(write_all(&self.stream, output, in_time), timeout.reason)
     }

@@ -8,10 +8,11 @@ use crate::config::{Ordering, ProducerConfig};
 use crate::model::{HashKey, ShardId, ShardMap};
 use crate::producer::delivery::{Delivery, Stored};
 use crate::producer::group::Group;
-use crate::producer::kinesis_record::{Content, KinesisRecord, Run, later};
+use crate::producer::kinesis_record::{Content, KinesisRecord, Run};
 use crate::producer::placement::earlier;
 use crate::producer::record::UserRecord;
 use crate::producer::turnstile::{Lane, Way};
+use crate::sys::clock::later;
 
 /// One stream's open aggregates, one for each predicted shard.
 ///

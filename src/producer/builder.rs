@@ -17,6 +17,7 @@ use crate::producer::front::Front;
 use crate::producer::intake::Intake;
 use crate::producer::metrics::ProducerMetrics;
 use crate::producer::monitor::{Monitor, OnMetrics};
+use crate::producer::own_thread::ProducerId;
 use crate::producer::pipeline::{MAP_AGE_MAX, Pipeline};
 use crate::producer::report::{Callback, Reports};
 use crate::producer::shared::{Failure, Shared};
@@ -142,7 +143,7 @@ impl ProducerBuilder {
         Ok(Producer {
             shared,
             stop,
-            threads: Mutex::new(Some(threads)),
+            threads,
         })
     }
 
@@ -176,6 +177,7 @@ impl ProducerBuilder {
     fn shared(&self) -> Shared {
         let (config, clock) = (self.config.clone(), self.client.sys().clock.clone());
         Shared {
+            id: ProducerId::new(),
             front: Front::new(self.stream.clone(), Rules::of(&config), clock.clone()),
             intake: Intake::new(config.queue_limit(), config.queue_limit_bytes),
             failure: Failure::new(self.fail_on_error),

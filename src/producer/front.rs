@@ -6,7 +6,7 @@
 
 use std::borrow::Cow;
 use std::collections::{BTreeSet, HashMap};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Instant;
 
@@ -26,6 +26,8 @@ use crate::sys::clock::Clock;
 pub(super) struct Front {
     default: Option<Arc<Stream>>,
     named: RwLock<HashMap<Arc<str>, Arc<Stream>>>,
+    /// The intake's account of the next stream that comes.
+    next_account: AtomicUsize,
     bench: Arc<Bench>,
     bell: Receiver<()>,
 }
@@ -74,10 +76,11 @@ impl Front {
             ring,
             closed: AtomicBool::new(false),
         });
-        let default = default.map(|name| Arc::new(Stream::new(name, &bench)));
+        let default = default.map(|name| Arc::new(Stream::new(name, &bench, 0)));
         Front {
             default,
             named: RwLock::default(),
+            next_account: AtomicUsize::new(1),
             bench,
             bell,
         }
@@ -133,7 +136,10 @@ impl Front {
                 "a producer puts to {STREAMS_MAX} streams at most"
             )));
         }
-        let stream = || Arc::new(Stream::new(name.clone(), &self.bench));
+        let stream = || {
+            let account = self.next_account.fetch_add(1, Ordering::Relaxed);
+            Arc::new(Stream::new(name.clone(), &self.bench, account))
+        };
         Ok(named.entry(name.clone()).or_insert_with(stream).clone())
     }
 
@@ -184,11 +190,11 @@ impl Front {
 }
 
 impl Stream {
-    fn new(name: Arc<str>, bench: &Arc<Bench>) -> Stream {
+    fn new(name: Arc<str>, bench: &Arc<Bench>, account: usize) -> Stream {
         Stream {
             aggregator: Mutex::new(Aggregator::new(name.clone(), bench.rules.clone())),
             name,
-            ledger: Arc::default(),
+            ledger: Arc::new(Ledger::of(account)),
             has_one_shard: AtomicBool::new(false),
             bench: bench.clone(),
         }
@@ -237,7 +243,7 @@ impl Stream {
         next
     }
 
-    fn finish_all(self: &Arc<Stream>) {
+    pub fn finish_all(self: &Arc<Stream>) {
         let (mut aggregator, mut finished) = (self.aggregator(), Vec::new());
         aggregator.finish_all(&mut finished);
         self.lay_down(self.bench.clock.now(), finished, None);

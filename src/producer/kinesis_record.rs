@@ -1,6 +1,6 @@
 use std::ops::Range;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use bytes::Bytes;
 
@@ -181,13 +181,6 @@ impl Run {
     }
 }
 
-/// `from` and a time later; for ever is a year, so that instants stay within their bounds.
-pub(super) fn later(from: Instant, time: Duration) -> Instant {
-    from.checked_add(time.min(FOR_EVER)).unwrap_or(from)
-}
-
-const FOR_EVER: Duration = Duration::from_secs(365 * 24 * 3600);
-
 /// What we made ourselves may be as large as it was made.
 const OUR_OWN: DecodeLimits = DecodeLimits {
     max_bytes: usize::MAX,
@@ -197,6 +190,8 @@ const OUR_OWN: DecodeLimits = DecodeLimits {
 
 #[cfg(test)]
 pub(super) mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::aggregation::encode;
     use crate::model::{HashKeyRange, Shard, ShardMap};

@@ -12,7 +12,11 @@ use crate::sys::stop::Stop;
 /// Counts one stream's records on their way by epoch, so that a flush waits for what came before it
 /// only, and by age.
 #[derive(Default)]
-pub(super) struct Ledger(Mutex<State>);
+pub(super) struct Ledger {
+    /// Whom the intake charges for the stream's records.
+    account: usize,
+    state: Mutex<State>,
+}
 
 #[derive(Default)]
 struct State {
@@ -25,6 +29,8 @@ struct State {
     base: Option<Instant>,
     /// How many started ever.
     entered: u64,
+    /// The first epoch of which records were given up because the producer ended.
+    abandoned: Option<u64>,
     wake: Wake,
 }
 
@@ -34,6 +40,15 @@ pub(super) struct Ticket {
     ledger: Arc<Ledger>,
     epoch: u64,
     step: u32,
+}
+
+/// What a flush waits for.
+#[derive(Clone, Copy)]
+pub(super) struct Barrier {
+    /// The last epoch that has to settle.
+    epoch: u64,
+    /// What had been given up before.
+    abandoned: Option<u64>,
 }
 
 /// What a stream has taken in.
@@ -53,6 +68,18 @@ impl Ticket {
             && (self.epoch, self.step) == (other.epoch, other.step)
     }
 
+    /// Whom the intake charged for its records.
+    pub fn account(&self) -> usize {
+        self.ledger.account
+    }
+
+    /// Notes that its records are given up because the producer ends. To be called before they settle.
+    pub fn abandon(&self) {
+        let mut state = self.ledger.state();
+        let first = state.abandoned.map_or(self.epoch, |at| at.min(self.epoch));
+        state.abandoned = Some(first);
+    }
+
     /// Notes that some of its records are settled.
     pub fn leave(&self, records: usize) {
         self.ledger.leave(self, records);
@@ -60,6 +87,18 @@ impl Ticket {
 }
 
 impl Ledger {
+    /// Of the stream that the intake knows by this account.
+    pub fn of(account: usize) -> Ledger {
+        Ledger {
+            account,
+            ..Ledger::default()
+        }
+    }
+
+    pub fn account(&self) -> usize {
+        self.account
+    }
+
     /// Notes that records start on their way; gives what to show when they settle.
     pub fn enter(self: &Arc<Ledger>, records: usize, since: Instant) -> Ticket {
         let mut state = self.state();
@@ -92,20 +131,36 @@ impl Ledger {
         }
     }
 
-    /// Says how many up to an epoch have not settled.
-    pub fn left(&self, epoch: u64) -> usize {
-        self.state().left(epoch)
+    /// Says how many up to a barrier have not settled.
+    pub fn left(&self, barrier: Barrier) -> usize {
+        self.state().left(barrier.epoch)
     }
 
-    /// Begins a new epoch and gives the one that ends.
-    pub fn end_epoch(&self) -> u64 {
+    /// Says whether records before a barrier have been given up since, because the producer ends.
+    pub fn is_overtaken(&self, barrier: Barrier) -> bool {
+        let abandoned = self.state().abandoned;
+        abandoned != barrier.abandoned && abandoned.is_some_and(|first| first <= barrier.epoch)
+    }
+
+    /// What was given up so far, for the barrier of a flush that begins.
+    pub fn begin_flush(&self) -> Option<u64> {
+        self.state().abandoned
+    }
+
+    /// Begins a new epoch; the barrier stands between it and the ones before.
+    pub fn end_epoch(&self, abandoned: Option<u64>) -> Barrier {
         let mut state = self.state();
         state.epoch += 1;
-        state.epoch - 1
+        Barrier {
+            epoch: state.epoch - 1,
+            abandoned,
+        }
     }
 
-    /// Waits until everything up to an epoch has settled; gives how many records have not.
-    pub fn wait(&self, epoch: u64, timer: &Timer, stop: &Stop) -> usize {
+    /// Waits until everything up to a barrier has settled; gives how many records have not when the time
+    /// is up or the producer ends.
+    pub fn wait(&self, barrier: Barrier, timer: &Timer, stop: &Stop) -> usize {
+        let epoch = barrier.epoch;
         loop {
             let woken = {
                 let mut state = self.state();
@@ -123,7 +178,7 @@ impl Ledger {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -174,7 +229,7 @@ mod tests {
         let now = clock.now();
         let left = |epoch| ledger.wait(epoch, &clock.after(Some(Duration::ZERO)), &Stop::never());
         let before = ledger.enter(5, now);
-        let barrier = ledger.end_epoch();
+        let barrier = ledger.end_epoch(ledger.begin_flush());
         let later = now + 3 * STEP;
         let after = ledger.enter(7, later);
         assert_eq!(left(barrier), 5);
@@ -184,10 +239,25 @@ mod tests {
         before.leave(3);
         assert_eq!(left(barrier), 0);
         assert_eq!(ledger.standing().oldest, Some(later));
-        assert_eq!(left(ledger.end_epoch()), 7);
+        assert_eq!(left(ledger.end_epoch(None)), 7);
         after.leave(7);
         let standing = ledger.standing();
         assert_eq!((standing.pending, standing.received), (0, 12));
         assert_eq!(standing.oldest, None);
+    }
+
+    #[test]
+    fn a_flush_is_overtaken_by_what_is_given_up_before_its_barrier_only() {
+        let (ledger, now) = (Arc::new(Ledger::default()), Sys::real().clock.now());
+        let before = ledger.enter(1, now);
+        let barrier = ledger.end_epoch(ledger.begin_flush());
+        let after = ledger.enter(1, now);
+        after.abandon();
+        assert!(!ledger.is_overtaken(barrier));
+        before.abandon();
+        assert!(ledger.is_overtaken(barrier));
+        // What was given up before a flush began is none of its.
+        let begun = ledger.begin_flush();
+        assert!(!ledger.is_overtaken(ledger.end_epoch(begun)));
     }
 }

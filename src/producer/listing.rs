@@ -13,13 +13,34 @@ pub(super) struct Listing {
     backoff: Duration,
     /// How many lists in a row showed the same shards as the one before.
     fruitless: u32,
+    /// How many in a row failed.
+    failures: u32,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     Idle,
+    /// Due, and waits for a thread.
+    Queued,
     UnderWay,
     Wanted(Instant),
+}
+
+/// Streams whose lists wait for a thread, by how likely they are to be answered at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum ListingClass {
+    Proven,
+    New,
+    Failing,
+}
+
+impl ListingClass {
+    /// The best first.
+    pub const ALL: [ListingClass; 3] = [
+        ListingClass::Proven,
+        ListingClass::New,
+        ListingClass::Failing,
+    ];
 }
 
 impl Listing {
@@ -32,6 +53,7 @@ impl Listing {
             not_before: None,
             backoff: BACKOFF_MIN,
             fruitless: 0,
+            failures: 0,
         }
     }
 
@@ -63,13 +85,29 @@ impl Listing {
         self.listed_at.is_some_and(|listed_at| listed_at >= time)
     }
 
-    /// Says whether to list now, and how new the list has to be; from then on it is under way.
-    pub fn begin(&mut self, now: Instant) -> Option<Instant> {
-        let due = matches!(self.state, State::Wanted(at) if at <= now);
-        due.then(|| {
-            self.state = State::UnderWay;
-            self.since.unwrap_or(now)
-        })
+    /// Says whether it has to queue up for a thread now.
+    pub fn is_due(&mut self, now: Instant) -> bool {
+        let is_due = matches!(self.state, State::Wanted(at) if at <= now);
+        if is_due {
+            self.state = State::Queued;
+        }
+        is_due
+    }
+
+    /// Says how new the list has to be that is under way from now on.
+    pub fn begin(&mut self, now: Instant) -> Instant {
+        self.state = State::UnderWay;
+        self.since.unwrap_or(now)
+    }
+
+    /// Says how likely a list is to be answered at once: that of a stream that was listed before more
+    /// than one never tried, and that more than one that failed.
+    pub fn standing(&self) -> ListingClass {
+        match (self.failures, self.listed_at) {
+            (0, Some(_)) => ListingClass::Proven,
+            (0, None) => ListingClass::New,
+            _ => ListingClass::Failing,
+        }
     }
 
     pub fn is_under_way(&self) -> bool {
@@ -79,7 +117,7 @@ impl Listing {
     pub fn next_deadline(&self) -> Option<Instant> {
         match self.state {
             State::Wanted(at) => Some(at),
-            State::Idle | State::UnderWay => None,
+            State::Idle | State::Queued | State::UnderWay => None,
         }
     }
 
@@ -101,6 +139,7 @@ impl Listing {
     pub fn failed(&mut self, now: Instant) -> Duration {
         let pause = self.backoff;
         self.state = State::Idle;
+        self.failures = self.failures.saturating_add(1);
         self.not_before = now.checked_add(pause);
         self.backoff = (pause * 3 / 2).min(BACKOFF_MAX);
         pause
@@ -139,9 +178,9 @@ mod tests {
         listing.want(now, now);
         let at = now + Duration::from_secs(30);
         assert_eq!(listing.next_deadline(), Some(at));
-        assert_eq!(listing.begin(at - Duration::from_nanos(1)), None);
-        assert_eq!(listing.begin(at), Some(now));
-        assert!(listing.begin(at).is_none() && listing.next_deadline().is_none());
+        assert!(!listing.is_due(at - Duration::from_nanos(1)));
+        assert!(listing.is_due(at) && !listing.is_due(at));
+        assert_eq!((listing.begin(at), listing.next_deadline()), (now, None));
     }
 
     #[test]
@@ -153,7 +192,8 @@ mod tests {
         assert_eq!(listing.next_deadline(), None);
         listing.want_if_older(later, later);
         assert_eq!(listing.next_deadline(), Some(later));
-        assert_eq!(listing.begin(later), Some(later));
+        assert!(listing.is_due(later));
+        assert_eq!(listing.begin(later), later);
         listing.succeeded(later, later, true);
         assert!(listing.knows_of(later) && !listing.knows_of(later + PAUSE));
     }
@@ -168,7 +208,8 @@ mod tests {
             let at = listing.next_deadline().expect("wanted");
             let pause = at - now;
             now = at;
-            assert!(listing.begin(now).is_some());
+            assert!(listing.is_due(now));
+            listing.begin(now);
             pause.as_millis()
         };
         let pauses = [(); 11].map(|()| pause_after(false));

@@ -18,9 +18,12 @@ mod closed;
 mod cloudwatch;
 mod collector;
 mod delivery;
+mod existence;
 mod front;
 mod group;
 mod histogram;
+#[cfg(test)]
+mod independence;
 mod intake;
 mod job;
 mod kinesis_record;
@@ -29,12 +32,14 @@ mod limiter;
 mod listing;
 mod metrics;
 mod monitor;
+mod own_thread;
 mod pipeline;
 mod placement;
 mod record;
 mod report;
 mod retrier;
 mod shared;
+mod shares;
 mod stream_state;
 mod tally;
 #[cfg(test)]
@@ -49,15 +54,17 @@ mod upload;
 mod wake;
 
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::client::Client;
 use crate::error::{Error, ErrorKind, Result};
 use front::Stream;
+use ledger::Barrier;
 use shared::Shared;
 use threads::Threads;
 
+use crate::sys::clock::{Timer, later};
 use crate::sys::stop::StopSource;
 
 pub use builder::ProducerBuilder;
@@ -95,8 +102,7 @@ pub use typed::{FixedPartitioner, Partitioner, RandomPartitioner, Serializer, Ty
 pub struct Producer {
     shared: Arc<Shared>,
     stop: StopSource,
-    /// `None` once they were waited for.
-    threads: Mutex<Option<Threads>>,
+    threads: Threads,
 }
 
 /// How long a `put` may wait for room.
@@ -114,6 +120,10 @@ impl Producer {
     }
 
     /// Takes a record in; blocks while the queue limit is reached.
+    ///
+    /// Puts of one stream get room in the order in which they came. A stream that takes nothing for a
+    /// while holds only its own back: see [`ProducerConfigBuilder::queue_limit`]. On a thread of the
+    /// producer itself, in a callback or a logger, this is [`Producer::try_put`], which never blocks.
     ///
     /// # Errors
     /// The record comes back. `InvalidRecord`, `RecordTooLarge`: the service would refuse it.
@@ -146,9 +156,11 @@ impl Producer {
     ///
     /// # Errors
     /// With [`ProducerBuilder::fail_on_error`], the error of the first record that was not delivered.
+    /// `Closed`: the producer was closed meanwhile, and gave up a record that this waited for.
+    /// `OwnThread`: called in a callback or a logger on a thread of the producer, for which it would wait.
     pub fn flush(&self) -> Result<()> {
-        self.flush_within(None);
-        self.shared.failure.check()
+        self.flush_streams(&self.shared.front.streams(), None, "flush")
+            .map(drop)
     }
 
     /// As [`Producer::flush`], but no longer than `timeout`; gives how many records are not settled.
@@ -156,8 +168,8 @@ impl Producer {
     /// # Errors
     /// As [`Producer::flush`].
     pub fn flush_timeout(&self, timeout: Duration) -> Result<usize> {
-        let left = self.flush_within(Some(timeout));
-        self.shared.failure.check().map(|()| left)
+        let streams = self.shared.front.streams();
+        self.flush_streams(&streams, Some(timeout), "flush_timeout")
     }
 
     /// As [`Producer::flush`], for the records of one stream, named as they name it.
@@ -165,8 +177,8 @@ impl Producer {
     /// # Errors
     /// As [`Producer::flush`].
     pub fn flush_stream(&self, stream: &str) -> Result<()> {
-        self.flush_streams(&self.known(stream), None);
-        self.shared.failure.check()
+        self.flush_streams(&self.known(stream), None, "flush_stream")
+            .map(drop)
     }
 
     /// As [`Producer::flush_stream`], but no longer than `timeout`; gives how many of the stream's
@@ -175,8 +187,8 @@ impl Producer {
     /// # Errors
     /// As [`Producer::flush`].
     pub fn flush_stream_timeout(&self, stream: &str, timeout: Duration) -> Result<usize> {
-        let left = self.flush_streams(&self.known(stream), Some(timeout));
-        self.shared.failure.check().map(|()| left)
+        let streams = self.known(stream);
+        self.flush_streams(&streams, Some(timeout), "flush_stream_timeout")
     }
 
     /// Says how long ago the oldest record was put that is not yet settled; `None` if all are.
@@ -212,19 +224,22 @@ impl Producer {
     ///
     /// # Errors
     /// With [`ProducerBuilder::fail_on_error`], the error of the first record that was not delivered.
-    /// `Thread`: a thread of the producer died, which is a bug.
+    /// `Thread`: a thread of the producer died, which is a bug. `OwnThread`: called in a callback or a
+    /// logger on a thread of the producer, for which it would wait.
     pub fn close(&self) -> Result<Closed> {
-        self.close_within(None)
+        self.close_within(None, "close")
     }
 
     /// As [`Producer::close`], but flushes no longer than `timeout` and gives up what is left.
     ///
-    /// That settles as `Closed`. A call under way is waited for, up to the client's request timeout.
+    /// Records that are left settle as `Closed`. Returns within `timeout` and 100 ms more, whatever a
+    /// call under way or a callback does: their threads then end by themselves, and results that
+    /// were not reported yet still are.
     ///
     /// # Errors
     /// As [`Producer::close`].
     pub fn close_timeout(&self, timeout: Duration) -> Result<Closed> {
-        self.close_within(Some(timeout))
+        self.close_within(Some(timeout), "close_timeout")
     }
 
     fn put_with(&self, record: UserRecord, patience: Patience) -> Result<Delivery, PutError> {
@@ -232,70 +247,107 @@ impl Producer {
             Ok(stream) => stream,
             Err(error) => return Err(PutError::new(record, error, None)),
         };
-        if let Err(error) = self.admit(&record, patience) {
+        if let Err(error) = self.admit(&stream, &record, patience) {
             return Err(PutError::new(record, error, Some(&stream.name)));
         }
         let bytes = record.bytes();
         stream.put(record).map_err(|(record, error)| {
-            self.shared.intake.give_back(1, bytes);
+            let room = (stream.ledger.account(), 1, bytes);
+            self.shared.intake.give_back([room]);
             PutError::new(record, error, Some(&stream.name))
         })
     }
 
     /// Lets a record in that is as it should be, once there is room.
-    fn admit(&self, record: &UserRecord, patience: Patience) -> Result<()> {
+    fn admit(&self, stream: &Stream, record: &UserRecord, patience: Patience) -> Result<()> {
         let shared = &*self.shared;
         shared.failure.check()?;
         record.check(shared.config.max_user_record_bytes)?;
         if shared.front.is_closed() {
             return Err(Error::new(ErrorKind::Closed));
         }
-        let bytes = record.bytes();
-        let Err(full) = shared.intake.try_take(bytes) else {
+        let (account, bytes) = (stream.ledger.account(), record.bytes());
+        let Err(full) = shared.intake.try_take(account, bytes) else {
             return Ok(());
         };
         let timer = match patience {
             Patience::None => return Err(full.into()),
+            // The room may be what this very thread is to free.
+            _ if !own_thread::may_wait_for(shared.id) => return Err(full.into()),
             Patience::For(time) => shared.clock.after(Some(time)),
             Patience::Forever => shared.clock.after(None),
         };
         let announce = || shared.front.ring();
         shared
             .intake
-            .take(bytes, &timer, &self.stop.stop(), announce)
-    }
-
-    /// Gives how many records are left when the time is up.
-    fn flush_within(&self, timeout: Option<Duration>) -> usize {
-        self.flush_streams(&self.shared.front.streams(), timeout)
+            .take(account, bytes, &timer, &self.stop.stop(), announce)
     }
 
     fn known(&self, stream: &str) -> Vec<Arc<Stream>> {
         self.shared.front.known(stream).into_iter().collect()
     }
 
-    fn flush_streams(&self, streams: &[Arc<Stream>], timeout: Option<Duration>) -> usize {
+    /// Gives how many records are left when the time is up.
+    fn flush_streams(
+        &self,
+        streams: &[Arc<Stream>],
+        timeout: Option<Duration>,
+        call: &'static str,
+    ) -> Result<usize> {
+        own_thread::check(self.shared.id, call)?;
         let timer = self.shared.clock.after(timeout);
+        let barriers = self.send_off(streams);
+        let left = self.await_settled(streams, &barriers, &timer);
+        if self.stop.stop_ref().is_stopped() {
+            // What was given up is known when the pipeline has ended, which takes no time.
+            self.threads.await_settled();
+        }
+        self.shared.failure.check()?;
+        let overtaken =
+            |(stream, barrier): (&Arc<Stream>, &Barrier)| stream.ledger.is_overtaken(*barrier);
+        match streams.iter().zip(&barriers).any(overtaken) {
+            true => Err(Error::new(ErrorKind::Closed)),
+            false => Ok(left),
+        }
+    }
+
+    /// Has everything sent that was taken in; gives what to wait for.
+    fn send_off(&self, streams: &[Arc<Stream>]) -> Vec<Barrier> {
+        // Before anything else, as a close may come in between.
+        let begun = streams.iter().map(|stream| stream.ledger.begin_flush());
+        let begun: Vec<_> = begun.collect();
         self.shared.front.flush(streams);
-        let ledgers = streams.iter().map(|stream| &stream.ledger);
-        let barriers: Vec<_> = ledgers.map(|one| (one, one.end_epoch())).collect();
+        let flushes = streams.iter().zip(begun);
+        flushes
+            .map(|(stream, begun)| stream.ledger.end_epoch(begun))
+            .collect()
+    }
+
+    fn await_settled(&self, streams: &[Arc<Stream>], barriers: &[Barrier], timer: &Timer) -> usize {
         let mut left = 0;
-        for (ledger, epoch) in barriers {
+        for (stream, barrier) in streams.iter().zip(barriers) {
             left += match left {
-                0 => ledger.wait(epoch, &timer, &self.stop.stop()),
+                0 => stream.ledger.wait(*barrier, timer, self.stop.stop_ref()),
                 // The time is up already.
-                _ => ledger.left(epoch),
+                _ => stream.ledger.left(*barrier),
             };
         }
         left
     }
 
-    fn close_within(&self, timeout: Option<Duration>) -> Result<Closed> {
+    fn close_within(&self, timeout: Option<Duration>, call: &'static str) -> Result<Closed> {
+        own_thread::check(self.shared.id, call)?;
+        let clock = &self.shared.clock;
+        let until = timeout.map(|timeout| later(clock.now(), timeout));
         self.shared.front.close();
-        self.flush_within(timeout);
+        let streams = self.shared.front.streams();
+        let barriers = self.send_off(&streams);
+        self.await_settled(&streams, &barriers, &clock.until(until));
         self.stop.signal();
-        let mut threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
-        let joined = threads.take().map_or(Ok(()), Threads::join);
+        self.threads.await_settled();
+        // A callback that is about to return may do so.
+        let until = until.map(|until| later(until.max(clock.now()), GRACE));
+        let joined = self.threads.join(&clock.until(until));
         let closed = self.shared.closed();
         if closed.undelivered() > 0 {
             log::warn!("a producer was closed: {closed}");
@@ -321,6 +373,9 @@ impl Drop for Producer {
         self.stop.signal();
     }
 }
+
+/// How long a close with a timeout waits for threads beyond it.
+const GRACE: Duration = Duration::from_millis(50);
 
 impl fmt::Debug for Producer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -4,6 +4,7 @@ use crossbeam::channel::select;
 
 use crate::producer::metrics::ProducerMetrics;
 use crate::producer::shared::Shared;
+use crate::sys::clock::later;
 use crate::sys::stop::Stop;
 use crate::sys::thread::caught;
 
@@ -36,7 +37,8 @@ impl Monitor {
     /// Does what is due until told that nothing more will be measured.
     pub fn watch(&mut self, shared: &Shared, over: &Stop) {
         let start = shared.clock.now();
-        let mut dues: Vec<_> = self.duties.iter().map(|duty| start + duty.every).collect();
+        let duties = self.duties.iter();
+        let mut dues: Vec<_> = duties.map(|duty| later(start, duty.every)).collect();
         while let Some(first) = dues.iter().copied().min() {
             let timer = shared.clock.at(first);
             select! {
@@ -66,8 +68,8 @@ impl Duty {
 
 /// The next time at a fixed rate; what was missed is not made up for.
 fn next(due: Instant, every: Duration, now: Instant) -> Instant {
-    let next = due + every;
-    if next > now { next } else { now + every }
+    let next = later(due, every);
+    if next > now { next } else { later(now, every) }
 }
 
 #[cfg(test)]

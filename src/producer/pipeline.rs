@@ -14,9 +14,10 @@ use crate::model::ShardMap;
 use crate::producer::aggregator::Rules;
 use crate::producer::batch::Batch;
 use crate::producer::delivery::Stored;
+use crate::producer::existence::Existence;
 use crate::producer::job::{Answer, Job, Outcome, Span};
 use crate::producer::kinesis_record::KinesisRecord;
-use crate::producer::listing::Listing;
+use crate::producer::listing::{Listing, ListingClass};
 use crate::producer::placement::{Placement, earlier, is_outdated, regroup};
 use crate::producer::retrier::{
     Retrier, blames_one_record, entry_error, stored_despite, told, wrong_shard,
@@ -29,10 +30,12 @@ pub(super) struct Pipeline {
     config: ProducerConfig,
     rules: Rules,
     streams: HashMap<Arc<str>, StreamState>,
-    /// Streams whose shards are to be listed.
-    listings: VecDeque<(Arc<str>, Instant)>,
-    /// Calls that wait for a sender.
-    ready: VecDeque<Batch>,
+    /// Streams whose shards are to be listed, by their class.
+    listings: [VecDeque<Arc<str>>; ListingClass::ALL.len()],
+    /// Streams with calls that wait for a sender, in turn.
+    turns: VecDeque<Arc<str>>,
+    /// How many streams records were put to of late.
+    active: usize,
     /// Calls that a sender makes.
     in_flight: HashMap<u64, Batch>,
     last_id: u64,
@@ -62,8 +65,9 @@ impl Pipeline {
             config: config.clone(),
             rules: Rules::of(config),
             streams: HashMap::new(),
-            listings: VecDeque::new(),
-            ready: VecDeque::new(),
+            listings: Default::default(),
+            turns: VecDeque::new(),
+            active: 0,
             in_flight: HashMap::new(),
             last_id: 0,
             retrier: Retrier::new(config, rng),
@@ -77,6 +81,9 @@ impl Pipeline {
         let known = self.stream(stream);
         known.listing = Listing::new(listed.map(|listed| listed.began));
         known.degraded = listed.is_none();
+        known.existence = Existence::confirmed();
+        // It has answered one call, and counts as one that answers until it does not.
+        known.is_silent = false;
         known.map = listed.map(|listed| listed.map.clone());
     }
 
@@ -84,16 +91,8 @@ impl Pipeline {
     pub fn accept(&mut self, now: Instant, mut finished: Vec<KinesisRecord>) {
         KinesisRecord::seal_side_by_side(&mut finished);
         for record in finished {
+            self.stream(&record.stream).put_at = Some(now);
             self.enter(now, record);
-        }
-    }
-
-    /// Sends what was gathered without waiting for more.
-    pub fn flush(&mut self, now: Instant) {
-        for (name, stream) in &mut self.streams {
-            let records = stream.collector.take();
-            self.ready
-                .extend(records.map(|records| Batch::new(now, name, records)));
         }
     }
 
@@ -101,8 +100,7 @@ impl Pipeline {
     pub fn flush_stream(&mut self, now: Instant, name: &Arc<str>) {
         let stream = self.streams.get_mut(name);
         let records = stream.and_then(|stream| stream.collector.take());
-        self.ready
-            .extend(records.map(|records| Batch::new(now, name, records)));
+        self.ready(now, name, records);
     }
 
     /// Does what is due.
@@ -113,27 +111,66 @@ impl Pipeline {
             record.deadline = record.deadline.min(now);
             self.route(now, record);
         }
-        let mut expired = Vec::new();
+        let (mut expired, mut active) = (Vec::new(), 0);
         for (name, stream) in &mut self.streams {
             let (calls, late) = stream.take_due(now);
-            let calls = calls.into_iter();
-            self.ready
-                .extend(calls.map(|records| Batch::new(now, name, records)));
-            expired.extend(late);
-            if let Some(since) = stream.listing.begin(now) {
-                self.listings.push_back((name.clone(), since));
+            for records in calls {
+                stream.ready.push_back(Batch::new(now, name, records));
+                take_turns(&mut self.turns, name, stream);
             }
+            expired.extend(late);
+            if !stream.existence.is_missing() && stream.listing.is_due(now) {
+                let class = stream.listing.standing();
+                self.listings[class as usize].push_back(name.clone());
+            }
+            let is_active = |put_at: Instant| put_at + ACTIVE_TIME > now;
+            active += usize::from(stream.put_at.is_some_and(is_active));
         }
+        self.active = active;
         self.expire(now, expired);
     }
 
-    /// Gives the next job for a sender that has nothing to do.
-    pub fn next_job(&mut self, now: Instant) -> Option<Job> {
-        if let Some((stream, since)) = self.listings.pop_front() {
-            return Some(Job::List { stream, since });
+    /// Gives the next job for a thread that lists shards, `under_way` of which are at work.
+    ///
+    /// Lists that may hang leave threads to those that will not.
+    pub fn next_listing(&mut self, now: Instant, under_way: usize) -> Option<Job> {
+        loop {
+            let free = LISTERS_MAX.saturating_sub(under_way);
+            let mut queues = self.listings.iter_mut().take(free);
+            let name = queues.find_map(VecDeque::pop_front)?;
+            let stream = self.stream(&name);
+            if stream.existence.is_missing() {
+                // It was found not to be there while it queued.
+                stream.listing.failed(now);
+                continue;
+            }
+            let since = stream.listing.begin(now);
+            return Some(Job::List {
+                stream: name,
+                since,
+            });
         }
-        while let Some(batch) = self.ready.pop_front() {
-            let job = self.launch(now, batch);
+    }
+
+    /// Gives the next job for a sender that has nothing to do.
+    ///
+    /// Streams take turns, so that each has its share of the senders.
+    pub fn next_job(&mut self, now: Instant) -> Option<Job> {
+        let (doubtful, senders) = (self.doubtful_calls(), self.config.senders_max());
+        let mut passed = 0;
+        while passed < self.turns.len() {
+            let name = self.turns.pop_front()?;
+            let senders = (senders, self.active);
+            let stream = self.stream(&name);
+            if !stream.ready.is_empty() && !may_call(stream, senders, doubtful) {
+                passed += 1;
+                self.turns.push_back(name);
+                continue;
+            }
+            let batch = stream.ready.pop_front();
+            stream.in_turn = false;
+            take_turns(&mut self.turns, &name, self.streams.get_mut(&name)?);
+            let job = batch.and_then(|batch| self.launch(now, batch));
             self.go_on(now);
             if job.is_some() {
                 return job;
@@ -148,9 +185,16 @@ impl Pipeline {
             Answer::Listed { stream, listed } => self.on_listed(now, &stream, listed),
             Answer::Put { id, output } => {
                 let batch = self.in_flight.remove(&id);
-                batch.into_iter().for_each(|batch| match &output {
-                    Ok(output) => self.on_answered(now, batch, span, output),
-                    Err(error) => self.on_failed(now, batch, span, error),
+                batch.into_iter().for_each(|batch| {
+                    let stream = self.stream(&batch.stream);
+                    stream.calls = stream.calls.saturating_sub(1);
+                    let error = output.as_ref().err();
+                    stream.is_silent = error.is_some_and(|error| !error.is_answered());
+                    stream.existence.answered(now, error);
+                    match &output {
+                        Ok(output) => self.on_answered(now, batch, span, output),
+                        Err(error) => self.on_failed(now, batch, span, error),
+                    }
                 });
             }
         }
@@ -163,13 +207,9 @@ impl Pipeline {
         earlier(streams.min(), self.retrier.next_deadline())
     }
 
-    /// Says whether nothing is on its way but what waits for company.
-    pub fn is_idle(&self) -> bool {
-        let waits = |stream: &StreamState| stream.limiter.is_empty() && stream.unplaced.is_empty();
-        self.in_flight.is_empty()
-            && self.ready.is_empty()
-            && self.retrier.next_deadline().is_none()
-            && self.streams.values().all(waits)
+    /// Says whether nothing of a stream is on its way but what waits for other records.
+    pub fn is_idle(&self, name: &Arc<str>) -> bool {
+        self.streams.get(name).is_none_or(StreamState::is_idle) && !self.retrier.has_any_of(name)
     }
 
     pub fn take_effects(&mut self) -> Effects {
@@ -189,8 +229,8 @@ impl Pipeline {
             }
         }
         records.extend(self.retrier.take_all());
-        records.extend(self.ready.drain(..).flat_map(|batch| batch.records));
         for stream in self.streams.values_mut() {
+            records.extend(stream.ready.drain(..).flat_map(|batch| batch.records));
             records.extend(stream.limiter.take_all());
             records.extend(stream.collector.take().into_iter().flatten());
             records.extend(stream.unplaced.drain(..).map(Unplaced::give_up));
@@ -253,10 +293,34 @@ impl Pipeline {
         admitted
             .into_iter()
             .for_each(|record| stream.collector.add(record, &mut full));
-        let full = full
+        self.ready(now, &name, full);
+    }
+
+    /// Has records sent by the next sender whose turn it is for this stream.
+    fn ready(
+        &mut self,
+        now: Instant,
+        name: &Arc<str>,
+        calls: impl IntoIterator<Item = Vec<KinesisRecord>>,
+    ) {
+        let Some(stream) = self.streams.get_mut(name) else {
+            return;
+        };
+        let batches = calls
             .into_iter()
-            .map(|records| Batch::new(now, &name, records));
-        self.ready.extend(full);
+            .map(|records| Batch::new(now, name, records));
+        stream.ready.extend(batches);
+        take_turns(&mut self.turns, name, stream);
+    }
+
+    /// Counts the calls under way of streams that may not answer.
+    fn doubtful_calls(&self) -> usize {
+        let calls = self.in_flight.values();
+        let doubtful = calls.filter(|batch| {
+            let stream = self.streams.get(&batch.stream);
+            stream.is_some_and(StreamState::is_doubtful)
+        });
+        doubtful.count()
     }
 
     /// Makes a call of a batch, without what has expired or was made for shards that have closed.
@@ -270,12 +334,21 @@ impl Pipeline {
         let mut records = records;
         let expired = take_if(&mut records, |record| record.is_expired(now));
         self.expire(now, expired);
+        if let Some(error) = self.stream(&stream).existence.refusal(now).cloned() {
+            for record in records {
+                self.fail(now, record, error.clone());
+            }
+            return None;
+        }
         KinesisRecord::seal_all(&mut records);
         let outdated = take_if(&mut records, |record| is_outdated(record, map.as_deref()));
         self.regroup(now, outdated, map.as_deref());
         if records.is_empty() {
             return None;
         }
+        let known = self.stream(&stream);
+        known.existence.asked();
+        known.calls += 1;
         self.last_id += 1;
         let (id, entries) = (
             self.last_id,
@@ -374,8 +447,10 @@ impl Pipeline {
             self.again(now, records);
         } else if records.len() > 1 && blames_one_record(error) {
             let half = records.split_off(records.len() / 2);
-            self.ready.push_front(Batch::new(now, &stream, half));
-            self.ready.push_front(Batch::new(now, &stream, records));
+            let known = self.stream(&stream);
+            known.ready.push_front(Batch::new(now, &stream, half));
+            known.ready.push_front(Batch::new(now, &stream, records));
+            self.ready(now, &stream, None);
         } else {
             records
                 .into_iter()
@@ -384,6 +459,8 @@ impl Pipeline {
     }
 
     fn on_listed(&mut self, now: Instant, name: &Arc<str>, listed: Result<Listed>) {
+        let error = listed.as_ref().err();
+        self.stream(name).existence.answered(now, error);
         match listed {
             Ok(listed) => self.on_map(now, name, listed),
             Err(error) => self.stream(name).on_no_map(now, name, &error),
@@ -459,6 +536,29 @@ impl Pipeline {
     }
 }
 
+/// Has a stream stand in line for a sender, if it has something to send and does not stand there yet.
+fn take_turns(turns: &mut VecDeque<Arc<str>>, name: &Arc<str>, stream: &mut StreamState) {
+    if !stream.in_turn && !stream.ready.is_empty() {
+        stream.in_turn = true;
+        turns.push_back(name.clone());
+    }
+}
+
+/// Says whether a stream may have one more call under way, of so many senders that so many streams
+/// share, while doubtful ones have so many calls under way.
+///
+/// A stream whose calls may hang has one at a time, and all such streams together have half of the
+/// senders. One of several that answer leaves a quarter of them to the others, should it begin to hang.
+fn may_call(stream: &StreamState, (senders, active): (usize, usize), doubtful: usize) -> bool {
+    if active <= 1 {
+        return stream.existence.is_confirmed() || stream.calls == 0;
+    }
+    if stream.is_doubtful() {
+        return stream.calls == 0 && doubtful < (senders / 2).max(1);
+    }
+    stream.calls < senders.saturating_sub((senders / 4).max(1)).max(1)
+}
+
 /// Takes the records out that are so, and keeps the order of both.
 fn take_if(
     records: &mut Vec<KinesisRecord>,
@@ -466,6 +566,13 @@ fn take_if(
 ) -> Vec<KinesisRecord> {
     records.extract_if(.., |record| is_so(record)).collect()
 }
+
+/// Threads that list shards. One of them is left to streams that were listed before, and one more to
+/// those whose last list did not fail.
+pub(super) const LISTERS_MAX: usize = 4;
+
+/// A stream counts as one of several for so long after a put.
+const ACTIVE_TIME: Duration = Duration::from_secs(60);
 
 /// How old a map may be for who has none: what it does not know shows soon.
 pub(super) const MAP_AGE_MAX: Duration = Duration::from_secs(10);

@@ -9,8 +9,9 @@ use crate::config::ProducerConfig;
 use crate::error::{Error, ErrorKind, Verdict};
 use crate::model::{Operation, ShardId};
 use crate::producer::delivery::Stored;
-use crate::producer::kinesis_record::{KinesisRecord, later};
+use crate::producer::kinesis_record::KinesisRecord;
 use crate::retry::RetryPolicy;
+use crate::sys::clock::later;
 use crate::sys::rng::Rng;
 
 /// Records that wait for their next attempt, and the rules by which they do.
@@ -82,6 +83,12 @@ impl Retrier {
 
     pub fn next_deadline(&self) -> Option<Instant> {
         self.waiting.first_key_value().map(|(due, _)| *due)
+    }
+
+    /// Says whether a record of this stream waits.
+    pub fn has_any_of(&self, stream: &str) -> bool {
+        let mut waiting = self.waiting.values().flatten();
+        waiting.any(|record| &*record.stream == stream)
     }
 
     /// Error for a record whose time to live is over.

@@ -3,7 +3,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::client::PutRecordOutput;
 use crate::config::ProducerConfig;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::producer::closed::Closed;
 use crate::producer::front::Front;
 use crate::producer::group::Outcome;
@@ -11,6 +11,7 @@ use crate::producer::intake::Intake;
 use crate::producer::kinesis_record::{KinesisRecord, Run};
 use crate::producer::ledger::{Standing, Ticket};
 use crate::producer::metrics::ProducerMetrics;
+use crate::producer::own_thread::ProducerId;
 use crate::producer::pipeline::{Effects, Settlement};
 use crate::producer::report::Reports;
 use crate::producer::tally::Tally;
@@ -18,6 +19,7 @@ use crate::sys::clock::Clock;
 
 /// What the callers and the producer's threads have in common.
 pub(super) struct Shared {
+    pub id: ProducerId,
     pub config: ProducerConfig,
     pub clock: Arc<dyn Clock>,
     pub front: Front,
@@ -48,9 +50,8 @@ pub(super) struct Failure {
 /// What settled records held: given back together, as each time wakes who waits for it.
 #[derive(Default)]
 pub(super) struct Released {
-    records: usize,
-    bytes: usize,
-    tickets: Vec<(Ticket, usize)>,
+    /// Records and bytes of each ticket.
+    tickets: Vec<(Ticket, usize, usize)>,
 }
 
 impl Shared {
@@ -72,6 +73,10 @@ impl Shared {
                 Ok(output) => deliver(record, &output, tell),
                 Err(error) => {
                     self.failure.note(&error);
+                    if is_the_end(&error) {
+                        let tickets = record.runs.iter().filter_map(|run| run.ticket.as_ref());
+                        tickets.for_each(Ticket::abandon);
+                    }
                     let default_stream = self.front.default_stream().map(|name| &**name);
                     give_up(record, &error, default_stream, tell);
                 }
@@ -136,10 +141,13 @@ impl Shared {
 
     /// Gives the room of settled records back, and lets those go on who wait for them.
     pub fn release(&self, released: Released) {
-        if released.records > 0 {
-            self.intake.give_back(released.records, released.bytes);
+        if released.tickets.is_empty() {
+            return;
         }
-        for (ticket, records) in released.tickets {
+        let rooms = released.tickets.iter();
+        let rooms = rooms.map(|(ticket, records, bytes)| (ticket.account(), *records, *bytes));
+        self.intake.give_back(rooms);
+        for (ticket, records, _) in released.tickets {
             ticket.leave(records);
         }
     }
@@ -147,13 +155,15 @@ impl Shared {
 
 impl Released {
     pub fn add(&mut self, run: &Run) {
-        let records = run.len() as usize;
-        self.records += records;
-        self.bytes += run.bytes;
+        let (records, bytes) = (run.len() as usize, run.bytes);
+        // Every record has one from the moment it is finished.
         let Some(ticket) = &run.ticket else { return };
         match self.tickets.last_mut() {
-            Some((last, count)) if last.counts_with(ticket) => *count += records,
-            _ => self.tickets.push((ticket.clone(), records)),
+            Some((last, sum, sum_bytes)) if last.counts_with(ticket) => {
+                *sum += records;
+                *sum_bytes += bytes;
+            }
+            _ => self.tickets.push((ticket.clone(), records, bytes)),
         }
     }
 }
@@ -190,6 +200,11 @@ impl Failure {
         let first = self.first.lock().unwrap_or_else(PoisonError::into_inner);
         first.clone().map_or(Ok(()), Err)
     }
+}
+
+/// Says whether a record was given up because the producer ends, and not by itself.
+fn is_the_end(error: &Error) -> bool {
+    matches!(error.kind(), ErrorKind::Closed)
 }
 
 /// Tells what became of each run of a stored record.

@@ -1,3 +1,4 @@
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -5,7 +6,9 @@ use crate::client::PutRecordOutput;
 use crate::config::ProducerConfig;
 use crate::error::Error;
 use crate::model::ShardMap;
+use crate::producer::batch::Batch;
 use crate::producer::collector::Collector;
+use crate::producer::existence::Existence;
 use crate::producer::kinesis_record::KinesisRecord;
 use crate::producer::limiter::{Limiter, Released};
 use crate::producer::listing::Listing;
@@ -19,6 +22,17 @@ pub(super) struct StreamState {
     pub listing: Listing,
     pub limiter: Limiter,
     pub collector: Collector,
+    /// Calls that wait for a sender.
+    pub ready: VecDeque<Batch>,
+    /// Whether it stands among those that take turns.
+    pub in_turn: bool,
+    /// Calls that a sender makes.
+    pub calls: usize,
+    /// Whether the last call to put records that ended was not answered, or none has ended yet.
+    pub is_silent: bool,
+    pub existence: Existence,
+    /// When records were last put to it.
+    pub put_at: Option<Instant>,
     pub turnstile: Turnstile,
     /// Stored, but in a shard that a newer map has to judge.
     pub unplaced: Vec<Unplaced>,
@@ -39,6 +53,12 @@ impl StreamState {
             listing: Listing::new(None),
             limiter: Limiter::new(config.rate_limit_percent),
             collector: Collector::new(config),
+            ready: VecDeque::new(),
+            in_turn: false,
+            calls: 0,
+            is_silent: true,
+            existence: Existence::default(),
+            put_at: None,
             turnstile: Turnstile::default(),
             unplaced: Vec::new(),
             degraded: false,
@@ -81,6 +101,19 @@ impl StreamState {
         log::debug!("{error}; again in {} ms", pause.as_millis());
     }
 
+    /// Says whether nothing of it is on its way but what waits for other records.
+    pub fn is_idle(&self) -> bool {
+        self.calls == 0
+            && self.ready.is_empty()
+            && self.limiter.is_empty()
+            && self.unplaced.is_empty()
+    }
+
+    /// Says whether its calls may hang: then they may not take the senders from streams that answer.
+    pub fn is_doubtful(&self) -> bool {
+        self.is_silent
+    }
+
     pub fn next_deadline(&self) -> Option<Instant> {
         let expiry = match self.listing.is_under_way() {
             // Its answer decides, and comes for certain.
@@ -91,7 +124,10 @@ impl StreamState {
             }
         };
         let sends = earlier(self.limiter.next_deadline(), self.collector.next_deadline());
-        earlier(earlier(sends, self.listing.next_deadline()), expiry)
+        // A stream that is not there has none to list, until a put finds it.
+        let listing = self.listing.next_deadline();
+        let listing = listing.filter(|_| !self.existence.is_missing());
+        earlier(earlier(sends, listing), expiry)
     }
 }
 

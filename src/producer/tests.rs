@@ -227,13 +227,14 @@ impl History {
         let mut finished = Vec::new();
         self.aggregator.finish_all(&mut finished);
         self.pipeline.accept(self.now, finished);
-        self.pipeline.flush(self.now);
+        self.pipeline.flush_stream(self.now, &"orders".into());
     }
 
     fn work(&mut self) {
         self.pipeline.tick(self.now);
         while self.under_way.len() < 3 {
-            let Some(job) = self.pipeline.next_job(self.now) else {
+            let listing = self.pipeline.next_listing(self.now, 0);
+            let Some(job) = listing.or_else(|| self.pipeline.next_job(self.now)) else {
                 break;
             };
             self.under_way.push(job);

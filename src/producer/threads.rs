@@ -4,8 +4,8 @@
 //! out no more jobs than there are places in either channel, and counts a job until it has received
 //! the outcome. So neither channel is ever full when somebody sends.
 
-use std::sync::Arc;
-use std::time::Instant;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use crossbeam::channel::{self, Receiver, Sender, select};
 
@@ -15,20 +15,29 @@ use crate::model::Operation;
 use crate::producer::front::Stream;
 use crate::producer::job::{Answer, Job, Outcome, Span};
 use crate::producer::monitor::Monitor;
-use crate::producer::pipeline::Pipeline;
+use crate::producer::own_thread::Duty;
+use crate::producer::pipeline::{LISTERS_MAX, Pipeline};
 use crate::producer::placement::earlier;
 use crate::producer::report::Callback;
 use crate::producer::shared::Shared;
 use crate::retry::RetryPolicy;
-use crate::sys::clock::{Clock, Timer};
+use crate::sys::clock::{Timer, later};
 use crate::sys::stop::{Stop, StopSource};
 use crate::sys::thread::{self, Handle, caught};
 
 /// The threads that a producer waits for when it is closed.
 pub(super) struct Threads {
-    pipeline: Handle,
-    report: Option<Handle>,
-    monitor: Option<Handle>,
+    /// Comes when everything is settled.
+    settled: Stop,
+    threads: Vec<Member>,
+}
+
+/// One of them.
+struct Member {
+    /// Comes when the thread ends.
+    ended: Stop,
+    /// `None` once it was waited for.
+    handle: Mutex<Option<Handle>>,
 }
 
 /// What the user wants to be told, and what else is done from time to time.
@@ -49,65 +58,147 @@ impl Threads {
         stop: Stop,
         callbacks: Callbacks,
     ) -> Result<Threads> {
-        let over = StopSource::new();
+        // The threads that call back end after the pipeline, which has the last results.
+        let (over, settled) = (StopSource::new(), StopSource::new());
+        let (over_stop, settled_stop) = (over.stop(), settled.stop());
         let Callbacks {
             on_delivery,
             monitor,
         } = callbacks;
-        let report =
-            on_delivery.map(|callback| start_report(shared.clone(), callback, over.stop()));
-        let report = report.transpose()?;
-        let monitor = start_monitor(shared.clone(), monitor, over.stop())?;
-        let senders = Senders::new(client, &stop, shared.config.senders_max())?;
+        let mut threads = Vec::new();
+        if let Some(callback) = on_delivery {
+            threads.push(start_report(shared.clone(), callback, over_stop.clone())?);
+        }
+        if !monitor.is_empty() {
+            threads.push(start_monitor(shared.clone(), monitor, over_stop)?);
+        }
+        let client = once(&client.with_stop(stop.clone()));
         let mut body = PipelineLoop {
+            senders: Senders::new(&client, "kin-send", shared.config.senders_max()),
+            listers: Senders::new(&client, "kin-list", LISTERS_MAX),
+            retire_at: later(shared.clock.now(), RETIRE_INTERVAL),
             shared,
             pipeline,
-            senders,
             stop,
             watched: Vec::new(),
         };
+        // One of each is there from the start: a job is never left without a thread.
+        body.senders.hire()?;
+        body.listers.hire()?;
         let body = move || {
             body.run_to_the_end();
+            settled.signal();
             over.signal();
+            body.senders.dismiss();
+            body.listers.dismiss();
         };
-        let pipeline = thread::spawn("kin-pipe".to_owned(), STACK_BYTES, body)?;
+        threads.push(Member::start(
+            "kin-pipe",
+            STACK_BYTES,
+            Duty::Pipeline,
+            body,
+        )?);
         Ok(Threads {
-            pipeline,
-            report,
-            monitor,
+            settled: settled_stop,
+            threads,
         })
     }
 
-    /// Waits for their end, which somebody else has to call for.
-    pub fn join(self) -> Result<()> {
-        let joined = self.pipeline.join();
-        let others = [self.report, self.monitor].into_iter().flatten();
-        others.map(Handle::join).fold(joined, Result::and)
+    /// Waits until everything is settled, once they have been told to stop: no call and no callback is
+    /// waited for, so that takes no time.
+    pub fn await_settled(&self) {
+        // It carries nothing: it closes.
+        let _ = self.settled.channel().recv();
+    }
+
+    /// Waits for their end, which somebody else has to call for, or until the time is up.
+    ///
+    /// # Errors
+    /// `Thread`: one of them died.
+    pub fn join(&self, timer: &Timer) -> Result<()> {
+        let (mut joined, mut is_time_up) = (Ok(()), false);
+        for member in &self.threads {
+            is_time_up |= !member.has_ended(timer, is_time_up);
+            if member.ended.is_stopped() {
+                joined = joined.and(member.join());
+            }
+        }
+        if is_time_up {
+            log::debug!("a producer was closed while a call or a callback still runs");
+        }
+        joined
     }
 }
 
-fn start_report(shared: Arc<Shared>, callback: Callback, over: Stop) -> Result<Handle> {
+impl Member {
+    fn start(
+        name: &str,
+        stack_bytes: usize,
+        duty: Duty,
+        body: impl FnOnce() + Send + 'static,
+    ) -> Result<Member> {
+        let end = StopSource::new();
+        let ended = end.stop();
+        let body = move || {
+            // Dropped, and so signalled, if the body panics as well.
+            let _end = end;
+            duty.begin();
+            body();
+        };
+        let handle = thread::spawn(name.to_owned(), stack_bytes, body)?;
+        Ok(Member {
+            ended,
+            handle: Mutex::new(Some(handle)),
+        })
+    }
+
+    /// Waits until it ends or the timer fires, which it does once; says whether it has ended.
+    fn has_ended(&self, timer: &Timer, is_time_up: bool) -> bool {
+        if !is_time_up {
+            select! {
+                recv(self.ended.channel()) -> _ => {}
+                recv(timer.channel()) -> _ => {}
+            }
+        }
+        self.ended.is_stopped()
+    }
+
+    fn join(&self) -> Result<()> {
+        let handle = self
+            .handle
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        handle.map_or(Ok(()), Handle::join)
+    }
+}
+
+fn start_report(shared: Arc<Shared>, callback: Callback, over: Stop) -> Result<Member> {
+    let duty = Duty::Callback(shared.id);
     let body = move || {
         if let Some(reports) = &shared.reports {
             reports.report_all(&shared, &callback, &over);
         }
     };
-    thread::spawn("kin-report".to_owned(), USER_STACK_BYTES, body)
+    Member::start("kin-report", USER_STACK_BYTES, duty, body)
 }
 
-fn start_monitor(shared: Arc<Shared>, mut monitor: Monitor, over: Stop) -> Result<Option<Handle>> {
-    if monitor.is_empty() {
-        return Ok(None);
-    }
+fn start_monitor(shared: Arc<Shared>, mut monitor: Monitor, over: Stop) -> Result<Member> {
+    let duty = Duty::Callback(shared.id);
     let body = move || monitor.watch(&shared, &over);
-    thread::spawn("kin-metrics".to_owned(), USER_STACK_BYTES, body).map(Some)
+    Member::start("kin-metrics", USER_STACK_BYTES, duty, body)
 }
 
 struct PipelineLoop {
     shared: Arc<Shared>,
     pipeline: Pipeline,
+    /// They put records.
     senders: Senders,
+    /// They list shards: where that hangs, records are still put.
+    listers: Senders,
     stop: Stop,
+    /// When to look next which streams are still active.
+    retire_at: Instant,
     /// Streams with open aggregates, and when the first of each is due.
     watched: Vec<(Instant, Arc<Stream>)>,
 }
@@ -122,7 +213,6 @@ impl PipelineLoop {
         self.visit(self.shared.clock.now());
         self.pipeline.abandon(&error);
         self.apply();
-        self.senders.dismiss();
     }
 
     fn run(&mut self) {
@@ -131,29 +221,54 @@ impl PipelineLoop {
             self.visit(now);
             self.pipeline.tick(now);
             self.hurry(now);
+            self.retire(now);
             while let Some(outcome) = self.senders.finished() {
                 self.hand_in(outcome);
             }
-            while self.senders.have_one_free() {
-                let Some(job) = self.pipeline.next_job(now) else {
-                    break;
-                };
-                self.senders.employ(job);
+            while let Some(outcome) = self.listers.finished() {
+                self.hand_in(outcome);
             }
+            self.give_work(now);
             self.apply();
             self.wait();
+        }
+    }
+
+    fn give_work(&mut self, now: Instant) {
+        while self.senders.have_one_free() {
+            let Some(job) = self.pipeline.next_job(now) else {
+                break;
+            };
+            self.senders.employ(job);
+        }
+        while self.listers.have_one_free() {
+            let Some(job) = self.pipeline.next_listing(now, self.listers.under_way) else {
+                break;
+            };
+            self.listers.employ(job);
+        }
+    }
+
+    fn retire(&mut self, now: Instant) {
+        if now >= self.retire_at {
+            self.retire_at = later(now, RETIRE_INTERVAL);
+            self.shared.intake.retire();
         }
     }
 
     fn wait(&mut self) {
         let watched = self.watched.iter().map(|(at, _)| *at).min();
         let deadline = earlier(watched, self.pipeline.next_deadline());
-        let timer = timer(&self.shared.clock, deadline);
+        let timer = self.shared.clock.until(deadline);
         self.shared.front.sleep_until(deadline);
         select! {
             recv(self.shared.front.bell()) -> _ => {}
             recv(self.senders.outcomes) -> outcome => {
                 self.senders.under_way -= 1;
+                outcome.into_iter().for_each(|outcome| self.hand_in(outcome));
+            }
+            recv(self.listers.outcomes) -> outcome => {
+                self.listers.under_way -= 1;
                 outcome.into_iter().for_each(|outcome| self.hand_in(outcome));
             }
             recv(timer.channel()) -> _ => {}
@@ -183,12 +298,19 @@ impl PipelineLoop {
         self.pipeline.on_outcome(self.shared.clock.now(), outcome);
     }
 
-    /// Sends at once what holds the room that somebody waits for, if all of it only waits for company.
+    /// Sends at once what holds the room that somebody waits for, of each stream whose records only
+    /// wait for others: nothing else of it frees room.
     fn hurry(&mut self, now: Instant) {
-        if self.shared.intake.is_waited_for() && self.pipeline.is_idle() {
-            self.shared.front.finish_all();
-            self.visit(now);
-            self.pipeline.flush(now);
+        if !self.shared.intake.is_waited_for() {
+            return;
+        }
+        let streams = self.shared.front.streams().into_iter();
+        let idle = streams.filter(|stream| self.pipeline.is_idle(&stream.name));
+        let idle: Vec<_> = idle.collect();
+        idle.iter().for_each(|stream| stream.finish_all());
+        self.visit(now);
+        for stream in &idle {
+            self.pipeline.flush_stream(now, &stream.name);
         }
     }
 
@@ -213,6 +335,8 @@ impl PipelineLoop {
 /// The threads that make calls, started as they are needed.
 struct Senders {
     client: Client,
+    /// Of the threads, before their numbers.
+    name: &'static str,
     limit: usize,
     threads: Vec<Handle>,
     under_way: usize,
@@ -224,11 +348,12 @@ struct Senders {
 }
 
 impl Senders {
-    fn new(client: &Client, stop: &Stop, limit: usize) -> Result<Senders> {
+    fn new(client: &Client, name: &'static str, limit: usize) -> Senders {
         let (jobs, jobs_taken) = channel::bounded(limit);
         let (outcomes_given, outcomes) = channel::bounded(limit);
-        let mut senders = Senders {
-            client: once(&client.with_stop(stop.clone())),
+        Senders {
+            client: client.clone(),
+            name,
             limit,
             threads: Vec::new(),
             under_way: 0,
@@ -236,9 +361,7 @@ impl Senders {
             jobs_taken,
             outcomes,
             outcomes_given,
-        };
-        senders.hire()?;
-        Ok(senders)
+        }
     }
 
     fn have_one_free(&self) -> bool {
@@ -249,8 +372,8 @@ impl Senders {
         if self.under_way == self.threads.len()
             && let Err(error) = self.hire()
         {
-            log::warn!("{error}; {} senders have to do", self.threads.len());
             self.limit = self.threads.len();
+            log::warn!("{error}; {} threads have to do", self.threads.len());
         }
         self.under_way += 1;
         let sent = self.jobs.as_ref().map(|jobs| jobs.try_send(job).is_ok());
@@ -258,10 +381,13 @@ impl Senders {
     }
 
     fn hire(&mut self) -> Result<()> {
-        let name = format!("kin-send-{:02}", self.threads.len());
+        let name = format!("{}-{:02}", self.name, self.threads.len());
         let (client, jobs) = (self.client.clone(), self.jobs_taken.clone());
         let outcomes = self.outcomes_given.clone();
-        let body = move || send(&client, &jobs, &outcomes);
+        let body = move || {
+            Duty::Pipeline.begin();
+            send(&client, &jobs, &outcomes);
+        };
         self.threads.push(thread::spawn(name, STACK_BYTES, body)?);
         Ok(())
     }
@@ -335,13 +461,8 @@ fn contained<T>(call: impl FnOnce() -> Result<T>) -> Result<T> {
     caught("kin-send", call).flatten()
 }
 
-/// A wait until then, or for ever.
-fn timer(clock: &Arc<dyn Clock>, deadline: Option<Instant>) -> Timer {
-    match deadline {
-        Some(deadline) => clock.at(deadline),
-        None => clock.after(None),
-    }
-}
+/// How often streams are looked for that put nothing any more, and whose share of the queue is free.
+const RETIRE_INTERVAL: Duration = Duration::from_secs(30);
 
 /// Enough for TLS and JSON, several times over; only what is touched is used.
 const STACK_BYTES: usize = 1024 * 1024;

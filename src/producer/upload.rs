@@ -8,6 +8,7 @@ use crate::error::{Result, Verdict};
 use crate::producer::cloudwatch::{CloudWatch, Intake, portions};
 use crate::producer::shared::Shared;
 use crate::retry::RetryPolicy;
+use crate::sys::clock::later;
 use crate::sys::rng::Rng;
 use crate::sys::stop::Stop;
 
@@ -76,7 +77,8 @@ impl Uploader {
             if is_final || stop.is_stopped() || !POLICY.allows(retries) {
                 return Err(error);
             }
-            clock.wait_until(clock.now() + POLICY.backoff(retries, &mut self.rng), stop);
+            let pause = POLICY.backoff(retries, &mut self.rng);
+            clock.wait_until(later(clock.now(), pause), stop);
             retries += 1;
         }
     }

@@ -1,5 +1,6 @@
 //! The producer, as its users see it, on the fake.
 
+mod bounded;
 mod closing;
 mod delivery;
 mod failure;
