@@ -20,12 +20,14 @@ use kinesis_blocking::{
 
 mod common {
     pub mod calendar;
+    pub mod logging;
     pub mod moment;
     pub mod saved;
     pub mod table;
 }
 
 use common::calendar;
+use common::logging;
 use common::moment;
 use common::saved;
 use common::table::table;
@@ -117,7 +119,7 @@ Exit codes: 0 done, or compared and equal; 1 something failed, or compared and d
 2 wrong arguments.";
 
 fn main() -> ExitCode {
-    env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("warn")).init();
+    logging::init();
     match run(Arguments::parse().what) {
         Ok(code) => code,
         Err(problem) => {

@@ -25,6 +25,12 @@ use kinesis_blocking::{
     Timestamp, WatermarkTracker,
 };
 
+mod common {
+    pub mod logging;
+}
+
+use common::logging;
+
 /// Shows how far two consumers run apart in event time
 #[derive(Parser)]
 #[command(version)]
@@ -41,7 +47,7 @@ struct Arguments {
 }
 
 fn main() -> ExitCode {
-    env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("warn")).init();
+    logging::init();
     let arguments = Arguments::parse();
     let done = match &arguments.endpoint {
         Some(endpoint) => print_one(endpoint, &arguments),

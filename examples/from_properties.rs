@@ -14,6 +14,12 @@ use kinesis_blocking::{
     Client, Consumer, ConsumerConfig, Producer, ProducerConfig, Properties, Result, UserRecord,
 };
 
+mod common {
+    pub mod logging;
+}
+
+use common::logging;
+
 /// As they would stand in a job's file.
 const PROPERTIES: &str = "
 aws.region = us-east-1
@@ -33,7 +39,7 @@ ThreadPoolSize = 15
 
 fn main() -> ExitCode {
     // What a key means here and did not there is told in the log.
-    env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("warn")).init();
+    logging::init();
     match run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -27,12 +27,14 @@ use serde_json::Value;
 
 mod common {
     pub mod line;
+    pub mod logging;
     pub mod pace;
     pub mod service;
     pub mod terminal;
 }
 
 use common::line::Line;
+use common::logging;
 use common::pace::{self, Pace};
 use common::service::Service;
 use common::terminal;
@@ -97,7 +99,7 @@ Exit codes: 0 every record was stored, 1 some were not or something failed, 2 wr
 130 interrupted: what was read until then was put. Progress is shown on a terminal only.";
 
 fn main() -> ExitCode {
-    env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("warn")).init();
+    logging::init();
     match run(&Arguments::parse()) {
         Ok(code) => code,
         Err(failure) => {

@@ -22,6 +22,7 @@ use kinesis_blocking::{
 use serde::Serialize;
 
 mod common {
+    pub mod logging;
     pub mod moment;
     pub mod saved;
     pub mod service;
@@ -29,6 +30,7 @@ mod common {
     pub mod terminal;
 }
 
+use common::logging;
 use common::moment;
 use common::saved;
 use common::service::Service;
@@ -74,7 +76,7 @@ const EXIT_CODES: &str = "\
 Exit codes: 0 shown, 1 something failed, 2 wrong arguments.";
 
 fn main() -> ExitCode {
-    env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("warn")).init();
+    logging::init();
     match run(&Arguments::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {

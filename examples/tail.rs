@@ -26,6 +26,7 @@ use serde::Serialize;
 
 mod common {
     pub mod line;
+    pub mod logging;
     pub mod moment;
     pub mod pace;
     pub mod service;
@@ -33,6 +34,7 @@ mod common {
 }
 
 use common::line::Line;
+use common::logging;
 use common::moment;
 use common::pace::{self, Pace};
 use common::service::Service;
@@ -101,7 +103,7 @@ Exit codes: 0 all was printed, or an interrupt or a closed pipe ended it; 1 some
 2 wrong arguments. Progress is shown on a terminal only.";
 
 fn main() -> ExitCode {
-    env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("warn")).init();
+    logging::init();
     match run(&Arguments::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         // Whoever read our output has seen enough.

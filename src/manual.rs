@@ -39,6 +39,9 @@ pub mod guarantees {}
 #[doc = include_str!("manual/limits.md")]
 pub mod limits {}
 
+#[doc = include_str!("manual/logging.md")]
+pub mod logging {}
+
 #[doc = include_str!("manual/metrics.md")]
 pub mod metrics {}
 

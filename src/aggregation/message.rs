@@ -12,6 +12,7 @@ use bytes::Bytes;
 
 /// The message between an aggregate's magic and its MD5.
 #[derive(Clone, PartialEq, prost::Message)]
+#[prost(skip_debug)]
 pub struct AggregatedRecord {
     /// The distinct partition keys in order of first use.
     #[prost(string, repeated, tag = "1")]
@@ -22,6 +23,18 @@ pub struct AggregatedRecord {
     /// The user records; their position is the sub-sequence number.
     #[prost(message, repeated, tag = "3")]
     pub records: Vec<Record>,
+}
+
+/// Shows how many keys and user records there are: what they are belongs to the user.
+impl fmt::Debug for AggregatedRecord {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let explicit_hash_keys = self.explicit_hash_key_table.len();
+        f.debug_struct("AggregatedRecord")
+            .field("partition_keys", &self.partition_key_table.len())
+            .field("explicit_hash_keys", &explicit_hash_keys)
+            .field("records", &self.records)
+            .finish()
+    }
 }
 
 /// A user record, its keys as indices into the tables.
@@ -55,6 +68,7 @@ impl fmt::Debug for Record {
 
 /// A name, with a value if need be, that a user record carries.
 #[derive(Clone, PartialEq, prost::Message)]
+#[prost(skip_debug)]
 pub struct Tag {
     /// The name.
     #[prost(string, required, tag = "1")]
@@ -62,4 +76,14 @@ pub struct Tag {
     /// The value, if any.
     #[prost(string, optional, tag = "2")]
     pub value: Option<String>,
+}
+
+/// Shows lengths only.
+impl fmt::Debug for Tag {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tag")
+            .field("key_len", &self.key.len())
+            .field("value_len", &self.value.as_ref().map(String::len))
+            .finish()
+    }
 }

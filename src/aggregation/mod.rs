@@ -140,7 +140,7 @@ impl fmt::Debug for SubRecord {
     }
 }
 
-/// Shows a record without its data, which belong to the user.
+/// Shows a record without its key and its data, which belong to the user.
 fn debug_record(
     f: &mut fmt::Formatter<'_>,
     name: &str,
@@ -149,7 +149,7 @@ fn debug_record(
     data: &[u8],
 ) -> fmt::Result {
     f.debug_struct(name)
-        .field("partition_key", &partition_key)
+        .field("partition_key_len", &partition_key.len())
         .field("explicit_hash_key", &explicit_hash_key)
         .field("data_len", &data.len())
         .finish()

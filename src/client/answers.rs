@@ -1,3 +1,4 @@
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,7 +9,7 @@ use crate::model::{
 };
 
 /// A place in a shard from which records can be read, good for five minutes.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct ShardIterator {
     pub(super) shard: ShardRef,
     pub(super) token: String,
@@ -26,6 +27,16 @@ impl ShardIterator {
             shard,
             token: String::new(),
         }
+    }
+}
+
+/// Shows the token's length only.
+impl fmt::Debug for ShardIterator {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ShardIterator")
+            .field("shard", &self.shard)
+            .field("token_len", &self.token.len())
+            .finish()
     }
 }
 
@@ -56,7 +67,7 @@ pub struct ChildShard {
 }
 
 /// A Kinesis record as it is stored: one user record, or an aggregate of many.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RawRecord {
     /// The payload: a slice of the whole answer's payloads.
@@ -69,8 +80,20 @@ pub struct RawRecord {
     pub approximate_arrival: Timestamp,
 }
 
+/// Shows everything but the key and the data, which belong to the user.
+impl fmt::Debug for RawRecord {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RawRecord")
+            .field("sequence_number", &self.sequence_number)
+            .field("approximate_arrival", &self.approximate_arrival)
+            .field("partition_key_len", &self.partition_key.len())
+            .field("data_len", &self.data.len())
+            .finish()
+    }
+}
+
 /// A Kinesis record to put.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct PutRecordsEntry {
     /// The payload.
     pub data: Bytes,
@@ -78,6 +101,17 @@ pub struct PutRecordsEntry {
     pub partition_key: Arc<str>,
     /// Decides the shard in place of the partition key.
     pub explicit_hash_key: Option<HashKey>,
+}
+
+/// Shows everything but the key and the data, which belong to the user.
+impl fmt::Debug for PutRecordsEntry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PutRecordsEntry")
+            .field("partition_key_len", &self.partition_key.len())
+            .field("explicit_hash_key", &self.explicit_hash_key)
+            .field("data_len", &self.data.len())
+            .finish()
+    }
 }
 
 /// Where a record was stored.

@@ -11,7 +11,7 @@ use crate::config::aws::{CredentialsConfig, Patience};
 use crate::credentials::{Cached, CredentialsProvider, Outside, configured, profile};
 use crate::error::{Error, Result};
 use crate::http::{HttpTransport, Network, Proxying, Trust, UreqTransport};
-use crate::model::{self, Operation, Variant};
+use crate::model::{self, Operation, Variant, without_password};
 use crate::retry::RetryPolicy;
 use crate::sign::{Signer, SigningClock};
 use crate::sys::Sys;
@@ -351,12 +351,10 @@ impl ClientBuilder {
 
 impl fmt::Debug for ClientBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let ClientBuilder {
-            region, endpoint, ..
-        } = self;
+        let endpoint = self.endpoint.as_deref().map(without_password);
         f.debug_struct("ClientBuilder")
-            .field("region", region)
-            .field("endpoint", endpoint)
+            .field("region", &self.region)
+            .field("endpoint", &endpoint)
             .finish_non_exhaustive()
     }
 }

@@ -1,6 +1,7 @@
 use http::Uri;
 
 use crate::error::{Error, Result};
+use crate::http::has_user;
 
 /// Checks a region's form, so that a typing error is told as one and not as a host without address.
 pub(super) fn check_region(region: &str) -> Result<()> {
@@ -54,12 +55,7 @@ pub(super) fn parse(url: &str) -> Result<Uri> {
         }
         _ => return Err(wrong("a URL that starts with http:// or https://")),
     }
-    let query = uri.query().is_some();
-    if query
-        || uri
-            .authority()
-            .is_none_or(|authority| authority.as_str().contains('@'))
-    {
+    if uri.query().is_some() || uri.authority().is_none() || has_user(&uri) {
         return Err(wrong("a URL of scheme, host, port and path only"));
     }
     Ok(uri)

@@ -2,11 +2,11 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::model::Operation;
+use crate::model::{Operation, without_password};
 use crate::retry::RetryPolicy;
 
 /// What properties say about calls. What they leave open is left to the builder.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Default, PartialEq)]
 pub(crate) struct AwsConfig {
     pub(crate) region: Option<String>,
     pub(crate) endpoint: Option<String>,
@@ -17,6 +17,25 @@ pub(crate) struct AwsConfig {
     pub(crate) tls_roots: Option<PathBuf>,
     pub(crate) trusts_anyone: bool,
     pub(crate) patience: Patience,
+}
+
+/// URLs without the names and passwords that they may hold.
+impl fmt::Debug for AwsConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let endpoint = self.endpoint.as_deref().map(without_password);
+        let proxy = self.proxy.as_deref().map(without_password);
+        f.debug_struct("AwsConfig")
+            .field("region", &self.region)
+            .field("endpoint", &endpoint)
+            .field("credentials", &self.credentials)
+            .field("connect_timeout", &self.connect_timeout)
+            .field("request_timeout", &self.request_timeout)
+            .field("proxy", &proxy)
+            .field("tls_roots", &self.tls_roots)
+            .field("trusts_anyone", &self.trusts_anyone)
+            .field("patience", &self.patience)
+            .finish()
+    }
 }
 
 /// How failed calls are made again.

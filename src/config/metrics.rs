@@ -1,4 +1,7 @@
+use std::fmt;
 use std::time::Duration;
+
+use crate::model::without_password;
 
 /// Which metrics are uploaded: the KPL's `MetricsLevel`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -25,13 +28,26 @@ pub enum MetricsGranularity {
 }
 
 /// What of the metrics goes to CloudWatch, where, and how often.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, PartialEq)]
 pub(crate) struct MetricsUpload {
     pub level: MetricsLevel,
     pub granularity: MetricsGranularity,
     pub namespace: String,
     pub delay: Duration,
     pub endpoint: Option<String>,
+}
+
+impl fmt::Debug for MetricsUpload {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let endpoint = self.endpoint.as_deref().map(without_password);
+        f.debug_struct("MetricsUpload")
+            .field("level", &self.level)
+            .field("granularity", &self.granularity)
+            .field("namespace", &self.namespace)
+            .field("delay", &self.delay)
+            .field("endpoint", &endpoint)
+            .finish()
+    }
 }
 
 impl Default for MetricsUpload {

@@ -360,7 +360,7 @@ struct Line {
 
 impl Line {
     fn new(shard: &ShardRef, position: &ShardPosition) -> Line {
-        let (stream, shard_id) = (shard.stream.to_string(), shard.shard_id.to_string());
+        let (stream, shard_id) = (shard.stream.to_string(), shard.shard_id.as_str().to_owned());
         let entry = Line {
             stream,
             shard_id,

@@ -27,6 +27,7 @@ use md5::{Digest, Md5};
 use crate::consumer::checkpoint::Checkpoint;
 use crate::consumer::store::{CheckpointStore, Commit};
 use crate::error::{Error, ErrorKind, Result};
+use crate::model::Escaped;
 use crate::sys::disk::{Disk, Lock};
 
 /// Keeps commits in a file that is always whole, whenever the process or the machine stops.
@@ -141,9 +142,10 @@ impl FileCheckpointStore {
             return Err(self.failed("reading")(io::Error::other(damage)));
         };
         log::warn!(
-            "checkpoint file {}: {damage}; the commit before it is used, so records handed out since \
+            "checkpoint file {}: {}; the commit before it is used, so records handed out since \
              then come again",
-            self.path.display()
+            Escaped(self.path.display()),
+            Escaped(damage)
         );
         Ok((Some(commit), false))
     }

@@ -161,14 +161,14 @@ impl PartialEq for Record {
 
 impl Eq for Record {}
 
-/// Shows everything but the data, which belong to the user.
+/// Shows everything but the key and the data, which belong to the user.
 impl fmt::Debug for Record {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Record")
             .field("shard", self.shard())
             .field("sequence_number", self.sequence_number())
             .field("sub_sequence_number", &self.sub_sequence_number())
-            .field("partition_key", &self.partition_key())
+            .field("partition_key_bytes", &self.partition_key().len())
             .field("data_bytes", &self.data().len())
             .finish_non_exhaustive()
     }

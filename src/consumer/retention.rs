@@ -3,6 +3,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::client::Client;
+use crate::model::Escaped;
 
 /// How long streams keep their records, asked for when it matters only. Shared by all readers.
 #[derive(Debug, Default)]
@@ -19,6 +20,7 @@ impl Retentions {
         let summary = client.describe_stream_summary(stream);
         let retention = summary.map(|summary| summary.retention);
         let retention = retention.unwrap_or_else(|error| {
+            let stream = Escaped(stream);
             log::warn!("the retention of {stream} is taken for 24 hours: {error}");
             RETENTION_MIN
         });

@@ -17,7 +17,8 @@ use serde::Deserialize;
 use crate::credentials::outside::{ATTEMPTS, METADATA_TIMEOUT};
 use crate::credentials::{CredentialsProvider, Outside, document, fails, lacks};
 use crate::error::{Error, Result};
-use crate::http::HttpTransport;
+use crate::http::{HttpTransport, has_user};
+use crate::model::without_password;
 use crate::sign::Credentials;
 
 /// Credentials of the role of an ECS task or an EKS pod.
@@ -143,10 +144,10 @@ impl CredentialsProvider for Container {
 
 impl fmt::Debug for Container {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Container { uri, timeout, .. } = self;
+        let uri = self.uri.as_deref().map(without_password);
         f.debug_struct("Container")
-            .field("uri", uri)
-            .field("timeout", timeout)
+            .field("uri", &uri)
+            .field("timeout", &self.timeout)
             .finish_non_exhaustive()
     }
 }
@@ -169,11 +170,17 @@ fn allowed(text: &str) -> Result<Uri> {
         .map_err(|_| wrong("a URI such as http://169.254.170.23/v1/credentials"))?;
     let host = uri.host().unwrap_or_default();
     match uri.scheme_str() {
-        Some("https") => Ok(uri),
-        Some("http") if is_near(host) => Ok(uri),
-        _ => Err(wrong(
-            "https, or http to this machine, 169.254.170.2, 169.254.170.23 or [fd00:ec2::23]",
-        )),
+        Some("https") => {}
+        Some("http") if is_near(host) => {}
+        _ => {
+            return Err(wrong(
+                "https, or http to this machine, 169.254.170.2, 169.254.170.23 or [fd00:ec2::23]",
+            ));
+        }
+    }
+    match has_user(&uri) {
+        true => Err(wrong("a URI without a user and a password")),
+        false => Ok(uri),
     }
 }
 
@@ -264,6 +271,11 @@ mod tests {
             ("http://169.254.170.2.evil.example/x", false),
             ("http://169.254.170.2@evil.example/x", false),
             ("http://localhost.example/x", false),
+            ("http://evillocalhost/x", false),
+            ("http://evil.localhost/x", false),
+            ("http://localhost@evil.example/x", false),
+            ("http://user:hidden@localhost/x", false),
+            ("https://user:hidden@example.com/x", false),
             ("ftp://127.0.0.1/x", false),
             ("/x", false),
             ("", false),
@@ -293,7 +305,7 @@ mod tests {
                 vec![evil],
                 vec![],
                 true,
-                "container credentials URI: \"http://169.254.170.2@evil.example/\" is not https, or http to this machine, \
+                "container credentials URI: \"http://***@evil.example/\" is not https, or http to this machine, \
                  169.254.170.2, 169.254.170.23 or [fd00:ec2::23]",
             ),
             (

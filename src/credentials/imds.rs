@@ -9,12 +9,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderValue, Request, StatusCode};
+use http::{HeaderValue, Request, StatusCode, Uri};
 
 use crate::credentials::outside::{ATTEMPTS, METADATA_TIMEOUT};
 use crate::credentials::{CredentialsProvider, Outside, document, fails, lacks};
 use crate::error::{Error, ErrorKind, Result};
-use crate::http::HttpTransport;
+use crate::http::{HttpTransport, has_user};
+use crate::model::without_password;
 use crate::sign::Credentials;
 
 /// Credentials of the role of an EC2 instance, from its metadata service (IMDSv2).
@@ -139,12 +140,12 @@ impl Imds {
     /// No answer ever means that this is no EC2 instance; that is no failure.
     fn told(&self, base: &str, error: Error) -> Error {
         let answered = self.answered.load(Ordering::Relaxed);
+        let base = without_password(base);
+        let silent = lacks("imds", format_args!("{base}: {error}"));
         match error.kind() {
-            ErrorKind::Transport(_) if !answered => lacks("imds", format_args!("{base}: {error}")),
+            ErrorKind::Transport(_) if !answered => silent,
             ErrorKind::Service { status: 404, .. } => lacks("imds", "the instance has no role"),
-            ErrorKind::Service { .. } if !answered => {
-                lacks("imds", format_args!("{base}: {error}"))
-            }
+            ErrorKind::Service { .. } if !answered => silent,
             _ => fails("imds", error),
         }
     }
@@ -162,18 +163,22 @@ impl CredentialsProvider for Imds {
             return Err(lacks("imds", "AWS_EC2_METADATA_DISABLED is true"));
         }
         let base = self.base();
+        let uri = base.parse::<Uri>();
+        if uri.is_ok_and(|uri| has_user(&uri)) {
+            let expected = "a URL without a user and a password";
+            let error = Error::config("metadata endpoint", base, expected);
+            return Err(fails("imds", error));
+        }
         self.ask(&base).map_err(|error| self.told(&base, error))
     }
 }
 
 impl fmt::Debug for Imds {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Imds {
-            endpoint, timeout, ..
-        } = self;
+        let endpoint = self.endpoint.as_deref().map(without_password);
         f.debug_struct("Imds")
-            .field("endpoint", endpoint)
-            .field("timeout", timeout)
+            .field("endpoint", &endpoint)
+            .field("timeout", &self.timeout)
             .finish_non_exhaustive()
     }
 }

@@ -13,7 +13,7 @@ use roxmltree::{Document, Node};
 use crate::credentials::outside::{ATTEMPTS, SERVICE_TIMEOUT};
 use crate::credentials::{Outside, document};
 use crate::error::{Error, Result};
-use crate::http::HttpTransport;
+use crate::http::{HttpTransport, has_user};
 use crate::model::endpoint;
 use crate::sign::{Credentials, sign};
 use crate::sys::clock::Clock;
@@ -50,7 +50,8 @@ impl Sts {
         let region = self.region.clone().or_else(|| self.outside.region());
         let url = self.url(region.as_deref());
         let region = region.unwrap_or_else(|| REGION_OF_GLOBAL.to_owned());
-        let uri: Uri = url.parse().map_err(|_| not_a_url(&url))?;
+        let uri: Option<Uri> = url.parse().ok().filter(|uri| !has_user(uri));
+        let uri = uri.ok_or_else(|| not_a_url(&url))?;
         let body = form(fields);
         let send = |signed_at| {
             let request = || {
@@ -99,7 +100,7 @@ fn request(uri: &Uri, body: Bytes) -> Result<Request<Bytes>> {
 }
 
 fn not_a_url(url: &str) -> Error {
-    let expected = "a URL such as https://sts.us-east-1.amazonaws.com";
+    let expected = "a URL such as https://sts.us-east-1.amazonaws.com, without a user";
     Error::config("STS endpoint", url, expected)
 }
 

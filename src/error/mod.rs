@@ -4,12 +4,14 @@ mod advice;
 mod transport;
 mod verdict;
 
-use std::fmt;
+use std::fmt::{self, Write};
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::model::{Gap, Operation, SequenceNumber, ShardRef};
+use crate::model::{
+    Escaping, Gap, Operation, SequenceNumber, ShardRef, is_misleading, without_password,
+};
 
 pub use transport::TransportError;
 pub(crate) use verdict::Verdict;
@@ -177,11 +179,12 @@ impl Error {
         value: impl Into<String>,
         expected: impl Into<String>,
     ) -> Error {
-        let (key, value, expected) = (key.to_owned(), value.into(), expected.into());
+        // Any setting may be given a URL, and any URL may hold a password.
+        let value = without_password(&value.into()).into_owned();
         Error::new(ErrorKind::Config {
-            key,
+            key: key.to_owned(),
             value,
-            expected,
+            expected: expected.into(),
         })
     }
 
@@ -315,8 +318,11 @@ impl fmt::Debug for Error {
     }
 }
 
+/// In one line, whatever the service, a file or the environment has put into it: control and
+/// direction-changing characters are shown as escapes.
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let f = &mut Escaping(f);
         let context = &self.0.context;
         if let Some(operation) = context.operation {
             write!(f, "{operation}{}", Subject(context))?;
@@ -327,7 +333,7 @@ impl fmt::Display for Error {
         } else if let Some(shard) = &context.shard {
             write!(f, "{shard}: ")?;
         }
-        self.kind().fmt(f)?;
+        write!(f, "{}", self.kind())?;
         context.fmt_attempts(f)?;
         self.kind()
             .advice()
@@ -375,7 +381,7 @@ impl fmt::Display for Subject<'_> {
 }
 
 impl Context {
-    fn fmt_attempts(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    fn fmt_attempts(&self, f: &mut impl Write) -> fmt::Result {
         let plural = if self.attempts == 1 { "" } else { "s" };
         let tried = format!(
             "{} attempt{plural} in {:.1} s",
@@ -394,8 +400,10 @@ impl Context {
     }
 }
 
+/// Escaped, as an [`Error`] is.
 impl fmt::Display for ErrorKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let f = &mut Escaping(f);
         match self {
             ErrorKind::Checkpoint { doing, source } => write!(f, "{doing}: {source}"),
             ErrorKind::Closed => f.write_str("the producer or consumer was closed"),
@@ -485,13 +493,13 @@ impl fmt::Display for ErrorKind {
                 write!(f, "{} things are wrong: {each}", errors.len())
             }
             ErrorKind::Thread { name, message } => write!(f, "thread {name} died: {message}"),
-            ErrorKind::Transport(error) => error.fmt(f),
+            ErrorKind::Transport(error) => write!(f, "{error}"),
         }
     }
 }
 
 fn line(text: &str, chars_max: usize) -> String {
-    let plain = text.chars().map(|c| if c.is_control() { ' ' } else { c });
+    let plain = text.chars().map(|c| if is_misleading(c) { ' ' } else { c });
     let line: String = plain.take(chars_max).collect();
     line.trim().to_owned()
 }
@@ -504,7 +512,10 @@ const MESSAGE_CHARS_MAX: usize = 500;
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+    use crate::model::GapCause;
 
     fn service(code: &str, message: &str) -> Error {
         let (code, message) = (code.to_owned(), message.to_owned());
@@ -565,6 +576,112 @@ mod tests {
             ),
         ] {
             assert_eq!(Error::config("region", value, region).to_string(), message);
+        }
+    }
+
+    #[test]
+    fn a_password_in_a_url_is_in_no_part_of_the_error() {
+        let error = Error::config(
+            "endpoint",
+            "http://user:hidden@host",
+            "a URL without a user",
+        );
+        assert_eq!(
+            error.to_string(),
+            "endpoint: \"http://***@host\" is not a URL without a user"
+        );
+        assert!(!format!("{error:?}").contains("hidden"));
+    }
+
+    /// One of each kind that holds text from outside, which is this text.
+    fn holding(text: &str) -> Vec<Error> {
+        let owned = || text.to_owned();
+        let io = || io::Error::other(owned());
+        let cause = || Error::service(text, text, 400);
+        let gap = || Gap::new(ShardRef::new(text, text), GapCause::ShardVanished);
+        let number = || "7".parse::<SequenceNumber>().expect("a number");
+        let kinds = [
+            ErrorKind::Checkpoint {
+                doing: owned(),
+                source: io(),
+            },
+            ErrorKind::Config {
+                key: owned(),
+                value: owned(),
+                expected: owned(),
+            },
+            ErrorKind::Credentials {
+                tried: vec![(owned(), owned())],
+                cause: Some(cause()),
+            },
+            ErrorKind::DataLoss {
+                gap: gap(),
+                cause: Some(cause()),
+            },
+            ErrorKind::Expired {
+                ttl: Duration::ZERO,
+                cause: Some(cause()),
+            },
+            ErrorKind::Fenced { store: owned() },
+            ErrorKind::Full { limit: owned() },
+            ErrorKind::InvalidRecord { reason: owned() },
+            ErrorKind::Malformed {
+                what: "text",
+                detail: owned(),
+            },
+            ErrorKind::Poison {
+                sequence_number: number(),
+                sub_sequence_number: None,
+                cause: owned().into(),
+            },
+            ErrorKind::Service {
+                code: owned(),
+                message: owned(),
+                status: 400,
+            },
+            ErrorKind::Several(vec![Error::store(text, text), Error::fenced(text)]),
+            ErrorKind::Thread {
+                name: owned(),
+                message: owned(),
+            },
+            ErrorKind::Transport(TransportError::Connect(io())),
+            ErrorKind::Transport(TransportError::Dns(owned())),
+            ErrorKind::Transport(TransportError::Io(io())),
+            ErrorKind::Transport(TransportError::Tls(owned())),
+        ];
+        let within = |kind| {
+            Error::new(kind).within(|context| {
+                context.operation = Some(Operation::GetRecords);
+                context.stream = Some(text.into());
+                context.shard = Some(ShardRef::new(text, text));
+                context.endpoint = Some(owned());
+                context.request_id = Some(owned());
+                context.attempts = 1;
+            })
+        };
+        kinds.map(within).into()
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_from_outside_breaks_a_line_or_turns_its_direction(
+            text in any::<String>(),
+            evil in "[\u{0}-\u{1f}\u{7f}-\u{9f}\u{200e}\u{200f}\u{202a}-\u{202e}\u{2066}-\u{2069}]",
+        ) {
+            for error in holding(&format!("{text}{evil}")) {
+                let gap = Gap::new(ShardRef::new(text.as_str(), evil.as_str()), GapCause::Trimmed);
+                for shown in [
+                    error.to_string(),
+                    error.kind().to_string(),
+                    format!("{error:?}"),
+                    gap.to_string(),
+                ] {
+                    prop_assert!(!shown.contains(is_misleading), "{shown:?}");
+                }
+                if let ErrorKind::Transport(error) = error.kind() {
+                    prop_assert!(!error.to_string().contains(is_misleading));
+                }
+            }
         }
     }
 }

@@ -1,6 +1,8 @@
-use std::fmt;
+use std::fmt::{self, Write};
 use std::io;
 use std::time::Duration;
+
+use crate::model::Escaping;
 
 /// Why a request got no answer.
 #[derive(Debug)]
@@ -55,8 +57,10 @@ impl TransportError {
     }
 }
 
+/// Escaped, as an [`Error`](crate::Error) is: the peer may have written a part of it.
 impl fmt::Display for TransportError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let f = &mut Escaping(f);
         match self {
             TransportError::Connect(error) => write!(f, "cannot connect: {error}"),
             TransportError::Dns(reason) => write!(f, "the host has no address: {reason}"),

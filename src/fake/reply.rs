@@ -12,7 +12,6 @@ use crate::fake::script::Scripted;
 use crate::model::Timestamp;
 
 /// An answer, and how it is to reach the caller.
-#[derive(Debug)]
 pub(super) struct Reply {
     pub response: Response<Bytes>,
     pub delay: Duration,

@@ -1,5 +1,6 @@
 //! The one gate to the network.
 
+mod exposure;
 mod growing;
 mod network;
 mod over_ureq;
@@ -41,4 +42,13 @@ impl<T: HttpTransport + ?Sized> HttpTransport for Arc<T> {
     ) -> Result<http::Response<Bytes>, TransportError> {
         (**self).round_trip(request, timeout)
     }
+}
+
+/// Says whether a URL has a user's name, and perhaps a password, before its host.
+///
+/// Such a URL is refused wherever one is called: its whole authority would be sent and logged as the
+/// host, and no service of AWS takes a password.
+pub(crate) fn has_user(uri: &http::Uri) -> bool {
+    let authority = uri.authority();
+    authority.is_some_and(|authority| authority.as_str().contains('@'))
 }

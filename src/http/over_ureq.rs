@@ -21,6 +21,7 @@ use ureq::unversioned::transport::{ConnectProxyConnector, Connector, NextTimeout
 use ureq::{Agent, Proxy, ProxyProtocol};
 
 use crate::error::{Error, Result, TransportError};
+use crate::http::exposure;
 use crate::http::phase::{Connecting, not_connected, unresolved};
 use crate::http::tcp::{PHASE, TcpConnector};
 use crate::http::{HttpTransport, Network, Proxying, Trust};
@@ -156,6 +157,7 @@ impl HttpTransport for UreqTransport {
         request: http::Request<Bytes>,
         timeout: Duration,
     ) -> Result<http::Response<Bytes>, TransportError> {
+        exposure::warn_once();
         let deadline = later(self.clock.now(), timeout);
         let (parts, body) = request.into_parts();
         let request = http::Request::from_parts(parts, &body[..]);

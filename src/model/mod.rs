@@ -3,6 +3,8 @@
 #[cfg(feature = "client")]
 mod bytes;
 #[cfg(feature = "client")]
+mod escape;
+#[cfg(feature = "client")]
 mod gap;
 mod hash_key;
 #[cfg(feature = "client")]
@@ -13,6 +15,8 @@ mod partition;
 mod partition_key;
 #[cfg(feature = "client")]
 mod position;
+#[cfg(feature = "client")]
+mod redact;
 #[cfg(feature = "client")]
 mod sequence_number;
 #[cfg(feature = "client")]
@@ -25,6 +29,8 @@ mod timestamp;
 #[cfg(feature = "client")]
 pub(crate) use bytes::all;
 #[cfg(feature = "client")]
+pub(crate) use escape::{Escaped, Escaping, is_misleading};
+#[cfg(feature = "client")]
 pub use gap::{Gap, GapCause};
 pub use hash_key::{HashKey, HashKeyRange, ParseHashKeyError};
 #[cfg(feature = "client")]
@@ -35,6 +41,8 @@ pub(crate) use partition::{Variant, endpoint};
 pub use partition_key::PartitionKey;
 #[cfg(feature = "client")]
 pub use position::{ShardPosition, StartPosition};
+#[cfg(feature = "client")]
+pub(crate) use redact::without_password;
 #[cfg(feature = "client")]
 pub use sequence_number::{ParseSequenceNumberError, SequenceNumber};
 #[cfg(feature = "client")]

@@ -1,7 +1,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crate::model::{HashKeyRange, SequenceNumber};
+use crate::model::{Escaped, HashKeyRange, SequenceNumber};
 
 /// A shard's name within its stream, such as `shardId-000000000007`. Cheap to clone.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -22,13 +22,15 @@ impl<T: Into<Arc<str>>> From<T> for ShardId {
 
 impl fmt::Debug for ShardId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        write!(f, "{}", Escaped(&self.0))
     }
 }
 
+/// Shows control and direction-changing characters as escapes; [`as_str`](ShardId::as_str) gives the
+/// name itself.
 impl fmt::Display for ShardId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        write!(f, "{}", Escaped(&self.0))
     }
 }
 
@@ -65,7 +67,8 @@ pub(crate) fn stream_name(stream: &str) -> &str {
 
 impl fmt::Display for ShardRef {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "stream {}, shard {}", self.stream, self.shard_id)
+        let stream = Escaped(&self.stream);
+        write!(f, "stream {stream}, shard {}", self.shard_id)
     }
 }
 

@@ -7,7 +7,7 @@ use crate::config::ProducerConfig;
 #[cfg(feature = "cloudwatch")]
 use crate::config::metrics::MetricsLevel;
 use crate::error::{Error, Result};
-use crate::model::Operation;
+use crate::model::{Escaped, Operation};
 use crate::producer::Producer;
 use crate::producer::aggregator::Rules;
 #[cfg(feature = "cloudwatch")]
@@ -222,6 +222,7 @@ fn first_map(client: &Client, stream: &Arc<str>) -> Result<Option<Listed>> {
     match patient.shard_map(stream, since) {
         Ok(listed) => Ok(Some(listed)),
         Err(error) if is_denied(&error) => {
+            let stream = Escaped(stream);
             log::warn!("{error}; records for {stream} are not aggregated");
             Ok(None)
         }

@@ -429,12 +429,8 @@ impl Default for CloudWatch {
 impl fmt::Debug for CloudWatch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("CloudWatch")
-            .field("level", &self.upload.level)
-            .field("granularity", &self.upload.granularity)
-            .field("namespace", &self.upload.namespace)
-            .field("upload_delay", &self.upload.delay)
+            .field("upload", &self.upload)
             .field("dimensions", &self.dimensions)
-            .field("endpoint", &self.upload.endpoint)
             .finish_non_exhaustive()
     }
 }

@@ -98,10 +98,10 @@ impl UserRecord {
 }
 
 impl fmt::Debug for UserRecord {
-    /// Without the data, which belong to the user.
+    /// Without the key and the data, which belong to the user.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("UserRecord")
-            .field("partition_key", &self.partition_key)
+            .field("partition_key_len", &self.partition_key.len())
             .field("data_len", &self.data.len())
             .field("stream", &self.stream_name())
             .field("explicit_hash_key", &self.given_hash_key())
@@ -203,11 +203,11 @@ mod tests {
     }
 
     #[test]
-    fn a_record_is_shown_without_its_data() {
+    fn a_record_is_shown_without_its_key_and_data() {
         let record = UserRecord::new("key", "secret").explicit_hash_key(7.into());
         assert_eq!(
             format!("{record:?}"),
-            "UserRecord { partition_key: \"key\", data_len: 6, stream: None, \
+            "UserRecord { partition_key_len: 3, data_len: 6, stream: None, \
              explicit_hash_key: Some(HashKey(7)) }"
         );
     }

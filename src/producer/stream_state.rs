@@ -5,7 +5,7 @@ use std::time::Instant;
 use crate::client::PutRecordOutput;
 use crate::config::ProducerConfig;
 use crate::error::Error;
-use crate::model::ShardMap;
+use crate::model::{Escaped, ShardMap};
 use crate::producer::batch::Batch;
 use crate::producer::collector::Collector;
 use crate::producer::existence::Existence;
@@ -94,6 +94,7 @@ impl StreamState {
             self.listing.want_again(now);
         }
         if !std::mem::replace(&mut self.degraded, true) {
+            let name = Escaped(name);
             log::warn!(
                 "{error}; records for {name} are not aggregated by a newer shard map until it is listed"
             );

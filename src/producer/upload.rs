@@ -5,6 +5,7 @@ use bytes::Bytes;
 
 use crate::client::Client;
 use crate::error::{Result, Verdict};
+use crate::model::{Escaped, without_password};
 use crate::producer::cloudwatch::{CloudWatch, Intake, portions};
 use crate::producer::shared::Shared;
 use crate::retry::RetryPolicy;
@@ -44,7 +45,8 @@ impl Uploader {
             .collect();
         for body in bodies {
             if let Err(error) = self.call(body.into(), stop) {
-                log::warn!("metrics were not uploaded to {}: {error}", self.url);
+                let url = without_password(&self.url);
+                log::warn!("metrics were not uploaded to {}: {error}", Escaped(url));
                 // A producer that ends waits for one call that fails, and not for each.
                 if stop.is_stopped() {
                     return;

@@ -230,3 +230,34 @@ fn every_tool_tells_of_itself_and_refuses_what_it_does_not_know() {
         assert_eq!(wrong.status.code(), Some(2), "{}", text(&wrong.stderr));
     }
 }
+
+#[test]
+fn no_tool_logs_requests_and_answers_whatever_it_is_told() {
+    let server = FakeKinesis::new().with_stream("orders", 1);
+    let server = server.serve().expect("a socket");
+    let logged = |name: &str, arguments: &[&str], input: &str| {
+        let mut command = tool_for(&server, name);
+        command.env("RUST_LOG", "trace,ureq_proto=trace");
+        command.env("AWS_SESSION_TOKEN", "TheSessionToken");
+        let output = run(command.args(arguments), input);
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        text(&output.stderr)
+    };
+    let put = logged("put", &["--stream", "orders"], "a line\n");
+    let tail = [
+        "--stream",
+        "orders",
+        "--from",
+        "trim_horizon",
+        "--until-caught-up",
+    ];
+    for log in [put, logged("tail", &tail, "")] {
+        assert!(log.contains("TRACE kinesis_blocking"), "{log}");
+        // Its lines at debug are harmless.
+        assert!(log.contains("DEBUG ureq"), "{log}");
+        assert!(!log.contains("TRACE ureq"), "{log}");
+        // Neither as it is nor in rows of 16 bytes.
+        assert!(!log.contains("SessionT"), "{log}");
+        assert!(!log.contains("WARN"), "there is nothing to warn of: {log}");
+    }
+}

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use crate::config::Properties;
 use crate::config::aws::AwsConfig;
+use crate::config::keys::proxy::{HTTPS_PORT, Proxy};
 use crate::config::keys::{Key, LONG_MAX, Setting, credentials, host, read, verdict};
 use crate::error::Result;
 use crate::retry::RetryPolicy;
@@ -34,14 +35,6 @@ pub(super) struct Draft {
     kpl_region: Option<String>,
     protocol: usize,
     proxy: Proxy,
-}
-
-#[derive(Clone, Debug, Default, PartialEq)]
-struct Proxy {
-    host: Option<String>,
-    port: Option<u64>,
-    user: Option<String>,
-    password: Option<String>,
 }
 
 impl Default for Draft {
@@ -77,29 +70,6 @@ impl Draft {
         let host = self.kinesis_host.as_ref()?;
         Some(format!("https://{host}:{}", self.kinesis_port))
     }
-}
-
-impl Proxy {
-    fn url(&self) -> Option<String> {
-        let host = self.host.as_ref()?;
-        let port = self.port.unwrap_or(HTTPS_PORT);
-        let user = match (&self.user, &self.password) {
-            (Some(user), Some(password)) => format!("{}:{}@", escaped(user), escaped(password)),
-            (Some(user), None) => format!("{}@", escaped(user)),
-            _ => String::new(),
-        };
-        Some(format!("http://{user}{host}:{port}"))
-    }
-}
-
-/// Writes what has a meaning in a URL in another way.
-fn escaped(text: &str) -> String {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
-    let write = |byte| match plain(byte) {
-        true => char::from(byte).to_string(),
-        false => format!("%{byte:02X}"),
-    };
-    text.bytes().map(write).collect()
 }
 
 pub(super) static KEYS: &[Key<Draft>] = &[
@@ -483,8 +453,6 @@ fn iterator(draft: &mut Draft) -> &mut RetryPolicy {
 }
 
 const PROTOCOLS: &[&str] = &["HTTPS", "HTTP"];
-
-const HTTPS_PORT: u64 = 443;
 
 #[cfg(test)]
 mod tests {

@@ -11,6 +11,7 @@ mod metrics;
 mod metrics;
 mod page;
 mod producer;
+mod proxy;
 
 use std::ops::RangeInclusive;
 use std::time::Duration;

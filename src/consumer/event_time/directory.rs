@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::consumer::event_time::participants::Participants;
 use crate::consumer::event_time::tracker::{WatermarkReport, WatermarkTracker};
-use crate::model::Timestamp;
+use crate::model::{Escaped, Timestamp};
 
 /// Aligns consumers of several processes that have a directory in common, each with a small file in it.
 ///
@@ -97,7 +97,10 @@ impl DirectoryWatermarkTracker {
             }
             match entry(&path) {
                 Ok(entry) => entries.push(entry),
-                Err(error) => log::warn!("{}: {error}; it is left out", path.display()),
+                Err(error) => {
+                    let said = format!("{}: {error}; it is left out", path.display());
+                    log::warn!("{}", Escaped(said));
+                }
             }
         }
         Ok(entries)

@@ -6,7 +6,7 @@ use crate::consumer::event_time::exchange::{Exchange, Global, Local};
 use crate::consumer::event_time::syncer::Syncer;
 use crate::consumer::event_time::tracker::WatermarkTracker;
 use crate::consumer::meters::Meters;
-use crate::model::Timestamp;
+use crate::model::{Escaped, Timestamp};
 use crate::sys::thread;
 
 /// What the thread of alignment has: the user's tracker is called nowhere else.
@@ -26,7 +26,8 @@ impl Tracking {
         }
         let answer = self.ask(state.0, now);
         if let Err(error) = &answer {
-            log::warn!("watermark tracker of {}: {error}", self.syncer.subtask);
+            let (subtask, error) = (Escaped(&self.syncer.subtask), Escaped(error));
+            log::warn!("watermark tracker of {subtask}: {error}");
         }
         let global = self.syncer.on_answer(state, &answer, now);
         let millis = |known: Option<Timestamp>| known.map(Timestamp::as_millis);
@@ -40,7 +41,7 @@ impl Tracking {
     pub fn withdraw(&self, now: Instant) {
         let report = self.syncer.report(Local::Idle, now);
         if let Err(error) = caught(|| self.tracker.withdraw(&report)) {
-            let subtask = report.subtask;
+            let (subtask, error) = (Escaped(report.subtask), Escaped(error));
             log::warn!("watermark tracker of {subtask}: {error}; it grows old there");
         }
     }

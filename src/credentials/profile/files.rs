@@ -6,8 +6,7 @@ use crate::credentials::profile::file::{Kind, Profiles, parse};
 use crate::error::{Error, Result};
 use crate::sys::env::Env;
 
-/// The profiles of both files.
-#[derive(Debug)]
+/// The profiles of both files. Not for `Debug`: they hold secret keys.
 pub(super) struct Files {
     pub profiles: Profiles,
     /// The paths, as they are told; with whether there is such a file.
