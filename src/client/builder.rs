@@ -1,3 +1,4 @@
+use std::cell::OnceCell;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
@@ -8,7 +9,7 @@ use crate::client::skew::ClockOffset;
 use crate::client::{Client, Shared, endpoint};
 use crate::config::Properties;
 use crate::config::aws::{CredentialsConfig, Patience};
-use crate::credentials::{Cached, CredentialsProvider, Outside, configured, profile};
+use crate::credentials::{Cached, CredentialsProvider, Outside, Settings, configured};
 use crate::error::{Error, Result};
 use crate::http::{HttpTransport, Network, Proxying, Trust, UreqTransport};
 use crate::model::{self, Operation, Variant, without_password};
@@ -16,6 +17,7 @@ use crate::retry::RetryPolicy;
 use crate::sign::{Signer, SigningClock};
 use crate::sys::Sys;
 use crate::sys::buffers::Buffers;
+use crate::sys::env::Env;
 use crate::sys::stop::Stop;
 
 /// Describes a [`Client`].
@@ -107,7 +109,8 @@ impl ClientBuilder {
     /// Sets the region, which is signed with and decides the endpoint. Flink's `aws.region`.
     ///
     /// Default: that of [`region_of`](Self::region_of), else the environment's `AWS_REGION`, else
-    /// `AWS_DEFAULT_REGION`, else the region of the profile that `AWS_PROFILE` names or `default`.
+    /// `AWS_DEFAULT_REGION`, else the region of the profile that `AWS_PROFILE` names or `default`, else the region in the
+    /// name of the endpoint that is set, else `us-east-1` if that endpoint is on this machine.
     pub fn region(mut self, region: impl Into<String>) -> ClientBuilder {
         self.region = Some(region.into());
         self
@@ -124,8 +127,9 @@ impl ClientBuilder {
 
     /// Sets the URL to call: scheme, host, port and path. Flink's `aws.endpoint`.
     ///
-    /// Default: the environment's `AWS_ENDPOINT_URL_KINESIS`, else `AWS_ENDPOINT_URL`, else the
-    /// region's public endpoint.
+    /// Default: the environment's `AWS_ENDPOINT_URL_KINESIS`, else `AWS_ENDPOINT_URL`, else the `endpoint_url` of the
+    /// profile's `services` section for `kinesis`, else the profile's own, else the region's public endpoint. With
+    /// `AWS_IGNORE_CONFIGURED_ENDPOINT_URLS` or the profile's `ignore_configured_endpoint_urls` only what is set here counts.
     pub fn endpoint(mut self, url: impl Into<String>) -> ClientBuilder {
         self.endpoint = Some(url.into());
         self
@@ -133,7 +137,7 @@ impl ClientBuilder {
 
     /// Says whether to call the region's endpoint that IPv6 reaches as well.
     ///
-    /// Default: whether the environment's `AWS_USE_DUALSTACK_ENDPOINT` is `true`. Without effect
+    /// Default: `AWS_USE_DUALSTACK_ENDPOINT`, else the profile's `use_dualstack_endpoint`, else `false`. Without effect
     /// where a URL is set.
     pub fn dual_stack(mut self, yes: bool) -> ClientBuilder {
         self.dual_stack = Some(yes);
@@ -142,8 +146,8 @@ impl ClientBuilder {
 
     /// Says whether to call the region's endpoint that is validated after FIPS 140.
     ///
-    /// Default: whether the environment's `AWS_USE_FIPS_ENDPOINT` is `true`. Without effect where
-    /// a URL is set. Not every region has one.
+    /// Default: `AWS_USE_FIPS_ENDPOINT`, else the profile's `use_fips_endpoint`, else `false`. Without effect where a URL
+    /// is set. Not every region has one.
     pub fn fips(mut self, yes: bool) -> ClientBuilder {
         self.fips = Some(yes);
         self
@@ -160,7 +164,8 @@ impl ClientBuilder {
 
     /// Sets a file of certificate authorities, in the PEM format, to believe in place of Mozilla's.
     ///
-    /// Default: the file that the environment's `AWS_CA_BUNDLE` names, else the built-in list.
+    /// Default: the file that the environment's `AWS_CA_BUNDLE` names, else the profile's `ca_bundle`, else the built-in
+    /// list.
     pub fn tls_roots(mut self, path: impl Into<PathBuf>) -> ClientBuilder {
         self.roots_file = Some(path.into());
         self
@@ -232,12 +237,13 @@ impl ClientBuilder {
     /// `Config`: no region is set anywhere, or the region, the endpoint, the proxy or the file of
     /// certificates is malformed. `Malformed`: the profile's file is.
     pub fn build(self) -> Result<Client> {
-        let region = self.the_region()?;
-        let endpoint = endpoint::parse(&self.url(&region))?;
+        let settings = LazySettings::new(&self.sys);
+        let region = self.the_region(&settings)?;
+        let endpoint = endpoint::parse(&self.url(&region, &settings)?)?;
         let is_own_transport = self.transport.is_some();
         let transport = match &self.transport {
             Some(transport) => transport.clone(),
-            None => Arc::new(self.over_ureq()?),
+            None => Arc::new(self.over_ureq(&settings)?),
         };
         let clock = Arc::new(SigningClock::new(self.sys.clock.clone()));
         let provider = match self.credentials {
@@ -273,68 +279,75 @@ impl ClientBuilder {
         })
     }
 
-    fn the_region(&self) -> Result<String> {
+    fn the_region(&self, settings: &LazySettings) -> Result<String> {
         let set = self.region.clone().or_else(|| self.region_of_arn.clone());
-        let set = set.or_else(|| self.var(&["AWS_REGION", "AWS_DEFAULT_REGION"]));
         let region = match set {
             Some(region) => region,
-            None => match profile::setting(&*self.sys.env, "region")? {
+            None => match settings.get()?.region() {
                 Some(region) => region,
-                None => self.region_of_endpoint().ok_or_else(no_region)?,
+                None => self.region_of_endpoint(settings)?,
             },
         };
         endpoint::check_region(&region)?;
         Ok(region)
     }
 
-    /// The region that stands in a given endpoint's name. An emulator has none, and takes any.
-    fn region_of_endpoint(&self) -> Option<String> {
-        let url = self.endpoint.as_deref()?;
-        let host = url.split("://").last()?.split(['/', ':']).next()?;
-        let mut labels = host
-            .split('.')
-            .skip_while(|label| !label.starts_with("kinesis"));
-        let region = labels
-            .nth(1)
-            .filter(|_| host.contains(".amazonaws.") || host.contains(".aws"));
-        Some(region.unwrap_or("us-east-1").to_owned())
+    /// The region of the endpoint that is set. An emulator on this machine takes any.
+    fn region_of_endpoint(&self, settings: &LazySettings) -> Result<String> {
+        let url = self.set_endpoint(settings)?.ok_or_else(no_region)?;
+        let uri = endpoint::parse(&url)?;
+        let host = uri.host().unwrap_or_default();
+        match endpoint::region_in_host(host) {
+            Some(region) => Ok(region.to_owned()),
+            None if endpoint::is_loopback(host) => Ok(REGION_OF_EMULATORS.to_owned()),
+            None => Err(no_region()),
+        }
     }
 
-    fn url(&self, region: &str) -> String {
-        let set = self.endpoint.clone();
-        let set = set.or_else(|| self.var(&["AWS_ENDPOINT_URL_KINESIS", "AWS_ENDPOINT_URL"]));
-        let is_true = |name| {
-            let value = self.var(&[name]);
-            value.is_some_and(|value| value.eq_ignore_ascii_case("true"))
+    fn url(&self, region: &str, settings: &LazySettings) -> Result<String> {
+        if let Some(url) = self.set_endpoint(settings)? {
+            return Ok(url);
+        }
+        let variant = match (self.dual_stack, self.fips) {
+            (Some(dual_stack), Some(fips)) => Variant { dual_stack, fips },
+            (dual_stack, fips) => {
+                let set = settings.get()?.variant()?;
+                Variant {
+                    dual_stack: dual_stack.unwrap_or(set.dual_stack),
+                    fips: fips.unwrap_or(set.fips),
+                }
+            }
         };
-        set.unwrap_or_else(|| {
-            let dual_stack = self.dual_stack;
-            let fips = self.fips;
-            let variant = Variant {
-                dual_stack: dual_stack.unwrap_or_else(|| is_true("AWS_USE_DUALSTACK_ENDPOINT")),
-                fips: fips.unwrap_or_else(|| is_true("AWS_USE_FIPS_ENDPOINT")),
-            };
-            model::endpoint("kinesis", region, variant)
-        })
+        Ok(model::endpoint("kinesis", region, variant))
     }
 
-    fn over_ureq(&self) -> Result<UreqTransport> {
+    fn set_endpoint(&self, settings: &LazySettings) -> Result<Option<String>> {
+        match &self.endpoint {
+            Some(url) => Ok(Some(url.clone())),
+            None => settings.get()?.endpoint("kinesis"),
+        }
+    }
+
+    fn over_ureq(&self, settings: &LazySettings) -> Result<UreqTransport> {
         let network = Network {
             connect_timeout: self.connect_timeout,
             request_timeout: self.request_timeout,
             proxying: self.proxying.clone(),
-            trust: self.trust()?,
+            trust: self.trust(settings)?,
         };
         UreqTransport::new(self.sys.clock.clone(), &network)
     }
 
-    fn trust(&self) -> Result<Trust> {
+    fn trust(&self, settings: &LazySettings) -> Result<Trust> {
         if self.trusts_anyone {
             log::warn!("every TLS certificate is believed: the connection protects nothing");
             return Ok(Trust::Anyone);
         }
-        let file = self.roots_file.clone();
-        let Some(file) = file.or_else(|| self.var(&["AWS_CA_BUNDLE"]).map(PathBuf::from)) else {
+        let file = match &self.roots_file {
+            Some(file) => Some(file.clone()),
+            None => settings.get()?.ca_bundle().map(PathBuf::from),
+        };
+        let Some(file) = file else {
             return Ok(Trust::BuiltIn);
         };
         let text = self.sys.env.read_file(&file);
@@ -343,9 +356,29 @@ impl ClientBuilder {
             Error::config("TLS roots", file.display().to_string(), expected)
         })
     }
+}
 
-    fn var(&self, names: &[&str]) -> Option<String> {
-        names.iter().find_map(|name| self.sys.env.var(name))
+/// Settings of the environment and the files, read when something is asked of them: a client that is given everything
+/// must not fail for a file that it does not need.
+struct LazySettings {
+    env: Arc<dyn Env>,
+    read: OnceCell<Settings>,
+}
+
+impl LazySettings {
+    fn new(sys: &Sys) -> LazySettings {
+        LazySettings {
+            env: sys.env.clone(),
+            read: OnceCell::new(),
+        }
+    }
+
+    fn get(&self) -> Result<&Settings> {
+        if let Some(settings) = self.read.get() {
+            return Ok(settings);
+        }
+        let settings = Settings::load(self.env.clone())?;
+        Ok(self.read.get_or_init(|| settings))
     }
 }
 
@@ -366,6 +399,9 @@ fn no_region() -> Error {
         "a region such as us-east-1, by the builder, in AWS_REGION or in the profile",
     )
 }
+
+/// What is signed for an endpoint on this machine if no region is set.
+const REGION_OF_EMULATORS: &str = "us-east-1";
 
 /// The KPL's `ConnectTimeout`.
 /// Source: <https://github.com/awslabs/amazon-kinesis-producer/blob/master/java/amazon-kinesis-producer-sample/default_config.properties>
@@ -469,7 +505,10 @@ mod tests {
             ("AWS_USE_DUALSTACK_ENDPOINT", "TRUE"),
             ("AWS_USE_FIPS_ENDPOINT", "true"),
         ];
-        let url = |builder: ClientBuilder| builder.url("us-east-1");
+        let url = |builder: ClientBuilder| {
+            let settings = LazySettings::new(&builder.sys);
+            builder.url("us-east-1", &settings).expect("sound")
+        };
         let plain = || ClientBuilder::new(Sys::with_env([]));
         let set = || ClientBuilder::new(Sys::with_env(env));
         for (built, host) in [

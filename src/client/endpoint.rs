@@ -1,7 +1,10 @@
+use std::net::IpAddr;
+
 use http::Uri;
 
 use crate::error::{Error, Result};
 use crate::http::has_user;
+use crate::model::is_public_host;
 
 /// Checks a region's form, so that a typing error is told as one and not as a host without address.
 pub(super) fn check_region(region: &str) -> Result<()> {
@@ -37,6 +40,35 @@ pub(super) fn region_in_arn(stream: &str) -> Option<&str> {
     let mut parts = stream.strip_prefix("arn:")?.split(':');
     let (_partition, _service) = (parts.next(), parts.next());
     parts.next().filter(|region| !region.is_empty())
+}
+
+/// The region in the name of a host of AWS's; `None` for another's.
+///
+/// The region follows the label of the service: `kinesis.REGION.…`, `kinesis-fips.REGION.…`, and with labels in front
+/// `ID.kinesis.REGION.vpce.…` and `ACCOUNT.data-kinesis.REGION.…`.
+pub(super) fn region_in_host(host: &str) -> Option<&str> {
+    if !is_public_host(host) {
+        return None;
+    }
+    let is_service = |label: &&str| {
+        matches!(*label, "kinesis" | "kinesis-fips")
+            || label.ends_with("-kinesis")
+            || label.ends_with("-kinesis-fips")
+    };
+    let mut labels = host.split('.').skip_while(|label| !is_service(label));
+    labels.nth(1).filter(|region| check_region(region).is_ok())
+}
+
+/// Says whether a host is this machine, by its name or address.
+pub(super) fn is_loopback(host: &str) -> bool {
+    let address = host.trim_start_matches('[').trim_end_matches(']');
+    match address.parse::<IpAddr>() {
+        Ok(address) => address.to_canonical().is_loopback(),
+        Err(_) => {
+            let name = host.trim_end_matches('.').to_ascii_lowercase();
+            name == "localhost" || name.ends_with(".localhost")
+        }
+    }
 }
 
 /// Checks an endpoint and brings it into the form that is signed and called.
@@ -96,6 +128,69 @@ mod tests {
                 .to_string(),
             "region: \"us_east_1\" is not a region such as us-east-1"
         );
+    }
+
+    #[test]
+    fn a_host_of_awss_names_its_region() {
+        for (host, region) in [
+            ("kinesis.us-east-1.amazonaws.com", Some("us-east-1")),
+            (
+                "kinesis-fips.us-gov-west-1.amazonaws.com",
+                Some("us-gov-west-1"),
+            ),
+            ("kinesis.us-west-2.api.aws", Some("us-west-2")),
+            ("kinesis.cn-north-1.amazonaws.com.cn", Some("cn-north-1")),
+            (
+                "kinesis.eusc-de-east-1.amazonaws.eu",
+                Some("eusc-de-east-1"),
+            ),
+            ("kinesis.us-iso-east-1.c2s.ic.gov", Some("us-iso-east-1")),
+            (
+                "vpce-0123-abcd-us-west-2b.kinesis.us-west-2.vpce.amazonaws.com",
+                Some("us-west-2"),
+            ),
+            (
+                "000000000000.data-kinesis.us-west-2.amazonaws.com",
+                Some("us-west-2"),
+            ),
+            (
+                "000000000000.control-kinesis-fips.us-west-2.amazonaws.com",
+                Some("us-west-2"),
+            ),
+            ("KINESIS.us-east-1.amazonaws.com", None),
+            ("kinesis.amazonaws.com", None),
+            ("kinesis.us-east-1.example.com", None),
+            ("amazonaws.com.kinesis.us-east-1.example", None),
+            ("localhost", None),
+        ] {
+            assert_eq!(region_in_host(host), region, "{host}");
+        }
+    }
+
+    #[test]
+    fn this_machine_is_known_by_its_names_and_addresses() {
+        for host in [
+            "localhost",
+            "LOCALHOST",
+            "localhost.",
+            "kinesis.localhost",
+            "127.0.0.1",
+            "127.9.9.9",
+            "[::1]",
+            "[::ffff:127.0.0.1]",
+        ] {
+            assert!(is_loopback(host), "{host}");
+        }
+        for host in [
+            "kinesalite",
+            "localhost.example.com",
+            "notlocalhost",
+            "128.0.0.1",
+            "[::2]",
+            "",
+        ] {
+            assert!(!is_loopback(host), "{host}");
+        }
     }
 
     #[test]

@@ -4,19 +4,24 @@ use bytes::Bytes;
 use http::{Request, Response, Uri};
 
 use crate::client::{Client, endpoint};
-use crate::credentials::{CredentialsProvider, sts};
+use crate::credentials::{CredentialsProvider, Settings, sts};
 use crate::error::{Error, Result, Verdict};
 use crate::model::{self, Variant};
 use crate::sign::sign;
 use crate::sys::clock::Clock;
 
 impl Client {
-    /// Where a service is: as the environment says, else the region's public endpoint.
-    pub(crate) fn endpoint_of(&self, service: &str, variable: &str) -> String {
-        let sys = &self.shared.sys;
-        let set = [variable, "AWS_ENDPOINT_URL"];
-        let set = set.into_iter().find_map(|name| sys.env.var(name));
-        set.unwrap_or_else(|| model::endpoint(service, &self.shared.region, Variant::default()))
+    /// Where a service is: as the environment or the profile says, else the region's public endpoint. `id` is its name in
+    /// settings, `host` the one in URLs.
+    ///
+    /// # Errors
+    /// A setting is malformed.
+    pub(crate) fn endpoint_of(&self, id: &str, host: &str) -> Result<String> {
+        let settings = Settings::load(self.shared.sys.env.clone())?;
+        Ok(match settings.endpoint(id)? {
+            Some(url) => url,
+            None => model::endpoint(host, &self.shared.region, Variant::default()),
+        })
     }
 
     /// Posts a form of the query protocol, once unless the clock has to be corrected; with other

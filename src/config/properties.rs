@@ -55,7 +55,8 @@ impl Properties {
     /// `Config`: `\u` is not followed by four hexadecimal digits, or they make no character.
     pub fn parse(text: &str) -> Result<Properties> {
         let mut properties = Properties::new();
-        for (number, line) in logical_lines(text) {
+        // A byte order mark, which Notepad writes, is no part of the first key.
+        for (number, line) in logical_lines(text.trim_start_matches('\u{feff}')) {
             let (key, value) = split(&line);
             let read = |part| unescape(part).map_err(|escape| bad_escape(number, &escape));
             properties.values.insert(read(key)?, read(value)?);
@@ -65,7 +66,8 @@ impl Properties {
 
     /// Reads a `.properties` file of at most 1 MiB. Blocks while it does.
     ///
-    /// The file is UTF-8, or if it is not valid as that, ISO-8859-1, which Java once took.
+    /// The file is UTF-8, or if it is not valid as that, ISO-8859-1, which Java once took; UTF-16 if it begins with a byte
+    /// order mark of that.
     ///
     /// # Errors
     /// `Config`: the file cannot be read or is too long, or what [`parse`](Self::parse) finds.
@@ -82,7 +84,8 @@ impl Properties {
         if bytes.len() as u64 > MAX_BYTES {
             return Err(fails(format!("it is longer than {MAX_BYTES} bytes")));
         }
-        Properties::parse(&text_of(bytes))
+        let text = text_of(bytes).map_err(|lack| fails(lack.to_owned()))?;
+        Properties::parse(&text)
     }
 
     /// Makes sure that every key is known that looks like one of Flink's or the KPL's.
@@ -133,6 +136,12 @@ impl Properties {
         self.values.get(key).map(String::as_str)
     }
 
+    /// A key's value without the blanks around it. Java keeps those behind a value, and then knows no `TRIM_HORIZON `;
+    /// the KCL trims.
+    pub(in crate::config) fn trimmed(&self, key: &str) -> Option<&str> {
+        self.get(key).map(str::trim)
+    }
+
     /// Iterates over keys and values, in the order of the keys.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
         self.values.iter().map(|(key, value)| (&**key, &**value))
@@ -157,14 +166,23 @@ impl fmt::Debug for Properties {
     }
 }
 
-fn text_of(bytes: Vec<u8>) -> String {
-    String::from_utf8(bytes).unwrap_or_else(|error| {
-        error
-            .as_bytes()
-            .iter()
-            .map(|&byte| char::from(byte))
-            .collect()
-    })
+/// The text of a file: UTF-16 where it begins with that encoding's mark, as PowerShell writes it, else UTF-8, else
+/// ISO-8859-1. The mark itself belongs to no key.
+fn text_of(bytes: Vec<u8>) -> Result<String, &'static str> {
+    let pairs = || bytes[2..].chunks_exact(2).map(|pair| [pair[0], pair[1]]);
+    let units: Vec<u16> = match &bytes[..] {
+        [0xff, 0xfe, ..] => pairs().map(u16::from_le_bytes).collect(),
+        [0xfe, 0xff, ..] => pairs().map(u16::from_be_bytes).collect(),
+        _ => return Ok(String::from_utf8(bytes).unwrap_or_else(|error| latin_1(error.as_bytes()))),
+    };
+    match bytes.len() % 2 {
+        0 => String::from_utf16(&units).map_err(|_| "it begins as UTF-16 and is not valid as that"),
+        _ => Err("it begins as UTF-16 and breaks off in the middle of a character"),
+    }
+}
+
+fn latin_1(bytes: &[u8]) -> String {
+    bytes.iter().map(|&byte| char::from(byte)).collect()
 }
 
 /// Joins the lines that go on, leaves out comments and what is empty, and numbers the rest from 1.
@@ -320,6 +338,7 @@ mod tests {
             ("# c\\\na=b", "a", "b"),
             ("a=1\na=2", "a", "2"),
             ("a=h\u{e9}", "a", "h\u{e9}"),
+            ("\u{feff}a=b", "a", "b"),
         ] {
             assert_eq!(parsed(text)[0], (key.into(), value.into()), "{text:?}");
         }
@@ -348,9 +367,20 @@ mod tests {
     }
 
     #[test]
-    fn a_file_is_utf_8_or_else_latin_1() {
-        assert_eq!(text_of("h\u{e9}".into()), "h\u{e9}");
-        assert_eq!(text_of(vec![b'h', 0xe9]), "h\u{e9}");
+    fn a_file_is_utf_16_by_its_mark_or_utf_8_or_else_latin_1() {
+        assert_eq!(text_of("h\u{e9}".into()), Ok("h\u{e9}".to_owned()));
+        assert_eq!(text_of(vec![b'h', 0xe9]), Ok("h\u{e9}".to_owned()));
+        let units = "\u{feff}a=h\u{e9}".encode_utf16();
+        let little: Vec<u8> = units.clone().flat_map(u16::to_le_bytes).collect();
+        let big: Vec<u8> = units.flat_map(u16::to_be_bytes).collect();
+        for bytes in [&little, &big] {
+            assert_eq!(text_of(bytes.clone()), Ok("a=h\u{e9}".to_owned()));
+            assert!(text_of(bytes[..bytes.len() - 1].to_vec()).is_err());
+        }
+        assert!(
+            text_of(vec![0xff, 0xfe, 0x00, 0xd8]).is_err(),
+            "half a pair"
+        );
         let missing = Properties::load("/nowhere/flink.properties").expect_err("no file");
         assert!(missing.to_string().starts_with(
             "properties: \"/nowhere/flink.properties\" is not a file of properties that can be read"

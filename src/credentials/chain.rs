@@ -174,13 +174,13 @@ mod tests {
             ("/home/.aws/credentials", "[dev]\n[prod]"),
         ];
         let (outside, _) = outside(&env, []);
-        let properties = SystemProperties::new([("aws.accessKeyId", "AKID")]);
+        let properties = SystemProperties::new([("aws.region", "us-east-1")]);
         let error = Chain::within(&outside, Some(properties))
             .credentials()
             .expect_err("none");
         assert_eq!(
             error.to_string(),
-            "no credentials: environment: AWS_ACCESS_KEY_ID is not set; properties: aws.secretKey is not set; \
+            "no credentials: environment: AWS_ACCESS_KEY_ID is not set; properties: aws.accessKeyId is not set; \
              web identity: AWS_WEB_IDENTITY_TOKEN_FILE is not set; profile: ~/.aws/credentials has no [default] \
              (but [dev], [prod]); container: AWS_CONTAINER_CREDENTIALS_RELATIVE_URI and \
              AWS_CONTAINER_CREDENTIALS_FULL_URI are not set; imds: http://169.254.169.254: no answer within 1.0 s; \

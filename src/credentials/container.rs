@@ -343,7 +343,7 @@ mod tests {
                 vec![full],
                 vec![answer(200, "hidden")],
                 true,
-                "credentials document is malformed: it is not the documented JSON, line 1 column 1",
+                "credentials document is malformed: it is no JSON object, line 1 column 1",
             ),
         ] {
             let (outside, _) = outside(&env, answers);

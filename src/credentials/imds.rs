@@ -201,10 +201,11 @@ fn role(list: &Bytes) -> Result<&str> {
     let wrong = || Error::malformed("list of roles", "it has no line that names a role");
     let text = std::str::from_utf8(list).map_err(|_| wrong())?;
     let role = text.lines().map(str::trim).find(|line| !line.is_empty());
-    // The characters that IAM lets a name have; anything else is a page of somebody else's.
+    // The characters that IAM lets a name have, and those of a path or an ARN, which kube2iam lists; anything else is a
+    // page of somebody else's.
     let is_named = |role: &&str| {
         role.bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || b"+=,.@_-".contains(&byte))
+            .all(|byte| byte.is_ascii_alphanumeric() || b"+=,.@_-/:".contains(&byte))
     };
     role.filter(is_named).ok_or_else(wrong)
 }
@@ -335,7 +336,7 @@ mod tests {
                 vec![],
                 vec![token(), answer(200, "reader"), answer(200, "hidden")],
                 true,
-                "credentials document is malformed: it is not the documented JSON, line 1 column 1",
+                "credentials document is malformed: it is no JSON object, line 1 column 1",
             ),
             (
                 vec![],
@@ -355,6 +356,23 @@ mod tests {
             };
             assert_eq!(tried[..], [("imds".to_owned(), lack.to_owned())]);
             assert_eq!(cause.is_some(), is_set_up, "{lack}");
+        }
+    }
+
+    #[test]
+    fn a_role_is_asked_for_as_the_service_lists_it() {
+        for listed in [
+            "reader",
+            "reader\n",
+            "team-a/S3Access",
+            "tf/k8s/cluster/prometheus.pods.cluster",
+            "arn:aws:iam::000000000000:role/team-a/S3Access",
+        ] {
+            let (imds, canned) = imds(&[], [answer(200, "t"), answer(200, listed), answer(200, DOCUMENT)]);
+            imds.credentials().expect(listed);
+            let last = canned.asked("").pop().expect("a call");
+            let path = format!("security-credentials/{}", listed.trim());
+            assert!(last.ends_with(&path), "{last}");
         }
     }
 

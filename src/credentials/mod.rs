@@ -13,6 +13,7 @@ mod container;
 mod document;
 mod environment;
 mod imds;
+mod keys;
 mod outside;
 pub(crate) mod profile;
 mod properties;
@@ -36,6 +37,7 @@ pub use environment::Environment;
 pub use imds::Imds;
 pub(crate) use outside::Outside;
 pub use profile::Profile;
+pub(crate) use profile::Settings;
 pub use properties::SystemProperties;
 #[cfg(feature = "sts")]
 pub use web_identity::WebIdentity;

@@ -4,10 +4,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{Request, Response, StatusCode};
 
+use crate::credentials::profile::Settings;
 use crate::error::{Error, Result};
 use crate::http::{HttpTransport, Network, Proxying, Trust, UreqTransport};
-#[cfg(feature = "sts")]
-use crate::model::Variant;
 use crate::sign::SigningClock;
 use crate::sys::clock::{Clock, SystemClock};
 use crate::sys::env::{Env, SystemEnv};
@@ -75,25 +74,12 @@ impl Outside {
             .or_else(|| var("AWS_DEFAULT_REGION"))
     }
 
-    /// Where the environment says that a service is.
-    #[cfg(feature = "sts")]
-    pub fn set_endpoint(&self, service: &str) -> Option<String> {
-        let own = format!("AWS_ENDPOINT_URL_{}", service.to_ascii_uppercase());
-        let set = self.env.var(&own);
-        set.or_else(|| self.env.var("AWS_ENDPOINT_URL"))
-    }
-
-    /// Which of a region's endpoints the environment asks for.
-    #[cfg(feature = "sts")]
-    pub fn variant(&self) -> Variant {
-        let is_true = |name| {
-            let value = self.env.var(name).unwrap_or_default();
-            value.eq_ignore_ascii_case("true")
-        };
-        Variant {
-            dual_stack: is_true("AWS_USE_DUALSTACK_ENDPOINT"),
-            fips: is_true("AWS_USE_FIPS_ENDPOINT"),
-        }
+    /// What the environment and the profile in use say about clients.
+    ///
+    /// # Errors
+    /// As [`Settings::load`].
+    pub fn settings(&self) -> Result<Settings> {
+        Settings::load(self.env.clone())
     }
 
     /// Asks up to `attempts` times, as long as the failure is one that may pass.

@@ -1,7 +1,8 @@
 use std::fmt;
 
-use crate::credentials::{CredentialsProvider, lacks};
-use crate::error::Result;
+use crate::credentials::keys::KeySet;
+use crate::credentials::{CredentialsProvider, fails, lacks};
+use crate::error::{Error, Result};
 use crate::sign::Credentials;
 
 /// Credentials among a program's own properties, under the names of Java's system properties.
@@ -44,7 +45,7 @@ impl SystemProperties {
                 "aws.sessionToken" => &mut taken.token,
                 _ => continue,
             };
-            *place = Some(value.into()).filter(|value| !value.is_empty());
+            *place = Some(value.into()).filter(|value| !value.trim().is_empty());
         }
         taken
     }
@@ -52,15 +53,20 @@ impl SystemProperties {
 
 impl CredentialsProvider for SystemProperties {
     fn credentials(&self) -> Result<Credentials> {
-        let lack = |name: &str| lacks("properties", format_args!("{name} is not set"));
-        let id = self.id.as_ref().ok_or_else(|| lack("aws.accessKeyId"))?;
-        let secret = self.secret.as_ref().or(self.secret_of_v1.as_ref());
-        let secret = secret.ok_or_else(|| lack("aws.secretKey"))?;
-        let credentials = Credentials::new(id, secret);
-        Ok(match &self.token {
-            Some(token) => credentials.with_session_token(token),
-            None => credentials,
-        })
+        let secret = match (&self.secret, &self.secret_of_v1) {
+            (None, Some(secret)) => ("aws.secretKey", Some(secret.clone())),
+            (secret, _) => ("aws.secretAccessKey", secret.clone()),
+        };
+        let keys = KeySet {
+            id: ("aws.accessKeyId", self.id.clone()),
+            secret,
+            token: ("aws.sessionToken", self.token.clone()),
+        };
+        match keys.credentials() {
+            Ok(Some(credentials)) => Ok(credentials),
+            Ok(None) => Err(lacks(PLACE, "aws.accessKeyId is not set")),
+            Err(wrong) => Err(fails(PLACE, Error::malformed(PLACE, wrong))),
+        }
     }
 }
 
@@ -73,6 +79,8 @@ impl fmt::Debug for SystemProperties {
     }
 }
 
+const PLACE: &str = "properties";
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -80,29 +88,33 @@ mod tests {
     #[test]
     fn both_generations_of_names_are_known_and_the_missing_one_is_named() {
         let id = ("aws.accessKeyId", "AKID");
+        let v1 = ("aws.secretKey", "hidden ");
         for (given, lack) in [
-            (vec![id, ("aws.secretKey", "hidden")], None),
+            (vec![id, v1], None),
             (vec![id, ("aws.secretAccessKey", "hidden")], None),
             (
                 vec![id, ("aws.secretKey", "")],
-                Some("aws.secretKey is not set"),
+                Some("aws.accessKeyId is set and aws.secretAccessKey is not: set both, or neither"),
             ),
             (
-                vec![("aws.secretKey", "hidden"), ("aws.region", "us-east-1")],
-                Some("aws.accessKeyId is not set"),
+                vec![v1, ("aws.region", "us-east-1")],
+                Some("aws.secretKey is set and aws.accessKeyId is not: set both, or neither"),
+            ),
+            (
+                vec![("aws.region", "us-east-1")],
+                Some(
+                    "aws.accessKeyId is not set; set one of them, or give the client a provider of your own",
+                ),
             ),
         ] {
             let properties = SystemProperties::new(given.clone());
-            let lacking = properties
-                .credentials()
-                .err()
-                .map(|error| error.to_string());
-            let message = |lack| {
-                format!(
-                    "no credentials: properties: {lack}; set one of them, or give the client a provider of your own"
-                )
-            };
-            assert_eq!(lacking, lack.map(message), "{given:?}");
+            let error = properties.credentials().err();
+            let message = |lack| format!("no credentials: properties: {lack}");
+            assert_eq!(
+                error.map(|error| error.to_string()),
+                lack.map(message),
+                "{given:?}"
+            );
             assert!(!format!("{properties:?}").contains("hidden"));
         }
     }

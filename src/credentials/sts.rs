@@ -17,6 +17,7 @@ use crate::http::{HttpTransport, has_user};
 use crate::model::endpoint;
 use crate::sign::{Credentials, sign};
 use crate::sys::clock::Clock;
+use crate::sys::percent::push_encoded;
 
 /// Where STS is, and how it is asked.
 pub(super) struct Sts {
@@ -48,7 +49,7 @@ impl Sts {
         signer: Option<&Credentials>,
     ) -> Result<Credentials> {
         let region = self.region.clone().or_else(|| self.outside.region());
-        let url = self.url(region.as_deref());
+        let url = self.url(region.as_deref())?;
         let region = region.unwrap_or_else(|| REGION_OF_GLOBAL.to_owned());
         let uri: Option<Uri> = url.parse().ok().filter(|uri| !has_user(uri));
         let uri = uri.ok_or_else(|| not_a_url(&url))?;
@@ -75,12 +76,15 @@ impl Sts {
         }
     }
 
-    fn url(&self, region: Option<&str>) -> String {
-        let set = self.endpoint.clone();
-        let set = set.or_else(|| self.outside.set_endpoint("sts"));
-        set.unwrap_or_else(|| match region {
-            Some(region) => endpoint("sts", region, self.outside.variant()),
-            None => GLOBAL.to_owned(),
+    fn url(&self, region: Option<&str>) -> Result<String> {
+        if let Some(url) = &self.endpoint {
+            return Ok(url.clone());
+        }
+        let settings = self.outside.settings()?;
+        Ok(match (settings.endpoint("sts")?, region) {
+            (Some(url), _) => url,
+            (None, Some(region)) => endpoint("sts", region, settings.variant()?),
+            (None, None) => GLOBAL.to_owned(),
         })
     }
 
@@ -115,18 +119,6 @@ fn form(fields: &[(&str, &str)]) -> Bytes {
     body.into()
 }
 
-/// Everything but RFC 3986's unreserved characters becomes `%XX`.
-pub(crate) fn push_encoded(body: &mut String, value: &str) {
-    for byte in value.bytes() {
-        match byte {
-            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
-                body.push(char::from(byte));
-            }
-            _ => body.push_str(&format!("%{byte:02X}")),
-        }
-    }
-}
-
 fn answer(response: &Response<Bytes>) -> Result<Credentials> {
     match response.status().is_success() {
         true => credentials(response.body()),
@@ -149,12 +141,9 @@ pub(crate) fn credentials(body: &[u8]) -> Result<Credentials> {
         part.and_then(|part| part.text())
             .map(|text| text.trim().to_owned())
     };
-    document::assemble(
-        part("AccessKeyId"),
-        part("SecretAccessKey"),
-        part("SessionToken"),
-        part("Expiration"),
-    )
+    let names = document::PROCESS;
+    let parts = [names.id, names.secret, names.token, names.expiration];
+    document::assemble(&names, parts.map(part))
 }
 
 /// Reads an answer whose status says that the call failed.

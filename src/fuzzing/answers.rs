@@ -1,5 +1,7 @@
 //! Targets for what others write: profiles' files, and the answers of services.
 
+use std::collections::BTreeMap;
+
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
@@ -7,7 +9,7 @@ use http::Response;
 use serde_json::Value;
 
 use crate::client::fuzz;
-use crate::credentials::profile::file::{Kind, Profiles, parse};
+use crate::credentials::profile::file::{Kind, Sections, parse};
 #[cfg(feature = "sts")]
 use crate::credentials::sts;
 use crate::error::{Error, ErrorKind};
@@ -17,7 +19,7 @@ pub fn profile_file(input: &[u8]) {
     let text = String::from_utf8_lossy(input);
     for kind in [Kind::Config, Kind::Credentials] {
         match parse(&text, kind) {
-            Ok(profiles) => assert_eq!(parse(&written(&profiles, kind), kind), Ok(profiles)),
+            Ok(sections) => assert_eq!(parse(&written(&sections, kind), kind), Ok(sections)),
             Err(wrong) => assert!(wrong.starts_with("line ") && wrong.len() < 100, "{wrong}"),
         }
     }
@@ -125,18 +127,35 @@ pub fn list_shards_json(input: &[u8]) {
     );
 }
 
-fn written(profiles: &Profiles, kind: Kind) -> String {
+fn written(sections: &Sections, kind: Kind) -> String {
     let mut text = String::new();
-    for (name, properties) in profiles {
-        match kind {
-            Kind::Config => text.push_str(&format!("[profile {name}]\n")),
-            Kind::Credentials => text.push_str(&format!("[{name}]\n")),
-        }
-        for (property, value) in properties {
-            text.push_str(&format!("{property}={value}\n"));
+    for (name, properties) in &sections.profiles {
+        let header = match kind {
+            Kind::Config => format!("profile {name}"),
+            Kind::Credentials => name.clone(),
+        };
+        push_section(&mut text, &header, properties);
+    }
+    for (name, properties) in &sections.sso_sessions {
+        push_section(&mut text, &format!("sso-session {name}"), properties);
+    }
+    for (name, services) in &sections.services {
+        push_section(&mut text, &format!("services {name}"), &BTreeMap::new());
+        for (service, properties) in services {
+            text.push_str(&format!("{service}=\n"));
+            for (property, value) in properties {
+                text.push_str(&format!(" {property}={value}\n"));
+            }
         }
     }
     text
+}
+
+fn push_section(text: &mut String, header: &str, properties: &BTreeMap<String, String>) {
+    text.push_str(&format!("[{header}]\n"));
+    for (property, value) in properties {
+        text.push_str(&format!("{property}={value}\n"));
+    }
 }
 
 /// An error's text is a line of bearable length.

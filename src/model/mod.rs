@@ -36,7 +36,7 @@ pub use hash_key::{HashKey, HashKeyRange, ParseHashKeyError};
 #[cfg(feature = "client")]
 pub use operation::Operation;
 #[cfg(feature = "client")]
-pub(crate) use partition::{Variant, endpoint};
+pub(crate) use partition::{Variant, endpoint, is_public_host};
 #[cfg(feature = "client")]
 pub use partition_key::PartitionKey;
 #[cfg(feature = "client")]

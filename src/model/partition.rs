@@ -17,6 +17,18 @@ pub(crate) fn endpoint(service: &str, region: &str, variant: Variant) -> String 
     format!("https://{service}{fips}.{region}.{suffix}/")
 }
 
+/// Says whether a host lies in one of the domains of AWS.
+pub(crate) fn is_public_host(host: &str) -> bool {
+    let is_below = |suffix: &str| {
+        let front = host.strip_suffix(suffix);
+        front.is_some_and(|front| front.ends_with('.'))
+    };
+    let suffixes = PARTITIONS
+        .iter()
+        .flat_map(|partition| [partition.suffix, partition.dual_stack_suffix]);
+    suffixes.into_iter().any(is_below)
+}
+
 /// Which of a region's endpoints: the ordinary one unless something is asked for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Variant {

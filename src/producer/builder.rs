@@ -165,7 +165,7 @@ impl ProducerBuilder {
         if let Some(settings) = self.cloudwatch.take() {
             settings.check()?;
             let delay = settings.delay();
-            let mut uploader = Uploader::new(self.client.clone(), settings);
+            let mut uploader = Uploader::new(self.client.clone(), settings)?;
             monitor.add(
                 delay,
                 Box::new(move |shared, stop| uploader.upload(shared, stop)),

@@ -8,11 +8,11 @@ use crate::config::metrics::{
     MetricsGranularity, MetricsLevel, MetricsUpload, NAMESPACE, UPLOAD_DELAY_MAX, is_namespace,
 };
 use crate::config::{ProducerConfig, Properties};
-use crate::credentials::sts::push_encoded;
 use crate::credentials::{Cached, CredentialsProvider};
 use crate::error::{Error, Result};
 use crate::producer::metrics::Summary;
 use crate::producer::tally::{Sums, Tally};
+use crate::sys::percent::push_encoded;
 
 /// Uploads a producer's metrics to CloudWatch, as the KPL does. Needs the feature `cloudwatch`.
 ///

@@ -24,16 +24,22 @@ pub(super) struct Uploader {
 }
 
 impl Uploader {
-    pub fn new(client: Client, settings: CloudWatch) -> Uploader {
-        let set = settings.url().map(str::to_owned);
-        let url = set.unwrap_or_else(|| client.endpoint_of("monitoring", VARIABLE));
-        Uploader {
+    /// Makes no call.
+    ///
+    /// # Errors
+    /// A setting on where CloudWatch is, in the environment or a profile, is malformed.
+    pub fn new(client: Client, settings: CloudWatch) -> Result<Uploader> {
+        let url = match settings.url() {
+            Some(url) => url.to_owned(),
+            None => client.endpoint_of("cloudwatch", "monitoring")?,
+        };
+        Ok(Uploader {
             url,
             settings,
             rng: client.sys().rng("cloudwatch"),
             received: HashMap::new(),
             client,
-        }
+        })
     }
 
     /// Uploads; what fails is logged, and lost.
@@ -93,6 +99,3 @@ const POLICY: RetryPolicy = RetryPolicy {
     backoff_max: Duration::from_millis(1_000),
     backoff_exponent: 2.0,
 };
-
-/// The AWS SDKs' name: <https://docs.aws.amazon.com/sdkref/latest/guide/feature-ss-endpoints.html>
-const VARIABLE: &str = "AWS_ENDPOINT_URL_CLOUDWATCH";

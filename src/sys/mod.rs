@@ -4,6 +4,8 @@ pub(crate) mod buffers;
 pub(crate) mod clock;
 pub(crate) mod disk;
 pub(crate) mod env;
+pub(crate) mod percent;
+pub(crate) mod process;
 pub(crate) mod rng;
 pub(crate) mod stop;
 pub(crate) mod thread;

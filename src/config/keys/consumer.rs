@@ -497,8 +497,8 @@ mod tests {
             ),
             (
                 "flink.shard.discovery.intervalmillis",
-                ["0", "100", "9223372036854775807"],
-                ["-1", " 5", "unparsableLong"],
+                ["0", " 100 ", "9223372036854775807"],
+                ["-1", "5 6", "unparsableLong"],
             ),
             (
                 "source.shard.discovery.interval",

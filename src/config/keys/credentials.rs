@@ -72,7 +72,7 @@ const JAVA: [&str; 4] = [
 /// The rows of the page, in the order of the names.
 pub(super) fn rows() -> Vec<KnownKey> {
     let whats = [
-        "Where credentials come from. BASIC if both of its keys are set, else AUTO: environment, these properties, web identity, profile, container, EC2.",
+        "Where credentials come from. BASIC if one of its keys is set, else AUTO: environment, these properties, web identity, profile, container, EC2.",
         "BASIC: the access key.",
         "BASIC: its secret.",
         "PROFILE: the section of the file; the environment's AWS_PROFILE if it is not set.",
@@ -112,9 +112,10 @@ impl Level<'_> {
     fn read(&self) -> Result<CredentialsConfig> {
         let id = self.get("basic.accesskeyid");
         let secret = self.get("basic.secretkey");
-        let kind = match self.properties.get(&self.prefix) {
+        let kind = match self.properties.trimmed(&self.prefix) {
             Some(kind) => kind,
-            None if id.is_some() && secret.is_some() => "BASIC",
+            // One of the two is enough to say what is meant: with the other missing, AUTO would sign as somebody else.
+            None if id.is_some() || secret.is_some() => "BASIC",
             None => "AUTO",
         };
         Ok(match kind {
@@ -160,13 +161,13 @@ impl Level<'_> {
             session_name: self.get("role.sessionName"),
             external_id: self.get("role.externalId"),
             // The same for every level, as in Flink.
-            sts_endpoint: self.properties.get(STS_ENDPOINT).map(str::to_owned),
+            sts_endpoint: self.properties.trimmed(STS_ENDPOINT).map(str::to_owned),
             by: Box::new(by.read()?),
         })
     }
 
     fn get(&self, name: &str) -> Option<String> {
-        self.properties.get(&self.name(name)).map(str::to_owned)
+        self.properties.trimmed(&self.name(name)).map(str::to_owned)
     }
 
     fn name(&self, name: &str) -> String {
@@ -183,7 +184,7 @@ impl Level<'_> {
 fn java(properties: &Properties) -> Vec<(String, String)> {
     let given = NAMES[11..]
         .iter()
-        .filter_map(|&name| Some((name, properties.get(name)?)));
+        .filter_map(|&name| Some((name, properties.trimmed(name)?)));
     given
         .map(|(name, value)| (name.to_owned(), value.to_owned()))
         .collect()
@@ -221,12 +222,11 @@ mod tests {
     }
 
     #[test]
-    fn the_kind_is_basic_with_both_keys_and_auto_without() {
+    fn the_kind_is_basic_with_its_keys_and_auto_without() {
         for (pairs, kind) in [
             (vec![], CredentialsConfig::Default),
             (vec![("aws.region", "x")], CredentialsConfig::Default),
             (vec![ID, SECRET], basic()),
-            (vec![ID], CredentialsConfig::Auto(vec![])),
             (
                 vec![(PREFIX, "AUTO"), ID, SECRET],
                 CredentialsConfig::Auto(vec![]),
@@ -263,6 +263,22 @@ mod tests {
             assert!(read == kind, "{pairs:?}: {read:?}");
             assert!(!format!("{read:?}").contains("hidden"));
         }
+    }
+
+    #[test]
+    fn one_key_of_basic_without_the_other_is_an_error() {
+        for (given, missing) in [(ID, SECRET.0), (SECRET, ID.0)] {
+            let error = read_all(&[given]).expect_err(missing).to_string();
+            assert!(
+                error.starts_with(&format!("{missing} is not set")),
+                "{error}"
+            );
+        }
+        let blank = [(ID.0, "AKID "), (SECRET.0, " hidden\t")];
+        assert!(
+            read_all(&blank).expect("good") == basic(),
+            "blanks are dropped"
+        );
     }
 
     #[test]

@@ -104,14 +104,14 @@ impl<T> Key<T> {
     /// Finds the key that is set and its value, the old name's before the new one's.
     fn given<'p>(&self, properties: &'p Properties) -> Option<(&'static str, &'p str)> {
         let old = self.deprecated.iter().find_map(|&old| {
-            let value = properties.get(old)?;
+            let value = properties.trimmed(old)?;
             log::warn!(
                 "{old} is deprecated, and counts above {}: use that",
                 self.name
             );
             Some((old, value))
         });
-        old.or_else(|| Some((self.name, properties.get(self.name)?)))
+        old.or_else(|| Some((self.name, properties.trimmed(self.name)?)))
     }
 
     fn apply(&self, target: &mut T, name: &str, value: &str) -> Result<()> {

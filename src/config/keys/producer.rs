@@ -311,7 +311,6 @@ mod tests {
         for (key, value, message) in [
             ("RateLimit", "unparsableLong", "an integer from 1 (percent)"),
             ("RateLimit", "0", "an integer from 1 (percent)"),
-            ("RateLimit", "100 ", "an integer from 1 (percent)"),
             (
                 "AggregationMaxSize",
                 "63",

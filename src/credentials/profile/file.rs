@@ -4,8 +4,21 @@
 
 use std::collections::BTreeMap;
 
-/// The profiles of a file: for each its properties, by their names in lower case.
-pub(crate) type Profiles = BTreeMap<String, BTreeMap<String, String>>;
+/// The properties of a section, by their names in lower case.
+pub(crate) type Properties = BTreeMap<String, String>;
+
+/// Sections of one kind, by name.
+pub(crate) type Profiles = BTreeMap<String, Properties>;
+
+/// What a file has.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Sections {
+    pub profiles: Profiles,
+    /// The sections `[sso-session NAME]`.
+    pub sso_sessions: Profiles,
+    /// The sections `[services NAME]`: for each service its own properties.
+    pub services: BTreeMap<String, Profiles>,
+}
 
 /// Which of the two files: they name their profiles differently.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,32 +33,34 @@ pub(crate) enum Kind {
 ///
 /// # Errors
 /// What is wrong and in which line. Never quotes the line: it may be a secret.
-pub(crate) fn parse(text: &str, kind: Kind) -> Result<Profiles, String> {
+pub(crate) fn parse(text: &str, kind: Kind) -> Result<Sections, String> {
     let mut reader = Reader {
         kind,
         section: Section::None,
-        in_settings_of_a_service: false,
-        profiles: Profiles::new(),
+        service: None,
+        sections: Sections::default(),
     };
     for (number, line) in (1..).zip(text.trim_start_matches('\u{feff}').lines()) {
         let read = reader.read(line);
         read.map_err(|wrong| format!("line {number} {wrong}"))?;
     }
-    Ok(reader.profiles)
+    Ok(reader.sections)
 }
 
 struct Reader {
     kind: Kind,
     section: Section,
-    /// Below a property without a value: what is indented there are settings of one service.
-    in_settings_of_a_service: bool,
-    profiles: Profiles,
+    /// Below a property without a value: what is indented there are settings of the service of that name.
+    service: Option<String>,
+    sections: Sections,
 }
 
 enum Section {
     None,
     Other,
     Profile(String),
+    Services(String),
+    SsoSession(String),
 }
 
 impl Reader {
@@ -60,50 +75,74 @@ impl Reader {
             self.begin(name.trim());
             return Ok(());
         }
-        if is_indented && self.in_settings_of_a_service {
-            return Ok(());
-        }
-        match line.split_once('=') {
-            Some((name, value)) if !line.starts_with('[') => {
-                self.property(name.trim(), without_comment(value))
+        let property = line.split_once('=').filter(|_| !line.starts_with('['));
+        match (property, &self.service) {
+            (property, Some(service)) if is_indented => {
+                let service = service.clone();
+                self.property_of_service(&service, property);
+                Ok(())
             }
+            (Some((name, value)), _) => self.property(name.trim(), without_comment(value)),
             // The rest of a value that goes over several lines; none of ours does.
             _ if is_indented => Ok(()),
             _ => Err("is neither a section nor a property nor a comment"),
         }
     }
 
-    fn begin(&mut self, name: &str) {
-        let profile = match self.kind {
-            Kind::Config if name == "default" => Some(name),
-            Kind::Config => name
-                .strip_prefix("profile")
-                .filter(|rest| rest.starts_with([' ', '\t']))
-                .map(str::trim),
-            Kind::Credentials => Some(name),
+    fn begin(&mut self, header: &str) {
+        self.service = None;
+        self.section = match (self.kind, header.split_once([' ', '\t'])) {
+            (Kind::Credentials, _) => Section::Profile(header.to_owned()),
+            (Kind::Config, None) if header == "default" => Section::Profile(header.to_owned()),
+            (Kind::Config, Some(("profile", name))) => Section::Profile(unquoted(name)),
+            (Kind::Config, Some(("services", name))) => Section::Services(unquoted(name)),
+            (Kind::Config, Some(("sso-session", name))) => Section::SsoSession(unquoted(name)),
+            _ => Section::Other,
         };
-        self.in_settings_of_a_service = false;
-        self.section = match profile {
-            Some(profile) => {
-                self.profiles.entry(profile.to_owned()).or_default();
-                Section::Profile(profile.to_owned())
-            }
-            None => Section::Other,
-        };
+        // A section without properties is there all the same.
+        let sections = &mut self.sections;
+        match &self.section {
+            Section::None | Section::Other => {}
+            Section::Profile(name) => _ = sections.profiles.entry(name.clone()).or_default(),
+            Section::Services(name) => _ = sections.services.entry(name.clone()).or_default(),
+            Section::SsoSession(name) => _ = sections.sso_sessions.entry(name.clone()).or_default(),
+        }
     }
 
     fn property(&mut self, name: &str, value: &str) -> Result<(), &'static str> {
-        self.in_settings_of_a_service = value.is_empty();
-        match &self.section {
+        let name = name.to_ascii_lowercase();
+        self.service = value.is_empty().then(|| name.clone());
+        let properties = match &self.section {
             Section::None => return Err("is a property outside of any section"),
-            Section::Other => {}
-            Section::Profile(profile) => {
-                let properties = self.profiles.entry(profile.clone()).or_default();
-                properties.insert(name.to_ascii_lowercase(), value.to_owned());
-            }
+            // Services have properties of their own, indented below their name.
+            Section::Other | Section::Services(_) => return Ok(()),
+            Section::Profile(profile) => self.sections.profiles.get_mut(profile),
+            Section::SsoSession(session) => self.sections.sso_sessions.get_mut(session),
+        };
+        if let Some(properties) = properties {
+            properties.insert(name, value.to_owned());
         }
         Ok(())
     }
+
+    /// Takes an indented line. Only the sections of services have settings of services that are of use here.
+    fn property_of_service(&mut self, service: &str, property: Option<(&str, &str)>) {
+        let (Section::Services(section), Some((name, value))) = (&self.section, property) else {
+            return;
+        };
+        let services = self.sections.services.entry(section.clone()).or_default();
+        let properties = services.entry(service.to_owned()).or_default();
+        let name = name.trim().to_ascii_lowercase();
+        properties.insert(name, without_comment(value).to_owned());
+    }
+}
+
+/// `aws configure --profile 'my work'` writes `[profile 'my work']`.
+fn unquoted(name: &str) -> String {
+    let name = name.trim();
+    let inside = |quote: char| name.strip_prefix(quote)?.strip_suffix(quote);
+    let inside = inside('\'').or_else(|| inside('"'));
+    inside.unwrap_or(name).to_owned()
 }
 
 /// A comment behind a value begins with a blank and one of two signs.
@@ -120,8 +159,8 @@ mod tests {
     type Listed = Vec<(String, Vec<(String, String)>)>;
 
     fn read(text: &str, kind: Kind) -> Result<Listed, String> {
-        let profiles = parse(text, kind)?;
-        let listed = profiles
+        let listed = parse(text, kind)?
+            .profiles
             .into_iter()
             .map(|(name, properties)| (name, properties.into_iter().collect()));
         Ok(listed.collect())
@@ -184,5 +223,37 @@ mod tests {
             assert_eq!(read(text, Kind::Config), Err(wrong.to_owned()));
         }
         assert_eq!(read("", Kind::Config), Ok(Vec::new()));
+    }
+
+    #[test]
+    fn a_name_in_quotes_is_the_name_without_them() {
+        for (header, name) in [
+            ("profile 'my work'", "my work"),
+            ("profile \"my work\"", "my work"),
+            ("profile my work", "my work"),
+            ("profile\t'plain'", "plain"),
+            ("profile 'odd", "'odd"),
+            ("profile '", "'"),
+        ] {
+            let profiles = read(&format!("[{header}]\n"), Kind::Config).expect("sound");
+            assert_eq!(profiles, expected(&[(name, &[])]), "{header}");
+        }
+    }
+
+    #[test]
+    fn sections_of_services_and_of_single_sign_on_have_names_of_their_own() {
+        let text = "[services mine]\nkinesis =\n  endpoint_url = http://127.0.0.1:1 # here\n  Other=x\n\
+                    sts=\n\tendpoint_url=http://127.0.0.1:2\nignored = x\n[profile a]\nservices = mine\n\
+                    [sso-session \"corp\"]\nsso_region = eu-west-1\n";
+        let sections = parse(text, Kind::Config).expect("sound");
+        let mine = &sections.services["mine"];
+        assert_eq!(mine["kinesis"]["endpoint_url"], "http://127.0.0.1:1");
+        assert_eq!(mine["kinesis"]["other"], "x");
+        assert_eq!(mine["sts"]["endpoint_url"], "http://127.0.0.1:2");
+        assert_eq!(
+            (mine.len(), &*sections.profiles["a"]["services"]),
+            (2, "mine")
+        );
+        assert_eq!(sections.sso_sessions["corp"]["sso_region"], "eu-west-1");
     }
 }

@@ -2,7 +2,11 @@
 
 pub(crate) mod file;
 mod files;
+mod login;
+mod process;
 mod resolver;
+mod settings;
+mod sso;
 
 use std::fmt;
 use std::path::PathBuf;
@@ -16,14 +20,24 @@ use crate::http::HttpTransport;
 use crate::sign::Credentials;
 use crate::sys::env::Env;
 
+pub(crate) use settings::Settings;
+
 /// Credentials of a profile in `~/.aws/credentials` and `~/.aws/config`. Flink's `PROFILE`.
 ///
-/// A profile has keys, with or without a session token, or a role to take on with the credentials
-/// of another profile (`source_profile`), of a place (`credential_source`) or for a token
-/// (`web_identity_token_file`). Where both files have a property, the credentials file's is taken.
-/// The files are read each time, so keys that are changed in them are seen.
+/// A profile has one of:
 ///
-/// Not supported, and told as that: `credential_process`, single sign-on, `mfa_serial`.
+/// - keys, with or without a session token,
+/// - a role to take on (`role_arn`) with the credentials of another profile (`source_profile`), of a place
+///   (`credential_source`) or for a token (`web_identity_token_file`),
+/// - single sign-on (`sso_session` or `sso_start_url`): the token that `aws sso login` keeps buys credentials,
+/// - `login_session`: what `aws login` keeps, until it expires,
+/// - `credential_process`: a program that prints credentials. It is run without a shell, for a minute at most.
+///
+/// If a profile has several of them, the choice is that of the AWS CLI. Keys, secret and token come from one of the two
+/// files as a set; of other properties the credentials file's counts. The files are read each time, so keys that are
+/// changed in them are seen. A profile that is meant to give credentials and cannot is an error, also in a chain.
+///
+/// Not supported, and told as that: `mfa_serial`, as nobody can be asked for a code here.
 ///
 /// ```
 /// use kinesis_blocking::credentials::Profile;
@@ -96,9 +110,12 @@ impl Profile {
             self.config_file.as_deref(),
         );
         let files = Files::read(env, places)?;
-        let set = self.name.clone().or_else(|| name_in(env));
+        let set = match &self.name {
+            Some(name) => Some(name.clone()),
+            None => name_in(env)?,
+        };
         let name = set.as_deref().unwrap_or(DEFAULT);
-        let Some(profile) = files.profiles.get(name) else {
+        let Some(profile) = files.profile(name) else {
             let lack = files.without(name);
             // Who names a profile does not want to be somebody else.
             return Err(match set {
@@ -106,13 +123,13 @@ impl Profile {
                 None => lacks(PLACE, lack),
             });
         };
-        if !resolver::has_credentials(profile) {
+        if !resolver::has_credentials(&profile) {
             let lack = format_args!("[{name}] has {}", resolver::NOTHING).to_string();
             return Err(lacks(PLACE, lack));
         }
         let resolver = Resolver {
             outside: &self.outside,
-            profiles: &files.profiles,
+            files: &files,
         };
         resolver.resolve(name, &[])
     }
@@ -149,21 +166,26 @@ impl fmt::Debug for Profile {
     }
 }
 
-/// A setting of the profile in use, such as `region`; `None` if it or the profile is not there.
+/// The profile that the environment names.
 ///
 /// # Errors
-/// A file is there and cannot be read.
-pub(crate) fn setting(env: &dyn Env, property: &str) -> Result<Option<String>> {
-    let files = Files::read(env, (None, None))?;
-    let name = name_in(env);
-    let profile = files.profiles.get(name.as_deref().unwrap_or(DEFAULT));
-    let value = profile.and_then(|profile| profile.get(property)).cloned();
-    Ok(value.filter(|value| !value.is_empty()))
-}
-
-fn name_in(env: &dyn Env) -> Option<String> {
-    env.var("AWS_PROFILE")
-        .or_else(|| env.var("AWS_DEFAULT_PROFILE"))
+/// `Config`: a variable is empty, or the two name different profiles. The AWS CLI and the SDKs differ in which of the two
+/// counts, so a program could run as somebody else than the person who tried it out.
+fn name_in(env: &dyn Env) -> Result<Option<String>> {
+    let names = ["AWS_PROFILE", "AWS_DEFAULT_PROFILE"];
+    for name in names {
+        if env.raw_var(name).is_some() && env.var(name).is_none() {
+            let expected = "the name of a profile; unset it to use [default]";
+            return Err(Error::config(name, "", expected));
+        }
+    }
+    match names.map(|name| env.var(name)) {
+        [Some(one), Some(other)] if one != other => {
+            let expected = "that of AWS_DEFAULT_PROFILE: set one of the two";
+            Err(Error::config(names[0], one, expected))
+        }
+        [one, other] => Ok(one.or(other)),
+    }
 }
 
 const DEFAULT: &str = "default";
@@ -216,6 +238,25 @@ mod tests {
     }
 
     #[test]
+    fn of_several_kinds_of_credentials_the_one_counts_that_counts_for_the_aws_cli() {
+        let keys = "aws_access_key_id = KEYS\naws_secret_access_key = s\n";
+        let process = "credential_process = vault\n";
+        let printed = (
+            "$ vault",
+            r#"{"Version":1,"AccessKeyId":"PROCESS","SecretAccessKey":"s"}"#,
+        );
+        let of = |text: &str| -> &'static str { format!("[default]\n{text}").leak() };
+        for (env, id) in [
+            (vec![(FILE, of(keys)), (CONFIG, of(process))], "KEYS"),
+            (vec![(CONFIG, of(&[keys, process].concat()))], "PROCESS"),
+            (vec![(CONFIG, of(keys))], "KEYS"),
+        ] {
+            let env = [&env[..], &[HOME, printed]].concat();
+            assert_eq!(ask(&env, []).0.expect(id).access_key_id(), id);
+        }
+    }
+
+    #[test]
     fn files_are_where_they_are_said_to_be() {
         let keys = "[default]\naws_access_key_id = AKID\naws_secret_access_key = s";
         let expected = || Credentials::new("AKID", "s");
@@ -239,7 +280,8 @@ mod tests {
         let dev = ("AWS_PROFILE", "dev");
         let setting = |env: &[(&'static str, &'static str)], name| {
             let (outside, _) = outside(env, []);
-            setting(&*outside.env, name).expect("sound files")
+            let settings = Settings::load(outside.env).expect("sound files");
+            settings.property(name).map(str::to_owned)
         };
         for (env, name, value) in [
             (vec![HOME, (CONFIG, config)], "region", Some("us-east-1")),
@@ -295,22 +337,94 @@ mod tests {
             (
                 vec![HOME, (FILE, "[default]\naws_access_key_id = A")],
                 true,
-                "[default] has no aws_secret_access_key",
+                "[default] cannot be used: aws_access_key_id is set and aws_secret_access_key is not: set both, or neither",
             ),
             (
                 vec![HOME, (FILE, "[default]\naws_secret_access_key = hidden")],
                 true,
-                "[default] has no aws_access_key_id",
+                "[default] cannot be used: aws_secret_access_key is set and aws_access_key_id is not: set both, or neither",
             ),
             (
-                vec![HOME, (FILE, "[default]\ncredential_process = hidden")],
+                vec![HOME, (CONFIG, "[default]\naws_session_token = hidden")],
                 true,
-                "[default] has a credential_process, which is not supported",
+                "[default] cannot be used: aws_session_token is set and aws_access_key_id is not: set both, or neither",
+            ),
+            (
+                vec![
+                    HOME,
+                    (FILE, "[default]\naws_access_key_id = A"),
+                    (CONFIG, "[default]\naws_secret_access_key = hidden"),
+                ],
+                true,
+                "[default] cannot be used: aws_access_key_id is set and aws_secret_access_key is not: set both, or neither",
+            ),
+            (
+                vec![
+                    HOME,
+                    (
+                        FILE,
+                        "[default]\naws_access_key_id =\naws_secret_access_key = hidden",
+                    ),
+                ],
+                true,
+                "[default] has an empty aws_access_key_id",
+            ),
+            (
+                vec![
+                    HOME,
+                    (
+                        FILE,
+                        "[default]\naws_access_key_id = A\naws_secret_access_key = hid den",
+                    ),
+                ],
+                true,
+                "[default] cannot be used: aws_secret_access_key has a blank, a line end or a character outside of ASCII in it",
+            ),
+            (
+                vec![HOME, (CONFIG, "[default]\ncredential_process = vault")],
+                true,
+                "[default] credential_process: no such program",
             ),
             (
                 vec![HOME, (CONFIG, "[default]\nsso_session = s")],
                 true,
-                "[default] has single sign-on, which is not supported",
+                "[default] single sign-on: there is no [sso-session s]",
+            ),
+            (
+                vec![
+                    HOME,
+                    (CONFIG, "[default]\nsso_account_id = 0\nsso_role_name = r"),
+                ],
+                true,
+                "[default] single sign-on: sso_start_url is not set",
+            ),
+            (
+                vec![
+                    HOME,
+                    (CONFIG, "[default]\nweb_identity_token_file = /token"),
+                ],
+                true,
+                "[default] has a web_identity_token_file, but no role_arn",
+            ),
+            (
+                vec![HOME, (CONFIG, "[default]\nsource_profile = other")],
+                true,
+                "[default] has a source_profile, but neither aws_access_key_id nor role_arn",
+            ),
+            (
+                vec![HOME, (CONFIG, "[default]\ncredential_source = Environment")],
+                true,
+                "[default] has a credential_source, but neither aws_access_key_id nor role_arn",
+            ),
+            (
+                vec![HOME, (CONFIG, "[default]\nrole_arn =")],
+                true,
+                "[default] has an empty role_arn",
+            ),
+            (
+                vec![HOME, (CONFIG, "[default]\nlogin_session = arn")],
+                true,
+                "[default] login_session: nobody is logged in: run `aws login`, or run `aws configure export-credentials --format env` and set what it prints",
             ),
         ] {
             let error = ask(&env, []).0.expect_err(lack);
@@ -375,6 +489,20 @@ mod tests {
         }
 
         #[test]
+        fn keys_of_a_source_end_the_chain_of_roles() {
+            let config = "[default]\nrole_arn = arn:outer\nsource_profile = b\n\
+                          [profile b]\nrole_arn = arn:inner\nsource_profile = c\naws_access_key_id = B\naws_secret_access_key = s\n\
+                          [profile c]\naws_access_key_id = C\naws_secret_access_key = s\n";
+            let (outcome, canned) = ask(&[HOME, (CONFIG, config)], [good("ROLE")]);
+            assert_eq!(outcome.expect("some").access_key_id(), "ROLE");
+            let asked = canned.asked("authorization");
+            assert!(
+                asked.len() == 1 && asked[0].contains("Credential=B/"),
+                "{asked:?}"
+            );
+        }
+
+        #[test]
         fn a_place_may_be_the_source() {
             let of = |source: &str| format!("[default]\nrole_arn = arn:r\n{source}").leak() as &str;
             let env = [
@@ -428,7 +556,7 @@ mod tests {
                 ),
                 (
                     "[default]\nrole_arn = r\nsource_profile = default",
-                    "[default] > [default] has neither aws_access_key_id nor role_arn",
+                    "[default] has the source_profile [default], which leads back here",
                 ),
                 (
                     "[default]\nrole_arn = r",
@@ -444,7 +572,7 @@ mod tests {
                 ),
                 (
                     "[default]\nrole_arn = r\nmfa_serial = m\nsource_profile = b",
-                    "[default] has an mfa_serial, which is not supported",
+                    "[default] has an mfa_serial, and nobody can be asked for a code here: run `aws configure export-credentials --format env` and set what it prints",
                 ),
                 (
                     "[default]\nrole_arn = r\nduration_seconds = 1h\nsource_profile = b\n\

@@ -1,10 +1,11 @@
-use std::collections::BTreeMap;
 #[cfg(feature = "sts")]
 use std::time::Duration;
 
 use crate::credentials::Outside;
-use crate::credentials::profile::PLACE;
-use crate::credentials::profile::file::Profiles;
+use crate::credentials::keys::KeySet;
+use crate::credentials::profile::file::Properties;
+use crate::credentials::profile::files::Files;
+use crate::credentials::profile::{PLACE, login, process, sso};
 #[cfg(feature = "sts")]
 use crate::credentials::{
     AssumeRole, Container, CredentialsProvider, Environment, Imds, WebIdentity,
@@ -14,81 +15,118 @@ use crate::sign::Credentials;
 
 /// Makes credentials of what profiles say, each perhaps with the help of another.
 pub(super) struct Resolver<'a> {
-    #[cfg_attr(
-        not(feature = "sts"),
-        expect(dead_code, reason = "STS is asked with it")
-    )]
     pub outside: &'a Outside,
-    pub profiles: &'a Profiles,
+    pub files: &'a Files,
 }
-
-type Properties = BTreeMap<String, String>;
 
 /// Says whether a profile is about credentials at all; many have a region only.
 pub(super) fn has_credentials(profile: &Properties) -> bool {
+    let is_set = |name: &&str| profile.get(*name).is_some_and(|value| !value.is_empty());
     PROPERTIES.iter().any(|name| profile.contains_key(*name))
+        || [TOKEN, SECURITY_TOKEN].iter().any(is_set)
 }
 
 impl Resolver<'_> {
     /// Resolves a profile that the profiles on the `way` lead to.
+    ///
+    /// A profile may have several kinds of credentials. Which of them counts is botocore's choice: a role, a web
+    /// identity, single sign-on, the keys of the credentials file, a login session, a program, the keys of the config
+    /// file. Keys of a profile that another one names as its source end the chain of roles.
     pub fn resolve(&self, name: &str, way: &[&str]) -> Result<Credentials> {
-        let asked_by_itself = way.last() == Some(&name);
+        let is_source = !way.is_empty();
         let way = [way, &[name]].concat();
         let wrong = |what: &str| wrong(&way, what);
-        let profile = self.profiles.get(name);
+        let profile = self.files.profile(name);
         let profile = profile.ok_or_else(|| wrong("does not exist"))?;
         let of = |property: &str| profile.get(property).map(String::as_str);
-        // A profile that is its own source takes on its role with its own keys.
-        if let Some(role) = of("role_arn").filter(|_| !asked_by_itself) {
-            return self.role(profile, role, &way);
+        if let Some(empty) = PROPERTIES.iter().find(|name| of(name) == Some("")) {
+            return Err(wrong(&format!("has an empty {empty}")));
         }
-        match (of("aws_access_key_id"), of("aws_secret_access_key")) {
-            (Some(id), Some(secret)) => {
-                let credentials = Credentials::new(id, secret);
-                Ok(match of("aws_session_token") {
-                    Some(token) => credentials.with_session_token(token),
-                    None => credentials,
-                })
+        let has_keys = of(ID).or(of(SECRET)).is_some();
+        match (of("role_arn"), of("web_identity_token_file")) {
+            (Some(role), Some(file)) => return self.web_identity(&profile, role, file, &way),
+            (None, Some(_)) => return Err(wrong("has a web_identity_token_file, but no role_arn")),
+            (Some(role), None) if !(is_source && has_keys) => {
+                return self.role(&profile, role, &way);
             }
-            (Some(_), None) => Err(wrong("has no aws_secret_access_key")),
-            (None, Some(_)) => Err(wrong("has no aws_access_key_id")),
-            _ if of("credential_process").is_some() => {
-                Err(wrong("has a credential_process, which is not supported"))
-            }
-            _ if of("sso_session").or(of("sso_start_url")).is_some() => {
-                Err(wrong("has single sign-on, which is not supported"))
-            }
-            _ => Err(wrong(&format!("has {NOTHING}"))),
+            _ => {}
         }
+        if SSO.iter().any(|property| of(property).is_some()) {
+            let sso = sso::credentials(self.outside, &self.files.config, &profile);
+            return sso.map_err(|lack| within(&way, lack));
+        }
+        if let Some(keys) = self.keys(&self.files.credentials.profiles, name, &way)? {
+            return Ok(keys);
+        }
+        if let Some(session) = of("login_session") {
+            let login = login::credentials(self.outside, session);
+            return login.map_err(|lack| within(&way, lack));
+        }
+        if let Some(command) = of("credential_process") {
+            let process = process::credentials(self.outside, command);
+            return process.map_err(|lack| within(&way, lack));
+        }
+        if let Some(keys) = self.keys(&self.files.config.profiles, name, &way)? {
+            return Ok(keys);
+        }
+        // It is meant to give credentials, or the whole profile would have been passed over.
+        let left = PROPERTIES.iter().find(|property| of(property).is_some());
+        Err(wrong(&match left {
+            Some(left) => format!("has a {left}, but {NOTHING}"),
+            None => format!("has {NOTHING}"),
+        }))
+    }
+
+    /// The keys of a profile in one of the files, as a set: two files are two places.
+    fn keys(
+        &self,
+        profiles: &super::file::Profiles,
+        name: &str,
+        way: &[&str],
+    ) -> Result<Option<Credentials>> {
+        let Some(profile) = profiles.get(name) else {
+            return Ok(None);
+        };
+        let of = |name: &'static str| (name, profile.get(name).cloned());
+        let token = match profile.contains_key(SECURITY_TOKEN) {
+            true => of(SECURITY_TOKEN),
+            false => of(TOKEN),
+        };
+        let keys = KeySet {
+            id: of(ID),
+            secret: of(SECRET),
+            token,
+        };
+        let keys = keys.credentials();
+        keys.map_err(|lack| wrong(way, &format!("cannot be used: {lack}")))
     }
 
     #[cfg(not(feature = "sts"))]
     fn role(&self, _: &Properties, _: &str, way: &[&str]) -> Result<Credentials> {
-        let what =
-            "has a role_arn, which this build cannot take on: turn on the cargo feature \"sts\"";
-        Err(wrong(way, what))
+        Err(wrong(way, NO_STS))
+    }
+
+    #[cfg(not(feature = "sts"))]
+    fn web_identity(&self, _: &Properties, _: &str, _: &str, way: &[&str]) -> Result<Credentials> {
+        Err(wrong(way, NO_STS))
     }
 
     #[cfg(feature = "sts")]
     fn role(&self, profile: &Properties, role: &str, way: &[&str]) -> Result<Credentials> {
         let of = |property: &str| profile.get(property).map(String::as_str);
         if of("mfa_serial").is_some() {
-            return Err(wrong(way, "has an mfa_serial, which is not supported"));
+            let what =
+                format!("has an mfa_serial, and nobody can be asked for a code here: {EXPORT}");
+            return Err(wrong(way, &what));
         }
-        let sources = [
-            "source_profile",
-            "credential_source",
-            "web_identity_token_file",
-        ];
-        match sources.map(of) {
-            [Some(source), None, _] => self.assume(profile, role, way, self.source(source, way)?),
-            [None, Some(source), _] => self.assume(profile, role, way, self.place(source, way)?),
-            [None, None, Some(file)] => self.web_identity(profile, role, file),
-            [Some(_), Some(_), _] => Err(wrong(
+        match ["source_profile", "credential_source"].map(of) {
+            [Some(source), None] => self.assume(profile, role, way, self.source(source, way)?),
+            [None, Some(source)] => self.assume(profile, role, way, self.place(source, way)?),
+            [Some(_), Some(_)] => Err(wrong(
                 way,
                 "has both a source_profile and a credential_source",
             )),
-            [None, None, None] => Err(wrong(
+            [None, None] => Err(wrong(
                 way,
                 "has a role_arn, but no source_profile, credential_source or web_identity_token_file",
             )),
@@ -98,7 +136,11 @@ impl Resolver<'_> {
     #[cfg(feature = "sts")]
     fn source(&self, source: &str, way: &[&str]) -> Result<Credentials> {
         let is_itself = way.last() == Some(&source);
-        if way.contains(&source) && !is_itself {
+        // A profile that is its own source takes on its role with its own keys.
+        let own_keys =
+            |profile: Properties| profile.contains_key(ID) || profile.contains_key(SECRET);
+        let ends_here = is_itself && self.files.profile(source).is_some_and(own_keys);
+        if way.contains(&source) && !ends_here {
             let circle = format!("has the source_profile [{source}], which leads back here");
             return Err(wrong(way, &circle));
         }
@@ -148,7 +190,13 @@ impl Resolver<'_> {
     }
 
     #[cfg(feature = "sts")]
-    fn web_identity(&self, profile: &Properties, role: &str, file: &str) -> Result<Credentials> {
+    fn web_identity(
+        &self,
+        profile: &Properties,
+        role: &str,
+        file: &str,
+        _: &[&str],
+    ) -> Result<Credentials> {
         let provider = WebIdentity::within(self.outside.clone());
         let mut provider = provider.token_file(file).role_arn(role);
         if let Some(name) = profile.get("role_session_name") {
@@ -175,16 +223,52 @@ fn wrong(way: &[&str], what: &str) -> Error {
     Error::malformed(PLACE, format_args!("[{}] {what}", way.join("] > [")))
 }
 
+/// The same for a way to credentials that has an error of its own.
+fn within(way: &[&str], error: Error) -> Error {
+    match error.kind() {
+        crate::error::ErrorKind::Malformed { what, detail } if *what == PLACE => wrong(way, detail),
+        _ => error,
+    }
+}
+
+#[cfg(not(feature = "sts"))]
+const NO_STS: &str =
+    "has a role_arn, which this build cannot take on: turn on the cargo feature \"sts\"";
+
 /// What a profile lacks that is about other things.
 pub(super) const NOTHING: &str = "neither aws_access_key_id nor role_arn";
 
-/// The properties by which a profile gives credentials.
-/// Source: <https://docs.aws.amazon.com/sdkref/latest/guide/settings-reference.html>
-const PROPERTIES: [&str; 6] = [
-    "aws_access_key_id",
-    "aws_secret_access_key",
-    "credential_process",
-    "role_arn",
+/// The way out where a person has to do something.
+pub(super) const EXPORT: &str =
+    "run `aws configure export-credentials --format env` and set what it prints";
+
+const ID: &str = "aws_access_key_id";
+const SECRET: &str = "aws_secret_access_key";
+const TOKEN: &str = "aws_session_token";
+/// The older name of the session token.
+const SECURITY_TOKEN: &str = "aws_security_token";
+
+/// The properties of single sign-on. One of them says that it is meant.
+const SSO: [&str; 4] = [
+    "sso_account_id",
+    "sso_role_name",
     "sso_session",
     "sso_start_url",
+];
+
+/// The properties that say that a profile is meant to give credentials. None of them may be empty.
+/// Source: <https://docs.aws.amazon.com/sdkref/latest/guide/settings-reference.html>
+const PROPERTIES: [&str; 12] = [
+    ID,
+    SECRET,
+    "credential_process",
+    "credential_source",
+    "login_session",
+    "role_arn",
+    "source_profile",
+    "sso_account_id",
+    "sso_role_name",
+    "sso_session",
+    "sso_start_url",
+    "web_identity_token_file",
 ];
