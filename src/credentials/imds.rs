@@ -368,7 +368,10 @@ mod tests {
             "tf/k8s/cluster/prometheus.pods.cluster",
             "arn:aws:iam::000000000000:role/team-a/S3Access",
         ] {
-            let (imds, canned) = imds(&[], [answer(200, "t"), answer(200, listed), answer(200, DOCUMENT)]);
+            let (imds, canned) = imds(
+                &[],
+                [answer(200, "t"), answer(200, listed), answer(200, DOCUMENT)],
+            );
             imds.credentials().expect(listed);
             let last = canned.asked("").pop().expect("a call");
             let path = format!("security-credentials/{}", listed.trim());

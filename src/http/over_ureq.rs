@@ -26,7 +26,7 @@ use crate::http::phase::{Connecting, not_connected, unresolved};
 use crate::http::tcp::{PHASE, TcpConnector};
 use crate::http::{HttpTransport, Network, Proxying, Trust};
 use crate::sys::buffers::Buffers;
-use crate::sys::clock::{Clock, FOR_EVER, later};
+use crate::sys::clock::{Clock, NEVER, later};
 
 /// A client's connections, shared by all its threads.
 pub(crate) struct UreqTransport {
@@ -45,7 +45,7 @@ impl UreqTransport {
     pub fn new(clock: Arc<dyn Clock>, network: &Network) -> Result<UreqTransport> {
         // ureq adds them to the time of day.
         let [connect_timeout, request_timeout] =
-            [network.connect_timeout, network.request_timeout].map(|time| time.min(FOR_EVER));
+            [network.connect_timeout, network.request_timeout].map(|time| time.min(NEVER));
         let config = Agent::config_builder()
             .http_status_as_error(false)
             // A signed request is good for one address only.
@@ -186,7 +186,7 @@ impl UreqTransport {
         request: http::Request<&'a [u8]>,
         timeout: Duration,
     ) -> http::Request<&'a [u8]> {
-        let timeout = timeout.min(FOR_EVER);
+        let timeout = timeout.min(NEVER);
         let connect = self.agent.config().timeouts().connect.unwrap_or(timeout);
         let settings = self.agent.configure_request(request);
         settings

@@ -17,14 +17,6 @@ pub(crate) trait Clock: Send + Sync {
     fn at(&self, deadline: Instant) -> Timer;
 }
 
-/// `from` and a time later. For ever is a year, so that instants stay within their bounds.
-pub(crate) fn later(from: Instant, time: Duration) -> Instant {
-    from.checked_add(time.min(FOR_EVER)).unwrap_or(from)
-}
-
-/// Longer than any process waits for one thing, and short enough to be added to any instant.
-pub(crate) const FOR_EVER: Duration = Duration::from_secs(365 * 24 * 3_600);
-
 /// One wait, withdrawn from its clock when dropped.
 ///
 /// A `select!` won by another arm must leave nothing behind: a virtual clock counts who waits.
