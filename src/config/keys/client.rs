@@ -12,7 +12,6 @@ use crate::config::keys::proxy::{HTTPS_PORT, Proxy};
 use crate::config::keys::{Key, LONG_MAX, Setting, credentials, host, read, verdict};
 use crate::error::Result;
 use crate::retry::RetryPolicy;
-use crate::sys::percent::encoded;
 
 /// Takes every key that is set.
 pub(in crate::config) fn client(properties: &Properties) -> Result<AwsConfig> {

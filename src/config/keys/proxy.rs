@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::sys::percent::encoded;
+
 #[derive(Clone, Default, PartialEq)]
 pub(super) struct Proxy {
     pub host: Option<String>,
@@ -15,8 +17,8 @@ impl Proxy {
         let host = self.host.as_ref()?;
         let port = self.port.unwrap_or(HTTPS_PORT);
         let user = match (&self.user, &self.password) {
-            (Some(user), Some(password)) => format!("{}:{}@", escaped(user), escaped(password)),
-            (Some(user), None) => format!("{}@", escaped(user)),
+            (Some(user), Some(password)) => format!("{}:{}@", encoded(user), encoded(password)),
+            (Some(user), None) => format!("{}@", encoded(user)),
             _ => String::new(),
         };
         Some(format!("http://{user}{host}:{port}"))
@@ -31,16 +33,6 @@ impl fmt::Debug for Proxy {
             .field("port", &self.port)
             .finish_non_exhaustive()
     }
-}
-
-/// Writes what has a meaning in a URL in another way.
-fn escaped(text: &str) -> String {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
-    let write = |byte| match plain(byte) {
-        true => char::from(byte).to_string(),
-        false => format!("%{byte:02X}"),
-    };
-    text.bytes().map(write).collect()
 }
 
 /// Where nothing else is said.
