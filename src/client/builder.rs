@@ -5,10 +5,11 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use crate::client::maps::Maps;
+use crate::client::permits::Permits;
 use crate::client::skew::ClockOffset;
 use crate::client::{Client, Shared, endpoint};
 use crate::config::Properties;
-use crate::config::aws::{CredentialsConfig, Patience};
+use crate::config::aws::{CredentialsConfig, MAX_CONNECTIONS, Patience};
 use crate::credentials::{Cached, CredentialsProvider, Outside, Settings, configured};
 use crate::error::{Error, Result};
 use crate::http::{HttpTransport, Network, Proxying, Trust, UreqTransport};
@@ -53,6 +54,7 @@ pub struct ClientBuilder {
     connect_timeout: Duration,
     request_timeout: Duration,
     call_timeout: Duration,
+    max_connections: usize,
     sys: Sys,
 }
 
@@ -74,6 +76,7 @@ impl ClientBuilder {
             connect_timeout: CONNECT_TIMEOUT,
             request_timeout: REQUEST_TIMEOUT,
             call_timeout: CALL_TIMEOUT,
+            max_connections: MAX_CONNECTIONS,
             sys,
         }
     }
@@ -92,6 +95,7 @@ impl ClientBuilder {
         self.credentials_config = aws.credentials;
         self.connect_timeout = aws.connect_timeout.unwrap_or(self.connect_timeout);
         self.request_timeout = aws.request_timeout.unwrap_or(self.request_timeout);
+        self.max_connections = aws.max_connections.unwrap_or(self.max_connections);
         self.proxying = aws.proxy.map_or(self.proxying, Proxying::Url);
         self.roots_file = aws.tls_roots.or(self.roots_file);
         self.trusts_anyone |= aws.trusts_anyone;
@@ -231,15 +235,30 @@ impl ClientBuilder {
         self
     }
 
+    /// Sets how many calls of this client and its clones may be under way at once, each over a
+    /// connection of its own; idle connections count. Default: 256, at least 1.
+    ///
+    /// More calls wait, first come, first served, within their
+    /// [time](ClientBuilder::call_timeout). Connections to providers of credentials, of which there are
+    /// a few at most, are not counted. Keep it well below the limit of open files of the process
+    /// (`ulimit -n`): a call for which there is no file left is made again after a pause.
+    ///
+    /// `aws.clientconfig.maxConnections` of Java's SDK, where the default is 50.
+    pub fn max_connections(mut self, connections: usize) -> ClientBuilder {
+        self.max_connections = connections;
+        self
+    }
+
     /// Makes the client. Calls nothing yet.
     ///
     /// # Errors
     /// `Config`: no region is set anywhere, or the region, the endpoint, the proxy or the file of
-    /// certificates is malformed. `Malformed`: the profile's file is.
+    /// certificates is malformed, or no connection is allowed. `Malformed`: the profile's file is.
     pub fn build(self) -> Result<Client> {
         let settings = LazySettings::new(&self.sys);
         let region = self.the_region(&settings)?;
         let endpoint = endpoint::parse(&self.url(&region, &settings)?)?;
+        check_connections(self.max_connections)?;
         let is_own_transport = self.transport.is_some();
         let transport = match &self.transport {
             Some(transport) => transport.clone(),
@@ -268,6 +287,7 @@ impl ClientBuilder {
             signing_clock: clock,
             jitter: Mutex::new(self.sys.rng("client")),
             maps: Maps::default(),
+            permits: Permits::new(self.max_connections),
             buffers: Buffers::default(),
             sys: self.sys,
         };
@@ -332,6 +352,7 @@ impl ClientBuilder {
         let network = Network {
             connect_timeout: self.connect_timeout,
             request_timeout: self.request_timeout,
+            max_connections: self.max_connections,
             proxying: self.proxying.clone(),
             trust: self.trust(settings)?,
         };
@@ -389,6 +410,13 @@ impl fmt::Debug for ClientBuilder {
             .field("region", &self.region)
             .field("endpoint", &endpoint)
             .finish_non_exhaustive()
+    }
+}
+
+fn check_connections(connections: usize) -> Result<()> {
+    match connections {
+        0 => Err(Error::config("max_connections", "0", "at least 1")),
+        _ => Ok(()),
     }
 }
 

@@ -1,15 +1,17 @@
 //! The way of every call: encode, sign, send, judge, and perhaps wait and send again.
 
+use std::io;
 use std::sync::PoisonError;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::{HeaderMap, Request, Response, Uri};
 
 use crate::client::Client;
+use crate::client::permits::Permit;
 use crate::client::wire::{self, Exchange};
 use crate::credentials::CredentialsProvider;
-use crate::error::{Error, ErrorKind, Result, Verdict};
+use crate::error::{Error, ErrorKind, Result, TransportError, Verdict};
 use crate::model::Timestamp;
 use crate::retry::RetryPolicy;
 use crate::sign::{Credentials, server_time};
@@ -60,8 +62,7 @@ impl Client {
         let deadline = later(started, self.shared.call_timeout);
         let mut remedies = Remedies::default();
         for retry in 0.. {
-            let timeout = deadline.saturating_duration_since(clock.now());
-            let failure = match self.watched(exchange, &body, timeout) {
+            let failure = match self.attempt_in_turn(exchange, &body, deadline) {
                 Ok(answer) => return Ok(answer),
                 Err(failure) => failure,
             };
@@ -91,6 +92,36 @@ impl Client {
             }
         }
         Err(Error::new(ErrorKind::Closed))
+    }
+
+    /// Makes an attempt once the client has a connection for it.
+    fn attempt_in_turn<E: Exchange>(
+        &self,
+        exchange: &E,
+        body: &Bytes,
+        deadline: Instant,
+    ) -> Result<E::Answer, Failure> {
+        // One for each attempt: a call that pauses keeps no other one waiting.
+        let _permit = self.permit(deadline)?;
+        let timeout = deadline.saturating_duration_since(self.shared.sys.clock.now());
+        self.watched(exchange, body, timeout)
+    }
+
+    /// Waits for the right to make a call. Without one nothing was sent.
+    fn permit(&self, deadline: Instant) -> Result<Permit<'_>> {
+        let shared = &*self.shared;
+        let permit = shared
+            .permits
+            .acquire(&*shared.sys.clock, deadline, &self.stop);
+        permit.ok_or_else(|| match self.stop.is_stopped() {
+            true => Error::new(ErrorKind::Closed),
+            false => {
+                let limit = shared.permits.limit();
+                let reason = format!("all {limit} connections of the client are in use");
+                let reason = io::Error::new(io::ErrorKind::TimedOut, reason);
+                TransportError::Connect(reason).into()
+            }
+        })
     }
 
     fn watched<E: Exchange>(
@@ -219,11 +250,9 @@ fn request_id(headers: &HeaderMap) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use std::collections::VecDeque;
-    use std::io;
     use std::sync::{Arc, Mutex};
 
     use super::*;
-    use crate::error::TransportError;
     use crate::http::HttpTransport;
     use crate::model::Operation;
 

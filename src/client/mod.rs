@@ -10,6 +10,7 @@ mod listing;
 mod maps;
 #[cfg(feature = "cloudwatch")]
 mod neighbour;
+mod permits;
 mod skew;
 mod watch;
 mod wire;
@@ -46,7 +47,8 @@ pub(crate) use watch::Watch;
 /// A stream is named by its name or by its ARN, everywhere. The region is the client's, even for an
 /// ARN of another one: see [`ClientBuilder::region_of`].
 ///
-/// Clones share connections. Every call blocks until it is answered, or until its
+/// Clones share connections, of which there are [no more](ClientBuilder::max_connections) than calls may
+/// be under way at once. Every call blocks until it is answered, or until its
 /// [retries](RetryPolicy) or its [time](ClientBuilder::call_timeout) are used up. A clock of this
 /// machine that is wrong is corrected by the service's, once it refuses a call because of it.
 ///
@@ -81,6 +83,7 @@ struct Shared {
     signing_clock: Arc<SigningClock>,
     jitter: Mutex<Rng>,
     maps: maps::Maps,
+    permits: permits::Permits,
     buffers: Buffers,
     sys: Sys,
 }

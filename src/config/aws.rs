@@ -13,11 +13,16 @@ pub(crate) struct AwsConfig {
     pub(crate) credentials: CredentialsConfig,
     pub(crate) connect_timeout: Option<Duration>,
     pub(crate) request_timeout: Option<Duration>,
+    pub(crate) max_connections: Option<usize>,
     pub(crate) proxy: Option<String>,
     pub(crate) tls_roots: Option<PathBuf>,
     pub(crate) trusts_anyone: bool,
     pub(crate) patience: Patience,
 }
+
+/// Most calls under way, if nothing else is set: a quarter of the open files that most systems grant a
+/// process.
+pub(crate) const MAX_CONNECTIONS: usize = 256;
 
 /// URLs without the names and passwords that they may hold.
 impl fmt::Debug for AwsConfig {
@@ -30,6 +35,7 @@ impl fmt::Debug for AwsConfig {
             .field("credentials", &self.credentials)
             .field("connect_timeout", &self.connect_timeout)
             .field("request_timeout", &self.request_timeout)
+            .field("max_connections", &self.max_connections)
             .field("proxy", &proxy)
             .field("tls_roots", &self.tls_roots)
             .field("trusts_anyone", &self.trusts_anyone)

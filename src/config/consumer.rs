@@ -231,8 +231,10 @@ impl ConsumerConfigBuilder {
     /// Sets how many bytes of records all shards together may hold until the caller takes them, at
     /// least 1 MiB. Default: 256 MiB.
     ///
-    /// A shard reads on when there is room for as much as its last answer brought; one that turns
-    /// out larger may exceed the limit for the moment. Shards that are
+    /// A shard reads on when there is room for as much as its last answer brought. An answer that turns
+    /// out larger exceeds the limit: by one answer, of up to 10 MiB, for each call under way at most, of
+    /// which there are [no more](crate::ClientBuilder::max_connections) than the client has connections.
+    /// Where there is room for less than one answer, one shard reads at a time. Shards that are
     /// [paused](crate::Consumer::pause) do not count, and hold three answers at most.
     pub fn buffered_bytes_max(mut self, bytes: u64) -> ConsumerConfigBuilder {
         self.config.buffered_bytes_max = bytes;

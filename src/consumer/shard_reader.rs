@@ -166,16 +166,12 @@ impl ShardReader {
         (self.position.clone(), self.watch.complete_to())
     }
 
-    /// What the next answer may bring, as far as can be told from the last.
-    pub fn bytes_expected(&self) -> u64 {
-        self.bytes_taken().max(BYTES_MIN)
-    }
-
     /// The bytes that an adaptive limit aims at.
     pub fn bytes_requested(&self) -> f64 {
         self.pace.bytes_requested()
     }
 
+    /// What the last answer brought.
     pub fn bytes_taken(&self) -> u64 {
         self.bytes as u64
     }
@@ -332,9 +328,6 @@ fn current_time_in(message: &str) -> Option<Timestamp> {
 fn is_skew(service: Timestamp, asked: Timestamp) -> bool {
     service < asked && asked.saturating_since(service) <= SKEW_MAX
 }
-
-/// What an answer of a quiet shard has room for.
-const BYTES_MIN: u64 = 64 << 10;
 
 /// <https://docs.aws.amazon.com/IAM/latest/UserGuide/signature-v4-troubleshooting.html>
 const SKEW_MAX: Duration = Duration::from_secs(15 * 60);

@@ -4,7 +4,7 @@ use std::time::Duration;
 use crossbeam::channel::Sender;
 
 use crate::client::{ChildShard, ShardIterator};
-use crate::consumer::budget::{Account, Room};
+use crate::consumer::budget::{Account, Expectation, Room};
 use crate::consumer::chunk::Chunk;
 use crate::consumer::discovery::Start;
 use crate::consumer::event_time::Stamper;
@@ -24,6 +24,7 @@ pub(super) struct ShardWorker {
     pub _alive: Alive,
     pub name: String,
     pub account: Arc<Account>,
+    pub expectation: Expectation,
     pub queue: QueueSender,
     pub meter: Arc<ShardMeter>,
     /// Dropped, it says that the first iterator is taken.
@@ -150,20 +151,23 @@ impl ShardWorker {
         reader: &mut ShardReader,
     ) -> Result<()> {
         let client = &self.workers.client;
-        let expected = reader.bytes_expected();
+        let expected = self.expectation.bytes(client.sys().clock.now());
         let Some(mut room) = self.account.reserve(expected, &self.workers.stop) else {
             return Ok(());
         };
         let (called, at) = (client.sys().clock.now(), client.server_time());
         let output = client.get_records(iterator, limit)?;
-        match is_at_tip(&output) {
+        let at_tip = is_at_tip(&output);
+        match at_tip {
             true => self.queue.pulse().nothing(called),
             false => self.queue.pulse().something(),
         }
         let answered = client.server_time_at_most();
         let fetch = Fetch::of(&output, limit);
         let taken = reader.on_records(called, Asked { at, answered }, output)?;
-        room.resize(reader.bytes_taken());
+        room.answered(reader.bytes_taken());
+        self.expectation
+            .answered(called, reader.bytes_taken(), at_tip);
         let (aim, now) = (reader.bytes_requested(), client.sys().clock.now());
         self.meter
             .fetched(fetch, aim, &taken.records, &taken.gaps, now);

@@ -10,7 +10,7 @@ use crossbeam::channel::{self, Receiver, Sender, select};
 use crate::client::{ChildShard, Client};
 use crate::config::DataLoss;
 use crate::consumer::bound::Until;
-use crate::consumer::budget::Budget;
+use crate::consumer::budget::{Budget, Expectation};
 use crate::consumer::decoder::Decoding;
 use crate::consumer::discovery::{Discovery, Start};
 use crate::consumer::emitter::News;
@@ -108,6 +108,7 @@ impl Workers {
             _alive: alive,
             name: name.clone(),
             account,
+            expectation: Expectation::default(),
             queue,
             meter,
             ready,

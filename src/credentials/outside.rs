@@ -125,6 +125,8 @@ fn over_ureq(
     let network = Network {
         connect_timeout: timeout,
         request_timeout: timeout,
+        // One thread asks at a time.
+        max_connections: 1,
         proxying,
         trust: Trust::BuiltIn,
     };

@@ -49,12 +49,24 @@ impl TransportError {
 
     pub(crate) fn advice(&self) -> Option<&'static str> {
         match self {
+            TransportError::Connect(error) if is_out_of_files(error) => Some(
+                "raise the limit of open files (ulimit -n), or lower ClientBuilder::max_connections",
+            ),
             TransportError::Connect(_) | TransportError::Dns(_) => {
                 Some("check the endpoint and the region, and that this machine can reach it")
             }
             _ => None,
         }
     }
+}
+
+/// Says whether the process, or the machine, has no file left for a socket. The standard library has no
+/// kind for it: EMFILE and ENFILE of Unix, WSAEMFILE of Windows.
+fn is_out_of_files(error: &io::Error) -> bool {
+    let numbers: &[i32] = if cfg!(windows) { &[10_024] } else { &[23, 24] };
+    error
+        .raw_os_error()
+        .is_some_and(|number| numbers.contains(&number))
 }
 
 /// Escaped, as an [`Error`](crate::Error) is: the peer may have written a part of it.
@@ -81,6 +93,33 @@ impl std::error::Error for TransportError {
         match self {
             TransportError::Connect(error) | TransportError::Io(error) => Some(error),
             _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::Error;
+
+    /// Of the process, and of the whole machine.
+    #[cfg(unix)]
+    #[test]
+    fn a_call_for_which_no_file_is_left_was_not_sent_and_may_be_made_again() {
+        for number in [24, 23] {
+            let error = TransportError::Connect(io::Error::from_raw_os_error(number));
+            assert!(!error.may_have_been_sent());
+            let error = Error::from(error);
+            assert!(error.is_retryable(), "{error}");
+            let text = error.to_string();
+            assert!(
+                text.starts_with("cannot connect: Too many open files"),
+                "{text}"
+            );
+            assert!(
+                text.contains("; raise the limit of open files (ulimit -n)"),
+                "{text}"
+            );
         }
     }
 }

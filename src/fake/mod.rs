@@ -134,7 +134,7 @@ use crate::fake::call::lock;
 use crate::fake::service::Service;
 use crate::fake::stream::Stream;
 use crate::fake::transport::InMemory;
-use crate::model::{HashKey, Operation, SequenceNumber, ShardId, Timestamp};
+use crate::model::{HashKey, Operation, SequenceNumber, Shard, ShardId, Timestamp};
 use crate::sign::Credentials;
 use crate::sys::Sys;
 use crate::sys::clock::{Clock, SystemClock};
@@ -322,6 +322,16 @@ impl FakeKinesis {
         stream.shards.values().flat_map(stored).collect()
     }
 
+    /// Returns the shards that a stream has, closed ones too, whatever a listing would show; nothing if
+    /// it does not exist.
+    pub fn shards(&self, stream: &str) -> Vec<Shard> {
+        let Ok(stream) = self.service.stream(stream, self.service.now()) else {
+            return Vec::new();
+        };
+        let stream = lock(&stream);
+        stream.shards.values().filter_map(listed).collect()
+    }
+
     /// Returns the newest requests, up to 10,000, in the order they were answered.
     pub fn requests(&self) -> Vec<LoggedRequest> {
         self.service.requests()
@@ -361,6 +371,17 @@ fn stored(shard: &shard::Shard) -> Vec<StoredRecord> {
         })
     };
     (start..).zip(entries).filter_map(record).collect()
+}
+
+fn listed(shard: &shard::Shard) -> Option<Shard> {
+    let start = shard.start_number().to_sequence_number()?;
+    let mut listed = Shard::new(shard.id(), shard.range, start);
+    let id = |index: u32| ShardId::from(shard::shard_name(index));
+    listed.parent = shard.parent.map(id);
+    listed.adjacent_parent = shard.adjacent_parent.map(id);
+    let end = shard.end_number();
+    listed.ending_sequence_number = end.and_then(number::Number::to_sequence_number);
+    Some(listed)
 }
 
 fn sys(service: &Service) -> Sys {

@@ -6,6 +6,8 @@ use std::time::Duration;
 pub(crate) struct Network {
     pub connect_timeout: Duration,
     pub request_timeout: Duration,
+    /// Idle ones included.
+    pub max_connections: usize,
     pub proxying: Proxying,
     pub trust: Trust,
 }

@@ -60,8 +60,10 @@ impl UreqTransport {
             .timeout_recv_response(Some(PHASE * request_timeout))
             .input_buffer_size(TLS_BUFFER_BYTES)
             .output_buffer_size(TLS_BUFFER_BYTES)
-            .max_idle_connections(IDLE_CONNECTIONS_MAX)
-            .max_idle_connections_per_host(IDLE_CONNECTIONS_MAX)
+            // An idle connection is taken before one is made, so no more are ever open than calls
+            // were under way at once.
+            .max_idle_connections(network.max_connections)
+            .max_idle_connections_per_host(network.max_connections)
             .max_idle_age(IDLE_AGE_MAX);
         let config = trusting(config, &network.trust)?.build();
         let resolver = CachingResolver {
@@ -318,9 +320,6 @@ const CLEARED_BYTES_MAX: usize = 4 << 20;
 /// What TLS takes at once. Plain connections have buffers of their own.
 const TLS_BUFFER_BYTES: usize = 16 << 10;
 
-/// One for every shard of the largest stream that one process reads.
-const IDLE_CONNECTIONS_MAX: usize = 10_000;
-
 /// Longer than the discovery interval, shorter than load balancers keep idle connections.
 const IDLE_AGE_MAX: Duration = Duration::from_secs(30);
 
@@ -436,6 +435,7 @@ mod tests {
         let network = Network {
             connect_timeout: TIMEOUT,
             request_timeout: TIMEOUT,
+            max_connections: 1,
             proxying: Proxying::Never,
             trust: Trust::BuiltIn,
         };

@@ -10,7 +10,8 @@ pub struct Gap {
     pub shard: ShardRef,
     /// Why it came about.
     pub cause: GapCause,
-    /// Up to and with this Kinesis record nothing is missing; `None` if none was read before.
+    /// Up to and with this Kinesis record nothing is missing; `None` if none was read before. If it is an
+    /// aggregate that was handed out in part, the rest of it may be missing as well.
     pub after: Option<SequenceNumber>,
     /// From this Kinesis record on nothing is missing; `None` if none has been read since.
     pub before: Option<SequenceNumber>,

@@ -9,6 +9,7 @@ mod event_time;
 mod gaps;
 mod group;
 mod metering;
+mod resources;
 mod shards;
 mod stopping;
 mod streams;

@@ -7,7 +7,7 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use crate::config::Properties;
-use crate::config::aws::AwsConfig;
+use crate::config::aws::{AwsConfig, MAX_CONNECTIONS};
 use crate::config::keys::proxy::{HTTPS_PORT, Proxy};
 use crate::config::keys::{Key, LONG_MAX, Setting, credentials, host, read, verdict};
 use crate::error::Result;
@@ -317,7 +317,7 @@ pub(super) static KEYS: &[Key<Draft>] = &[
     ),
     ignored(
         "aws.http-client.max-concurrency",
-        "there are as many connections as threads that make calls",
+        "see aws.clientconfig.maxConnections",
     ),
     ignored(
         "aws.http-client.read-timeout",
@@ -339,9 +339,16 @@ pub(super) static KEYS: &[Key<Draft>] = &[
         "aws.clientconfig.connectionTTL",
         "connections are kept as long as they work",
     ),
-    ignored(
+    Key::new(
         "aws.clientconfig.maxConnections",
-        "there are as many connections as threads that make calls",
+        Setting::Integer {
+            range: 1..=super::INT_MAX,
+            unit: "connections",
+            cap: None,
+            set: |d, n| d.aws.max_connections = usize::try_from(n).ok(),
+            get: |d| d.aws.max_connections.unwrap_or(MAX_CONNECTIONS) as u64,
+        },
+        "Most calls of a client that are under way at once, each over a connection of its own.",
     ),
     ignored(
         "aws.clientconfig.maxErrorRetry",
