@@ -2,7 +2,8 @@
 //! moves by itself, through the real producer and consumer, held against what the fake has stored.
 //!
 //! ```text
-//! cargo test --release --test simulation                     200 histories, 50 of a group, 100 with losses, 100 of event time
+//! cargo test --release --test simulation                     200 histories, 50 of a group, 100 with losses, 100 of event
+//!                                                            time, 300 that look everywhere
 //! HISTORIES=10000 cargo test --release --test simulation     so many of each
 //! SEED=42 cargo test --release --test simulation             one of them again
 //! ```
@@ -10,6 +11,7 @@
 //! A seed fixes everything but the order in which threads run.
 
 mod event_time;
+mod everywhere;
 mod group;
 mod history;
 mod loss;
@@ -36,6 +38,11 @@ fn whatever_is_lost_is_told_and_nothing_else() {
 #[test]
 fn whatever_happens_event_time_goes_on_and_nobody_runs_ahead() {
     live_through(100, event_time::live_through);
+}
+
+#[test]
+fn histories_that_look_everywhere() {
+    everywhere::look(300, "histories_that_look_everywhere");
 }
 
 fn live_through(histories: u64, history: impl Fn(u64)) {
