@@ -324,6 +324,16 @@ mod tests {
     }
 
     #[test]
+    fn a_pause_after_a_failure_ends_with_the_old_ones() {
+        // The next attempt would be due at 105, when A is no longer good.
+        let list = [good_until("A", 100), None, good_until("B", 300)];
+        assert_eq!(
+            history(list, &[0, 95, 99, 100]),
+            told(&[(0, "A", 1), (95, "A", 2), (99, "A", 2), (100, "B", 3)])
+        );
+    }
+
+    #[test]
     fn credentials_without_expiry_are_looked_at_again_after_a_minute() {
         let forever = |name: &str| Some(Credentials::new(name, "s"));
         let list = [forever("A"), forever("B"), None];

@@ -331,6 +331,9 @@ const HOSTS_MAX: usize = 16;
 
 #[cfg(test)]
 mod tests {
+    use std::net::TcpListener;
+    use std::thread::{self, JoinHandle};
+
     use super::*;
 
     struct Dripping(usize);
@@ -444,7 +447,7 @@ mod tests {
 
     #[test]
     fn a_failure_before_there_is_a_connection_says_that_the_request_did_not_leave() {
-        let free = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        let free = TcpListener::bind("127.0.0.1:0").expect("a port");
         let closed = free.local_addr().expect("an address");
         drop(free);
         for (url, code) in [
@@ -461,14 +464,60 @@ mod tests {
     #[cfg(feature = "tls")]
     #[test]
     fn a_handshake_that_breaks_off_comes_before_the_connection() {
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let address = listener.local_addr().expect("an address");
-        let peer = std::thread::spawn(move || drop(listener.accept()));
+        let peer = thread::spawn(move || drop(listener.accept()));
         let request = http::Request::post(format!("https://{address}/")).body(Bytes::new());
         let answer = transport().round_trip(request.expect("a request"), TIMEOUT);
         let error = answer.expect_err("no handshake");
         assert_eq!(error.code(), "ConnectError", "{error}");
         assert!(!error.may_have_been_sent());
         peer.join().expect("no panic");
+    }
+
+    /// Answers one request, and gives its first line.
+    fn answering(listener: TcpListener, head: String) -> JoinHandle<String> {
+        thread::spawn(move || {
+            let (mut connection, _) = listener.accept().expect("a caller");
+            let mut line = String::new();
+            let mut reader = io::BufReader::new(connection.try_clone().expect("a socket"));
+            io::BufRead::read_line(&mut reader, &mut line).expect("a line");
+            let answer = format!("{head}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+            io::Write::write_all(&mut connection, answer.as_bytes()).expect("sent");
+            // Until the caller has read it all and goes, lest a reset overtake it.
+            drop(reader.read_to_end(&mut Vec::new()));
+            line
+        })
+    }
+
+    #[test]
+    fn a_redirect_is_an_answer_and_is_not_followed() {
+        let network = Network {
+            connect_timeout: TIMEOUT,
+            request_timeout: TIMEOUT,
+            max_connections: 1,
+            proxying: Proxying::Never,
+            trust: Trust::BuiltIn,
+        };
+        let transport = UreqTransport::new(crate::sys::Sys::real().clock, &network);
+        let transport = transport.expect("a transport");
+        for (method, status) in [("POST", 307), ("POST", 302), ("GET", 301), ("PUT", 308)] {
+            let listen = || TcpListener::bind("127.0.0.1:0").expect("a port");
+            let (first, second) = (listen(), listen());
+            let url = |listener: &TcpListener| {
+                format!("http://{}/", listener.local_addr().expect("an address"))
+            };
+            let (place, elsewhere) = (url(&first), url(&second));
+            let head = format!("HTTP/1.1 {status} Elsewhere\r\nLocation: {elsewhere}");
+            let server = answering(first, head);
+            let request = http::Request::builder().method(method).uri(place);
+            let request = request.body(Bytes::from_static(b"a secret"));
+            let answer = transport.round_trip(request.expect("a request"), TIMEOUT);
+            assert_eq!(answer.expect("an answer").status(), status, "{method}");
+            server.join().expect("no panic");
+            second.set_nonblocking(true).expect("a socket");
+            let error = second.accept().expect_err("nobody comes here");
+            assert_eq!(error.kind(), io::ErrorKind::WouldBlock, "{method} {status}");
+        }
     }
 }

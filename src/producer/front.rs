@@ -317,3 +317,71 @@ fn invalid(reason: &str) -> Error {
 
 /// Streams that a producer remembers; each costs a few KiB, more with many shards.
 const STREAMS_MAX: usize = 10_000;
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Barrier;
+
+    use super::*;
+    use crate::config::ProducerConfig;
+    use crate::sys::Sys;
+
+    fn front() -> Front {
+        let config = ProducerConfig::builder().build().expect("valid");
+        let name = Some("orders".into());
+        Front::new(name, Rules::of(&config), Sys::real().clock)
+    }
+
+    fn record() -> UserRecord {
+        UserRecord::new("key", "data")
+    }
+
+    /// How many user records lie on the shelf.
+    fn laid_down(front: &Front) -> u32 {
+        let finished = front.clear_shelf().finished;
+        finished.iter().map(KinesisRecord::users).sum()
+    }
+
+    #[test]
+    fn nothing_is_taken_in_once_it_is_closed() {
+        let front = front();
+        // A put that has its stream already looks at nothing but the stream.
+        let stream = front.stream(None).expect("the default").into_owned();
+        stream.put(record()).expect("taken in");
+        front.close();
+        let (refused, error) = stream.put(record()).expect_err("closed");
+        assert_eq!(refused, record());
+        assert!(matches!(error.kind(), ErrorKind::Closed), "{error}");
+        front.finish_all();
+        assert_eq!(laid_down(&front), 1);
+    }
+
+    /// Whoever looks at the flag before it has the lock can be overtaken by the close in between.
+    #[test]
+    fn what_a_put_takes_in_beside_a_close_lies_on_the_shelf_afterwards() {
+        for _ in 0..500 {
+            let (front, start) = (front(), Barrier::new(3));
+            let taken: u32 = std::thread::scope(|scope| {
+                let putters = [(); 2].map(|()| {
+                    scope.spawn(|| {
+                        let stream = front.stream(None).expect("the default").into_owned();
+                        start.wait();
+                        (0..3)
+                            .map(|_| u32::from(stream.put(record()).is_ok()))
+                            .sum::<u32>()
+                    })
+                });
+                start.wait();
+                front.close();
+                let laid_down = laid_down(&front);
+                let taken: u32 = putters
+                    .map(|one| one.join().expect("no panic"))
+                    .iter()
+                    .sum();
+                assert_eq!(laid_down, taken);
+                taken
+            });
+            assert!(taken <= 6);
+        }
+    }
+}

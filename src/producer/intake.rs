@@ -395,6 +395,19 @@ mod tests {
     }
 
     #[test]
+    fn those_behind_one_that_gives_up_go_in() {
+        let intake = Intake::new(10, 100);
+        intake.try_take(0, 90).expect("room");
+        let large = wait(&intake, 0, 100);
+        let behind = wait(&intake, 0, 10);
+        assert!(!is_in(&large) && !is_in(&behind));
+        // The large one was in their way, and its time is up.
+        assert!(matches!(intake.leave(1), Some(Full::Bytes)));
+        assert!(is_in(&behind));
+        assert_eq!((intake.records(), intake.is_waited_for()), (2, false));
+    }
+
+    #[test]
     fn everyone_who_waits_gets_room_in_the_end() {
         let intake = Intake::new(3, 1_000);
         let clock = Sys::real().clock;

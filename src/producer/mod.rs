@@ -26,6 +26,8 @@ mod histogram;
 mod independence;
 mod intake;
 mod job;
+#[cfg(test)]
+mod judged;
 mod kinesis_record;
 mod ledger;
 mod limiter;
