@@ -247,6 +247,13 @@ impl FakeKinesis {
         self
     }
 
+    /// Sets the Date header of all answers from now on ahead of the service's clock, or behind, in
+    /// milliseconds. Default: 0. Arrival times and the retention stay on the service's clock.
+    pub fn step_date(&self, millis: i64) {
+        self.service
+            .change_settings(|settings| settings.date_step_ms = millis);
+    }
+
     /// Scripts what is to happen to the calls of an operation.
     pub fn on(&self, operation: Operation) -> Script<'_> {
         Script::new(&self.service.rules, operation.as_str())

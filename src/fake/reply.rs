@@ -40,10 +40,10 @@ impl Reply {
     }
 }
 
-/// Puts what came of a call in the service's form.
+/// Puts what came of a call in the service's form, with this time in its Date header.
 pub(super) fn to(
     outcome: Result<Vec<u8>, Refusal>,
-    now: Timestamp,
+    time: Timestamp,
     request_id: String,
 ) -> Response<Bytes> {
     let (status, body) = match outcome {
@@ -55,7 +55,7 @@ pub(super) fn to(
         StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(JSON));
-    insert(headers, DATE.as_str(), &date::of(now));
+    insert(headers, DATE.as_str(), &date::of(time));
     insert(headers, "x-amzn-requestid", &request_id);
     response
 }

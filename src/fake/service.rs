@@ -3,7 +3,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Method, Request};
+use http::{Method, Request, Response};
 
 use crate::fake::call::{Call, lock};
 use crate::fake::fault::{Delivery, Fault};
@@ -37,6 +37,8 @@ pub(super) struct Service {
 pub(super) struct Settings {
     /// How far its clock is ahead, in milliseconds.
     pub clock_skew_ms: i64,
+    /// How far the Date header of its answers is ahead of that clock, in milliseconds.
+    pub date_step_ms: i64,
     /// Whose signature is asked for; any will do if `None`.
     pub credentials: Option<Credentials>,
     /// Whether rates are limited.
@@ -102,7 +104,7 @@ impl Service {
         let now = self.now();
         let handler = match find(request) {
             Ok(handler) => handler,
-            Err(refusal) => return Reply::whole(reply::to(Err(refusal), now, self.request_id())),
+            Err(refusal) => return Reply::whole(self.reply(Err(refusal), now)),
         };
         *lock(&self.calls).entry(handler.name).or_default() += 1;
         let scripted = self.rules.on_call(handler.name, request.body());
@@ -140,7 +142,7 @@ impl Service {
             Err(refusal) => (refusal.status, Some(refusal.code.to_string())),
         };
         self.note(handler, call, status, error);
-        let mut response = reply::to(outcome, now, self.request_id());
+        let mut response = self.reply(outcome, now);
         if fault == Some(&Fault::Garbage) {
             *response.body_mut() = Bytes::from_static(GARBAGE);
         }
@@ -210,6 +212,12 @@ impl Service {
             low >> 52,
             low & 0xffff_ffff_ffff
         )
+    }
+
+    fn reply(&self, outcome: Result<Vec<u8>, Refusal>, now: Timestamp) -> Response<Bytes> {
+        let step = lock(&self.settings).date_step_ms;
+        let date = now.as_millis().saturating_add(step);
+        reply::to(outcome, Timestamp::from_millis(date), self.request_id())
     }
 
     /// The service's time, which need not be the machine's.

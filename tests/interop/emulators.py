@@ -13,7 +13,8 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
@@ -37,6 +38,8 @@ class Endpoint:
     url: str
     # Behind a certificate that nobody has to trust.
     untrusted: str | None = None
+    # Moves the Date header of its answers away from its clock, to so many milliseconds ahead.
+    step_date: Callable[[int], None] | None = None
 
 
 def clean_environment(**more):
@@ -94,8 +97,14 @@ def ferrokinesis(*options):
     return peer("ferrokinesis", *options)
 
 
+@contextlib.contextmanager
 def fake(*options):
-    return peer("fake", *options)
+    with peer_with_input("fake", *options) as (endpoint, process):
+        def step_date(millis):
+            process.stdin.write(b"%d\n" % millis)
+            process.stdin.flush()
+
+        yield replace(endpoint, step_date=step_date)
 
 
 @contextlib.contextmanager
@@ -135,14 +144,21 @@ def microburst_fired(url):
 @contextlib.contextmanager
 def peer(name, *options):
     """A program of tests/peers: it takes a free port and prints its address when it listens."""
+    with peer_with_input(name, *options) as (endpoint, _):
+        yield endpoint
+
+
+@contextlib.contextmanager
+def peer_with_input(name, *options):
     log = log_of(name)
-    process = spawn([PEERS / name, *options], {}, log)
+    process = spawn([PEERS / name, *options], {}, log, stdin=subprocess.PIPE)
     try:
         url = wait_for_line(process, log)
         if url is None:
             raise NotReady(f"{name} was not ready within {READY_SECONDS} s:\n{end_of(log)}")
-        yield Endpoint(url)
+        yield Endpoint(url), process
     finally:
+        process.stdin.close()
         stop(process)
 
 
@@ -189,12 +205,12 @@ def started(name, command, ready_path, ready_status, log):
     raise NotReady(f"{name} was not ready within {READY_SECONDS} s:\n{end_of(log)}")
 
 
-def spawn(arguments, settings, log):
+def spawn(arguments, settings, log, stdin=subprocess.DEVNULL):
     with log.open("wb") as output:
         return subprocess.Popen(
             [str(argument) for argument in arguments],
             env=clean_environment(**settings),
-            stdin=subprocess.DEVNULL,
+            stdin=stdin,
             stdout=output,
             stderr=subprocess.STDOUT,
             cwd=log.parent,

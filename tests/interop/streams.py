@@ -57,6 +57,7 @@ class Service:
         self.name = name
         self.endpoint = endpoint.url
         self.untrusted = endpoint.untrusted
+        self.step_date = endpoint.step_date
         self.client = boto3.client(
             "kinesis",
             region_name=REGION,

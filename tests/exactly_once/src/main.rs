@@ -30,9 +30,12 @@ use kinesis_blocking::{Client, Consumer, ConsumerConfig, Error, Event, StartPosi
 /// Writes a stream's records into an SQLite database, each exactly once
 #[derive(Parser)]
 struct Arguments {
-    /// Stream to read, from its oldest record on
+    /// Stream to read
     #[arg(long, value_name = "NAME")]
     stream: String,
+    /// Read what arrives after the first start, and not from the oldest record on
+    #[arg(long)]
+    from_latest: bool,
     /// File of the database
     #[arg(long, value_name = "FILE")]
     database: PathBuf,
@@ -59,8 +62,12 @@ fn main() -> ExitCode {
 
 fn run(arguments: &Arguments) -> Result<(), Failure> {
     let (mut database, checkpoint) = Database::take_over(&arguments.database)?;
+    let start = match arguments.from_latest {
+        true => StartPosition::Latest,
+        false => StartPosition::TrimHorizon,
+    };
     let config = ConsumerConfig::builder()
-        .start_position(StartPosition::TrimHorizon)
+        .start_position(start)
         .until_caught_up(arguments.until_caught_up)
         .build()?;
     let mut consumer = Consumer::builder(client(arguments)?)
@@ -69,6 +76,7 @@ fn run(arguments: &Arguments) -> Result<(), Failure> {
         .restore(checkpoint)
         .start()?;
     database.commit(&[], &consumer.checkpoint())?;
+    println!("started");
     let mut committed = Instant::now();
     let mut rows = Vec::new();
     loop {

@@ -1,5 +1,6 @@
 //! The crate's own fake Kinesis behind its socket, whose address it prints; for clients of others.
-//! `--enforce-limits` makes it throttle, and `--stream-delay` lets streams take time to change.
+//! `--enforce-limits` makes it throttle, and `--stream-delay` lets streams take time to change. Each line
+//! of its input says how many milliseconds the Date header of its answers is ahead from then on.
 
 use std::time::Duration;
 
@@ -18,6 +19,11 @@ fn main() -> std::io::Result<()> {
     }
     let server = fake.serve()?;
     println!("{}", server.endpoint());
+    for line in std::io::stdin().lines() {
+        if let Ok(millis) = line?.parse() {
+            fake.step_date(millis);
+        }
+    }
     loop {
         std::thread::park();
     }
