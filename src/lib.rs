@@ -38,7 +38,8 @@ pub use aggregation::Misplaced;
 #[cfg(feature = "client")]
 pub use client::{
     ChildShard, Client, ClientBuilder, EntryError, GetRecordsOutput, PutRecordOutput,
-    PutRecordsEntry, PutRecordsOutput, RawRecord, ShardFilter, ShardIterator, StreamSummary,
+    PutRecordsEntry, PutRecordsOutput, RawRecord, RecordDistributionStrategy, ShardFilter,
+    ShardIterator, StreamSummary,
 };
 #[cfg(feature = "cloudwatch")]
 pub use config::metrics::{MetricsGranularity, MetricsLevel};

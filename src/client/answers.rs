@@ -97,7 +97,8 @@ impl fmt::Debug for RawRecord {
 pub struct PutRecordsEntry {
     /// The payload.
     pub data: Bytes,
-    /// Decides the shard by its MD5: 1 to 256 characters.
+    /// Decides the shard by its MD5: 1 to 256 characters. Empty for none, which a stream takes whose
+    /// record distribution strategy is [`Auto`](RecordDistributionStrategy::Auto).
     pub partition_key: Arc<str>,
     /// Decides the shard in place of the partition key.
     pub explicit_hash_key: Option<HashKey>,
@@ -154,4 +155,34 @@ pub struct StreamSummary {
     pub open_shards: u32,
     /// How long records are kept.
     pub retention: Duration,
+    /// Who decides on the shards of records; `None` where the endpoint does not say.
+    pub record_distribution_strategy: Option<RecordDistributionStrategy>,
+}
+
+/// Who decides on the shard of a record that is put.
+///
+/// <https://docs.aws.amazon.com/streams/latest/dev/service-managed-record-distribution.html>
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum RecordDistributionStrategy {
+    /// `AUTO`: the service, which ignores partition keys and explicit hash keys.
+    Auto,
+    /// `USER_PARTITION_KEY`, the default: the record's explicit hash key, or else its partition key.
+    UserPartitionKey,
+}
+
+impl RecordDistributionStrategy {
+    /// Reads the name that AWS uses.
+    pub(crate) fn named(name: &str) -> Option<RecordDistributionStrategy> {
+        let all = [Self::Auto, Self::UserPartitionKey];
+        all.into_iter().find(|strategy| strategy.as_str() == name)
+    }
+
+    /// Returns the name as AWS writes it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            RecordDistributionStrategy::Auto => "AUTO",
+            RecordDistributionStrategy::UserPartitionKey => "USER_PARTITION_KEY",
+        }
+    }
 }

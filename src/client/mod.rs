@@ -35,7 +35,7 @@ use crate::sys::stop::Stop;
 
 pub use answers::{
     ChildShard, EntryError, GetRecordsOutput, PutRecordOutput, PutRecordsEntry, PutRecordsOutput,
-    RawRecord, ShardIterator, StreamSummary,
+    RawRecord, RecordDistributionStrategy, ShardIterator, StreamSummary,
 };
 pub use builder::ClientBuilder;
 pub use listing::ShardFilter;

@@ -23,6 +23,7 @@ use crate::error::{Error, Result};
 #[derive(Clone, Debug, PartialEq)]
 pub struct ProducerConfig {
     pub(crate) aggregation: bool,
+    pub(crate) aggregation_under_auto: bool,
     pub(crate) aggregation_max_bytes: usize,
     pub(crate) aggregation_max_count: u64,
     pub(crate) collection_max_bytes: usize,
@@ -93,6 +94,7 @@ impl Default for ProducerConfig {
     fn default() -> ProducerConfig {
         ProducerConfig {
             aggregation: true,
+            aggregation_under_auto: false,
             aggregation_max_bytes: 51_200,
             aggregation_max_count: 4_294_967_295,
             collection_max_bytes: 5 * MIB,
@@ -165,12 +167,21 @@ impl ProducerConfigBuilder {
 
     /// Packs many user records into one Kinesis record. Default: true. The KPL's `AggregationEnabled`.
     ///
-    /// Turn it off for a stream whose record distribution strategy is
-    /// [`AUTO`](https://docs.aws.amazon.com/streams/latest/dev/service-managed-pk-producing-behavior.html):
-    /// it ignores hash keys, so that aggregates lie where readers by the KCL's rule leave them out, and
-    /// this producer puts them again until their time to live is over.
+    /// A stream whose record distribution strategy is
+    /// [`AUTO`](https://docs.aws.amazon.com/streams/latest/dev/service-managed-pk-producing-behavior.html)
+    /// gets no aggregates: it ignores hash keys, so that readers by the KCL's rule would leave them out.
+    /// The producer finds out by itself.
     pub fn aggregation(mut self, yes: bool) -> ProducerConfigBuilder {
         self.config.aggregation = yes;
+        self
+    }
+
+    /// Aggregates for streams whose record distribution strategy is `AUTO` as well. Default: false.
+    ///
+    /// For a stream that is read by readers only that take aggregates wherever they lie, as this
+    /// library's consumers do; readers by the KCL's rule leave such aggregates out.
+    pub fn aggregation_under_auto(mut self, yes: bool) -> ProducerConfigBuilder {
+        self.config.aggregation_under_auto = yes;
         self
     }
 

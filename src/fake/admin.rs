@@ -18,6 +18,7 @@ use crate::fake::call::{Call, lock};
 use crate::fake::check;
 use crate::fake::list::in_use;
 use crate::fake::refusal::Refusal;
+use crate::fake::set::set_strategy;
 use crate::fake::shard::Shard;
 use crate::fake::stream::{Change, Status, Stream};
 use crate::model::HashKey;
@@ -28,6 +29,7 @@ struct CreateStream {
     stream_name: Option<String>,
     shard_count: Option<i64>,
     stream_mode_details: Option<StreamModeDetails>,
+    record_distribution_strategy: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -104,6 +106,9 @@ pub(super) fn create_stream(call: &mut Call<'_>) -> Result<Vec<u8>, Refusal> {
     }
     let mut stream = Stream::new(&name, u32::try_from(shards).unwrap_or(1), now);
     stream.on_demand = on_demand;
+    if let Some(strategy) = request.record_distribution_strategy {
+        set_strategy(&mut stream, &strategy)?;
+    }
     service.begin(&mut stream, Change::Create, now);
     service.insert(stream);
     Ok(Vec::new())

@@ -2,6 +2,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde::de::DeserializeOwned;
 
+use crate::client::RecordDistributionStrategy;
 use crate::fake::check;
 use crate::fake::fault::Fault;
 use crate::fake::refusal::Refusal;
@@ -40,6 +41,12 @@ impl<'a> Call<'a> {
     /// Finds a stream in whatever state.
     pub fn stream(&self, name: &str) -> Result<Arc<Mutex<Stream>>, Refusal> {
         self.service.stream(name, self.now)
+    }
+
+    /// Says whether a stream takes records without partition keys.
+    pub fn takes_no_keys(&self, name: &str) -> bool {
+        let stream = self.stream(name);
+        stream.is_ok_and(|stream| lock(&stream).strategy == RecordDistributionStrategy::Auto)
     }
 
     /// Finds a stream that takes and gives records.

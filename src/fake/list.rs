@@ -279,6 +279,7 @@ pub(super) fn describe_stream_summary(call: &mut Call<'_>) -> Result<Vec<u8>, Re
     description["OpenShardCount"] = stream.open_shards().count().into();
     description["ConsumerCount"] = 0.into();
     description["MaxRecordSizeInKiB"] = (stream.max_record_bytes / 1024).into();
+    description["RecordDistributionStrategy"] = stream.strategy.as_str().into();
     Ok(json!({ "StreamDescriptionSummary": description })
         .to_string()
         .into_bytes())

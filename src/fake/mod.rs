@@ -129,7 +129,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::client::{Client, ClientBuilder};
+use crate::client::{Client, ClientBuilder, RecordDistributionStrategy};
 use crate::fake::call::lock;
 use crate::fake::service::Service;
 use crate::fake::stream::Stream;
@@ -216,6 +216,22 @@ impl FakeKinesis {
         self.service
             .change_settings(|settings| settings.stream_delay = delay);
         self
+    }
+
+    /// Lets the service decide on the shards of a stream's records from now on, or their keys again.
+    ///
+    /// The stream is then an on-demand one, as only these have the choice. Nothing happens if it does not
+    /// exist. Default: the keys decide.
+    pub fn set_record_distribution_strategy(
+        &self,
+        stream: &str,
+        strategy: RecordDistributionStrategy,
+    ) {
+        if let Ok(stream) = self.service.stream(stream, self.service.now()) {
+            let mut stream = lock(&stream);
+            stream.on_demand = true;
+            stream.strategy = strategy;
+        }
     }
 
     /// Keeps the service's limits on rates. Default: sizes are limited and rates are not.

@@ -1,5 +1,6 @@
 use serde_json::json;
 
+use crate::client::RecordDistributionStrategy;
 use crate::fake::call::Call;
 use crate::fake::fault::Fault;
 use crate::fake::limits;
@@ -51,6 +52,7 @@ impl<'a> Placing<'a> {
         }
         let shard = match fault {
             Some(Fault::WrongShard) => stream.wrong_shard_of(record.key),
+            _ if stream.strategy == RecordDistributionStrategy::Auto => stream.next_shard(),
             _ => stream.shard_of(record.key),
         };
         let shard = shard.ok_or_else(Refusal::internal)?;

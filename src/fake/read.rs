@@ -312,8 +312,12 @@ fn write_record(json: &mut Vec<u8>, number: Number, entry: &Entry) {
         "{{\"SequenceNumber\":\"{number}\",\"ApproximateArrivalTimestamp\":{arrival},\"Data\":\""
     );
     base64::encode_into(&entry.data, json);
-    json.extend_from_slice(b"\",\"PartitionKey\":");
-    let _ = serde_json::to_writer(&mut *json, &*entry.partition_key);
+    json.push(b'"');
+    // One that was put without a key has none.
+    if !entry.partition_key.is_empty() {
+        json.extend_from_slice(b",\"PartitionKey\":");
+        let _ = serde_json::to_writer(&mut *json, &*entry.partition_key);
+    }
     json.push(b'}');
 }
 

@@ -53,7 +53,7 @@ struct Handler {
     answer: fn(&mut Call<'_>) -> Result<Vec<u8>, Refusal>,
 }
 
-const HANDLERS: [Handler; 16] = [
+const HANDLERS: [Handler; 17] = [
     handler("CreateStream", admin::create_stream),
     handler("DecreaseStreamRetentionPeriod", set::decrease_retention),
     handler("DeleteStream", admin::delete_stream),
@@ -70,6 +70,10 @@ const HANDLERS: [Handler; 16] = [
     handler("SplitShard", admin::split_shard),
     handler("UpdateMaxRecordSize", set::update_max_record_size),
     handler("UpdateShardCount", admin::update_shard_count),
+    handler(
+        "UpdateStreamRecordDistributionStrategy",
+        set::update_strategy,
+    ),
 ];
 
 const fn handler(

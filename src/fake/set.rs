@@ -1,7 +1,8 @@
-//! IncreaseStreamRetentionPeriod, DecreaseStreamRetentionPeriod and UpdateMaxRecordSize:
+//! IncreaseStreamRetentionPeriod, DecreaseStreamRetentionPeriod, UpdateMaxRecordSize and
+//! UpdateStreamRecordDistributionStrategy:
 //! <https://docs.aws.amazon.com/kinesis/latest/APIReference/API_IncreaseStreamRetentionPeriod.html>
 //!
-//! - Limits: 24 to 8,760 hours, 1,024 to 10,240 KiB a record.
+//! - Limits: 24 to 8,760 hours, 1,024 to 10,240 KiB a record, AUTO for on-demand streams only.
 //! - Errors: InvalidArgumentException, ResourceNotFoundException, ValidationException.
 //! - Gaps: what is set holds at once, where the service takes a while. A shorter retention trims at
 //!   the next call.
@@ -10,9 +11,11 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
+use crate::client::RecordDistributionStrategy;
 use crate::fake::call::{Call, lock};
 use crate::fake::check;
 use crate::fake::refusal::Refusal;
+use crate::fake::stream::Stream;
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
@@ -31,6 +34,14 @@ struct UpdateMaxRecordSize {
     stream_arn: Option<String>,
     #[serde(rename = "MaxRecordSizeInKiB")]
     max_record_size: Option<i64>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct UpdateStrategy {
+    #[serde(rename = "StreamARN")]
+    stream_arn: Option<String>,
+    record_distribution_strategy: Option<String>,
 }
 
 pub(super) fn increase_retention(call: &mut Call<'_>) -> Result<Vec<u8>, Refusal> {
@@ -73,4 +84,30 @@ pub(super) fn update_max_record_size(call: &mut Call<'_>) -> Result<Vec<u8>, Ref
     let stream = call.live_stream(&name)?;
     lock(&stream).max_record_bytes = usize::try_from(kib).unwrap_or(1_024) * 1_024;
     Ok(Vec::new())
+}
+
+pub(super) fn update_strategy(call: &mut Call<'_>) -> Result<Vec<u8>, Refusal> {
+    let request: UpdateStrategy = call.parse()?;
+    let arn = check::required(request.stream_arn, "streamARN")?;
+    let name = call.name(None, Some(arn))?;
+    let at = "recordDistributionStrategy";
+    let strategy = check::required(request.record_distribution_strategy, at)?;
+    let stream = call.live_stream(&name)?;
+    set_strategy(&mut lock(&stream), &strategy)?;
+    Ok(Vec::new())
+}
+
+/// Lets the service or the keys decide, if the stream's mode allows it.
+pub(super) fn set_strategy(stream: &mut Stream, name: &str) -> Result<(), Refusal> {
+    let strategy = RecordDistributionStrategy::named(name).ok_or_else(|| {
+        let rule = "satisfy enum value set: [AUTO, USER_PARTITION_KEY]";
+        Refusal::validation(name, "recordDistributionStrategy", rule)
+    })?;
+    if strategy == RecordDistributionStrategy::Auto && !stream.on_demand {
+        return Err(Refusal::invalid(
+            "RecordDistributionStrategy AUTO needs a stream in ON_DEMAND mode.",
+        ));
+    }
+    stream.strategy = strategy;
+    Ok(())
 }

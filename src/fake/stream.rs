@@ -1,6 +1,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use crate::client::RecordDistributionStrategy;
 use crate::fake::ACCOUNT;
 use crate::fake::refusal::Refusal;
 use crate::fake::shard::{Shard, shard_index};
@@ -14,6 +15,10 @@ pub(super) struct Stream {
     pub retention: Duration,
     pub max_record_bytes: usize,
     pub on_demand: bool,
+    /// Who decides on the shards of records.
+    pub strategy: RecordDistributionStrategy,
+    /// The next open shard to take a record, if the service decides.
+    next_place: usize,
     pub shards: BTreeMap<u32, Shard>,
     /// Open shards by the end of their range.
     open: Vec<(HashKey, u32)>,
@@ -56,6 +61,8 @@ impl Stream {
             retention: RETENTION,
             max_record_bytes: RECORD_BYTES_MAX,
             on_demand: false,
+            strategy: RecordDistributionStrategy::UserPartitionKey,
+            next_place: 0,
             shards: BTreeMap::new(),
             open: Vec::new(),
             next_index: 0,
@@ -121,6 +128,13 @@ impl Stream {
     /// Finds the open shard a hash key belongs to.
     pub fn shard_of(&mut self, key: HashKey) -> Option<&mut Shard> {
         self.nth_open(self.place_of(key))
+    }
+
+    /// Finds the open shard whose turn it is, where the service decides.
+    pub fn next_shard(&mut self) -> Option<&mut Shard> {
+        let place = self.next_place % self.open.len().max(1);
+        self.next_place = place + 1;
+        self.nth_open(place)
     }
 
     /// Finds an open shard a hash key does not belong to, if there is one.

@@ -1,7 +1,9 @@
 //! PutRecord and PutRecords: <https://docs.aws.amazon.com/kinesis/latest/APIReference/API_PutRecords.html>
 //!
 //! - Limits: 1 to 500 records a call, 10 MiB a call with partition keys, 1 MiB a record unless the
-//!   stream is set otherwise, partition keys of 1 to 256 characters, hash keys below 2^128.
+//!   stream is set otherwise, partition keys of 1 to 256 characters, hash keys below 2^128. A stream
+//!   whose record distribution strategy is AUTO takes records without a partition key, and spreads
+//!   all of them over its open shards in turn.
 //! - Errors: InvalidArgumentException, ProvisionedThroughputExceededException,
 //!   ResourceNotFoundException, SerializationException, ValidationException. A shard without room
 //!   fails its entries one by one in an answer of status 200.
@@ -57,7 +59,7 @@ pub(super) fn put_records(call: &mut Call<'_>) -> Result<Vec<u8>, Refusal> {
     let name = call.name(request.stream_name, request.stream_arn)?;
     let records = check::required(request.records, "records")?;
     check_count(records.len())?;
-    let valid = valid_records(records, call.now)?;
+    let valid = valid_records(records, call.takes_no_keys(&name), call.now)?;
     let stream = call.live_stream(&name)?;
     let mut stream = lock(&stream);
     for (n, record) in valid.iter().enumerate() {
@@ -80,7 +82,8 @@ pub(super) fn put_record(call: &mut Call<'_>) -> Result<Vec<u8>, Refusal> {
         partition_key: request.partition_key,
         explicit_hash_key: request.explicit_hash_key,
     };
-    let record = valid_record(record, Place::Request, call.now)?;
+    let no_key = call.takes_no_keys(&name);
+    let record = valid_record(record, Place::Request, no_key, call.now)?;
     let stream = call.live_stream(&name)?;
     let mut stream = lock(&stream);
     check_size(&record, &stream, Place::Request)?;
@@ -118,11 +121,15 @@ fn check_count(records: usize) -> Result<(), Refusal> {
     Err(Refusal::validation(shown, "records", rule))
 }
 
-fn valid_records(records: Vec<Record>, now: Timestamp) -> Result<Vec<Valid>, Refusal> {
+fn valid_records(
+    records: Vec<Record>,
+    no_key: bool,
+    now: Timestamp,
+) -> Result<Vec<Valid>, Refusal> {
     let valid: Vec<_> = records
         .into_iter()
         .enumerate()
-        .map(|(n, record)| valid_record(record, Place::Entry(n), now))
+        .map(|(n, record)| valid_record(record, Place::Entry(n), no_key, now))
         .collect::<Result<_, _>>()?;
     let bytes: usize = valid.iter().map(Valid::bytes).sum();
     match bytes > REQUEST_BYTES_MAX {
@@ -131,11 +138,23 @@ fn valid_records(records: Vec<Record>, now: Timestamp) -> Result<Vec<Valid>, Ref
     }
 }
 
-fn valid_record(record: Record, place: Place, now: Timestamp) -> Result<Valid, Refusal> {
+/// Checks a record, which needs a partition key unless its stream takes records without.
+fn valid_record(
+    record: Record,
+    place: Place,
+    no_key: bool,
+    now: Timestamp,
+) -> Result<Valid, Refusal> {
     let data = check::required(record.data, place.of("data"))?;
     let at = place.of("partitionKey");
-    let partition_key = check::required(record.partition_key, &at)?;
-    check::length(&partition_key, &at, 1, 256)?;
+    let partition_key = match record.partition_key {
+        None if no_key => String::new(),
+        given => {
+            let key = check::required(given, &at)?;
+            check::length(&key, &at, 1, 256)?;
+            key
+        }
+    };
     let explicit_hash_key = record
         .explicit_hash_key
         .map(|text| check::hash_key(&text, place.of("explicitHashKey")))

@@ -21,6 +21,8 @@ pub(super) struct Aggregator {
     stream: Arc<str>,
     rules: Rules,
     map: Option<Arc<ShardMap>>,
+    /// Whether the stream is one to aggregate for.
+    is_aggregating: bool,
     /// Counts the maps that had other open shards than the one before.
     generation: u64,
     /// By the place of their shard in the map; none unless records are aggregated.
@@ -69,6 +71,7 @@ impl Aggregator {
             stream,
             rules,
             map: None,
+            is_aggregating: true,
             generation: 0,
             slots: Vec::new(),
             watched: false,
@@ -82,16 +85,29 @@ impl Aggregator {
         if before.is_none_or(|before| !before.has_same_open_shards(&map)) {
             self.generation += 1;
         }
-        let places = if self.rules.aggregation {
-            map.open_shards()
-        } else {
-            0
-        };
-        self.slots = (0..places)
-            .filter_map(|place| map.open_at(place))
+        self.map = Some(map);
+        self.open_slots();
+    }
+
+    /// Aggregates from now on or not; gives what was gathered before.
+    pub fn aggregate(&mut self, yes: bool, finished: &mut Vec<KinesisRecord>) {
+        if self.is_aggregating != yes {
+            self.finish_all(finished);
+            self.is_aggregating = yes;
+            self.open_slots();
+        }
+    }
+
+    fn open_slots(&mut self) {
+        let map = self.map.as_ref();
+        let map = map.filter(|_| self.rules.aggregation && self.is_aggregating);
+        let shards = map.into_iter().flat_map(|map| {
+            let places = 0..map.open_shards();
+            places.filter_map(|place| map.open_at(place))
+        });
+        self.slots = shards
             .map(|shard| Slot::new(shard.clone(), self.generation, &self.rules))
             .collect();
-        self.map = Some(map);
     }
 
     /// Puts a record to others of its shard; `None` if there are none or no more fit.
@@ -112,7 +128,8 @@ impl Aggregator {
     ) -> Delivery {
         let (group, hash_key) = (Arc::new(group), record.hash_key());
         let delivery = Delivery::new(&group, 0);
-        let place = self.map.as_ref().and_then(|map| map.place_of(hash_key));
+        let map = self.map.as_ref().filter(|_| !record.has_no_key());
+        let place = map.and_then(|map| map.place_of(hash_key));
         // Nothing fits beside it, so it waits for nothing.
         let is_giant = record.bytes() > self.rules.max_bytes;
         let open = Open::new(now, record, hash_key, group);
@@ -176,7 +193,7 @@ impl Aggregator {
     }
 
     fn place_of(&self, hash_key: Option<HashKey>, record: &UserRecord) -> Option<usize> {
-        let map = self.map.as_ref()?;
+        let map = self.map.as_ref().filter(|_| !record.has_no_key())?;
         match hash_key {
             Some(key) => map.place_of(key),
             None if map.open_shards() == 1 => map.place_of(HashKey::MIN),
@@ -187,7 +204,9 @@ impl Aggregator {
     fn alone(&self, place: Option<usize>, open: Open) -> KinesisRecord {
         let map = self.map.as_ref();
         let shard = map.and_then(|map| map.open_at(place?)).cloned();
-        let lane = self.rules.ordered.then_some(Lane {
+        // Records without a key have no order to keep.
+        let has_key = open.alone.as_ref().is_none_or(|one| !one.has_no_key());
+        let lane = (self.rules.ordered && has_key).then_some(Lane {
             generation: self.generation,
             way: Way::Key(open.hash_key),
         });

@@ -2,7 +2,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use crate::client::{Client, Listed};
+use crate::client::{Client, Listed, StreamSummary};
 use crate::config::ProducerConfig;
 #[cfg(feature = "cloudwatch")]
 use crate::config::metrics::MetricsLevel;
@@ -21,7 +21,7 @@ use crate::producer::own_thread::ProducerId;
 use crate::producer::pipeline::{MAP_AGE_MAX, Pipeline};
 use crate::producer::report::{Callback, Reports};
 use crate::producer::shared::{Failure, Shared};
-use crate::producer::threads::{Callbacks, Threads};
+use crate::producer::threads::{Callbacks, Threads, once};
 #[cfg(feature = "cloudwatch")]
 use crate::producer::upload::Uploader;
 use crate::retry::RetryPolicy;
@@ -107,7 +107,8 @@ impl ProducerBuilder {
 
     /// Lists the default stream's shards and starts the producer's threads.
     ///
-    /// Without the right to list shards it works all the same, but does not aggregate.
+    /// Without the right to list shards it works all the same, but does not aggregate. It also asks once,
+    /// by DescribeStreamSummary, who decides on the stream's shards; without an answer its keys do.
     ///
     /// # Errors
     /// The stream does not exist, the service cannot be reached, there are no credentials: whatever
@@ -118,8 +119,8 @@ impl ProducerBuilder {
         let uploads = self.ask_for_upload();
         let monitor = self.monitor()?;
         let sys = self.client.sys().clone();
-        let map = match &self.stream {
-            Some(stream) => first_map(&self.client, stream)?,
+        let first = match &self.stream {
+            Some(stream) => Some(first_look(&self.client, stream)?),
             None => None,
         };
         let mut pipeline = Pipeline::new(&self.config, sys.rng("producer"));
@@ -129,7 +130,7 @@ impl ProducerBuilder {
         if uploads {
             drop(shared.take_window());
         }
-        shared.know(&mut pipeline, map);
+        shared.know(&mut pipeline, first);
         let threads = Threads::start(
             shared.clone(),
             &self.client,
@@ -190,12 +191,17 @@ impl ProducerBuilder {
 }
 
 impl Shared {
-    /// Starts with a map of the default stream.
-    fn know(&self, pipeline: &mut Pipeline, listed: Option<Listed>) {
-        let Ok(stream) = self.front.stream(None) else {
+    /// Starts with what is known of the default stream.
+    fn know(&self, pipeline: &mut Pipeline, first: Option<FirstLook>) {
+        let (Ok(stream), Some(first)) = (self.front.stream(None), first) else {
             return;
         };
+        let FirstLook { listed, summary } = first;
         pipeline.learn(&stream.name, listed.as_ref());
+        pipeline.on_described(self.clock.now(), &stream.name, &summary);
+        for (_, aggregates) in pipeline.take_effects().aggregation {
+            stream.aggregate(aggregates);
+        }
         listed
             .into_iter()
             .for_each(|listed| stream.follow(listed.map));
@@ -211,6 +217,20 @@ impl fmt::Debug for ProducerBuilder {
             .field("fail_on_error", &self.fail_on_error)
             .finish_non_exhaustive()
     }
+}
+
+/// What is known of the default stream from the start.
+struct FirstLook {
+    listed: Option<Listed>,
+    summary: Result<StreamSummary>,
+}
+
+/// Lists a stream's shards, and asks who decides on them: so that no aggregate is made for a stream
+/// that gets none. That is asked once, and its failure is none of the start.
+fn first_look(client: &Client, stream: &Arc<str>) -> Result<FirstLook> {
+    let listed = first_map(client, stream)?;
+    let summary = once(client).describe_stream_summary(stream);
+    Ok(FirstLook { listed, summary })
 }
 
 /// Lists a stream's shards; `None` without the right to.

@@ -234,6 +234,14 @@ impl Stream {
         self.bench.ring_if(news);
     }
 
+    /// Aggregates from now on or not.
+    pub fn aggregate(self: &Arc<Stream>, yes: bool) {
+        let (mut aggregator, mut finished) = (self.aggregator(), Vec::new());
+        aggregator.aggregate(yes, &mut finished);
+        let news = self.lay_down(self.bench.clock.now(), finished, None);
+        self.bench.ring_if(news);
+    }
+
     /// Lays down what is due; gives the next deadline to come back for.
     pub fn finish_due(self: &Arc<Stream>, now: Instant) -> Option<Instant> {
         let (mut aggregator, mut finished) = (self.aggregator(), Vec::new());

@@ -146,7 +146,7 @@ impl World {
 
     fn begin_calls(&mut self) {
         loop {
-            let is_listing = |(_, job): &&(Instant, Job)| matches!(job, Job::List { .. });
+            let is_listing = |(_, job): &&(Instant, Job)| !matches!(job, Job::Put { .. });
             let lists = self.calls.iter().filter(is_listing).count();
             let mut job = None;
             if lists < LISTERS_MAX {
@@ -167,7 +167,9 @@ impl World {
 
     fn manner_of(&self, job: &Job) -> (Manner, Arc<str>) {
         match job {
-            Job::List { stream, .. } => (self.sides[stream].lists, stream.clone()),
+            Job::Describe { stream } | Job::List { stream, .. } => {
+                (self.sides[stream].lists, stream.clone())
+            }
             Job::Put { stream, .. } => (self.sides[stream].puts, stream.clone()),
         }
     }
@@ -187,6 +189,11 @@ impl World {
             let hung =
                 (manner == Manner::Hangs).then(|| Error::from(TransportError::Timeout(TIMEOUT)));
             let answer = match job {
+                Job::Describe { .. } => Answer::Described {
+                    stream,
+                    // Without a fault it is one of a service that has no such call.
+                    summary: Err(hung.unwrap_or_else(|| Error::malformed("response", "none"))),
+                },
                 Job::List { .. } => Answer::Listed {
                     stream,
                     listed: hung.map_or_else(|| Ok(self.listed(span.began)), Err),

@@ -1,12 +1,15 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::client::{Listed, PutRecordsEntry, PutRecordsOutput};
+use crate::client::{Listed, PutRecordsEntry, PutRecordsOutput, StreamSummary};
 use crate::error::{Error, Result};
 use crate::producer::delivery::Attempt;
 
 /// Something for a sender to do.
 pub(super) enum Job {
+    Describe {
+        stream: Arc<str>,
+    },
     List {
         stream: Arc<str>,
         /// A map by a call that began then or later will do.
@@ -26,6 +29,10 @@ pub(super) struct Outcome {
 }
 
 pub(super) enum Answer {
+    Described {
+        stream: Arc<str>,
+        summary: Result<StreamSummary>,
+    },
     Listed {
         stream: Arc<str>,
         listed: Result<Listed>,

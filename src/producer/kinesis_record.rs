@@ -116,11 +116,25 @@ impl KinesisRecord {
         self.expires.is_some_and(|expires| expires <= now)
     }
 
-    pub fn entry(&self) -> PutRecordsEntry {
+    /// Says whether the service has to decide where it goes.
+    pub fn has_no_key(&self) -> bool {
+        self.partition_key.is_empty()
+    }
+
+    /// What is sent: with the hash key that was computed, so that nobody else has to, or only with what
+    /// the user gave where the service decides on the shard.
+    pub fn entry(&self, is_auto: bool) -> PutRecordsEntry {
+        let explicit_hash_key = match self.content {
+            Content::Aggregate if is_auto => None,
+            Content::Bare { explicit_hash_key } if is_auto || self.has_no_key() => {
+                explicit_hash_key
+            }
+            _ => Some(self.hash_key),
+        };
         PutRecordsEntry {
             data: self.data.clone(),
             partition_key: self.partition_key.clone(),
-            explicit_hash_key: Some(self.hash_key),
+            explicit_hash_key,
         }
     }
 
@@ -155,7 +169,10 @@ impl KinesisRecord {
     pub fn take_apart(&self, default_stream: Option<&str>) -> Vec<UserRecord> {
         let elsewhere = default_stream != Some(&*self.stream);
         let whole = |record: SubRecord| {
-            let whole = UserRecord::new(&*record.partition_key, record.data);
+            let whole = match record.partition_key.is_empty() {
+                true => UserRecord::without_partition_key(record.data),
+                false => UserRecord::new(&*record.partition_key, record.data),
+            };
             let whole = match record.explicit_hash_key {
                 Some(key) => whole.explicit_hash_key(key),
                 None => whole,

@@ -110,6 +110,11 @@ impl Listing {
         }
     }
 
+    /// Says whether the last list showed nothing new.
+    pub fn is_fruitless(&self) -> bool {
+        self.fruitless > 0
+    }
+
     pub fn is_under_way(&self) -> bool {
         self.state == State::UnderWay
     }

@@ -18,6 +18,7 @@ mod closed;
 mod cloudwatch;
 mod collector;
 mod delivery;
+mod distribution;
 mod existence;
 mod front;
 mod group;

@@ -7,9 +7,9 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::client::{Listed, PutRecordOutput, PutRecordsOutput};
+use crate::client::{Listed, PutRecordOutput, PutRecordsOutput, StreamSummary};
 use crate::config::ProducerConfig;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::model::ShardMap;
 use crate::producer::aggregator::Rules;
 use crate::producer::batch::Batch;
@@ -30,8 +30,8 @@ pub(super) struct Pipeline {
     config: ProducerConfig,
     rules: Rules,
     streams: HashMap<Arc<str>, StreamState>,
-    /// Streams whose shards are to be listed, by their class.
-    listings: [VecDeque<Arc<str>>; ListingClass::ALL.len()],
+    /// Streams that are to be asked about, by how likely they are to answer.
+    questions: [VecDeque<(Arc<str>, Question)>; ListingClass::ALL.len()],
     /// Streams with calls that wait for a sender, in turn.
     turns: VecDeque<Arc<str>>,
     /// How many streams records were put to of late.
@@ -51,6 +51,15 @@ pub(super) struct Effects {
     pub settled: Vec<Settlement>,
     pub calls: Vec<CallReport>,
     pub maps: Vec<(Arc<str>, Arc<ShardMap>)>,
+    /// Streams that are aggregated for from now on, or not.
+    pub aggregation: Vec<(Arc<str>, bool)>,
+}
+
+/// What is asked about a stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Question {
+    Distribution,
+    Shards,
 }
 
 /// A record at its end; whether a failed one may be stored, it knows itself.
@@ -65,7 +74,7 @@ impl Pipeline {
             config: config.clone(),
             rules: Rules::of(config),
             streams: HashMap::new(),
-            listings: Default::default(),
+            questions: Default::default(),
             turns: VecDeque::new(),
             active: 0,
             in_flight: HashMap::new(),
@@ -119,9 +128,12 @@ impl Pipeline {
                 take_turns(&mut self.turns, name, stream);
             }
             expired.extend(late);
-            if !stream.existence.is_missing() && stream.listing.is_due(now) {
-                let class = stream.listing.standing();
-                self.listings[class as usize].push_back(name.clone());
+            let questions = &mut self.questions[stream.listing.standing() as usize];
+            if !stream.existence.is_missing() && stream.distribution.is_due() {
+                questions.push_back((name.clone(), Question::Distribution));
+            }
+            if stream.may_list() && stream.listing.is_due(now) {
+                questions.push_back((name.clone(), Question::Shards));
             }
             let is_active = |put_at: Instant| put_at + ACTIVE_TIME > now;
             active += usize::from(stream.put_at.is_some_and(is_active));
@@ -130,25 +142,34 @@ impl Pipeline {
         self.expire(now, expired);
     }
 
-    /// Gives the next job for a thread that lists shards, `under_way` of which are at work.
+    /// Gives the next job for a thread that asks about streams, `under_way` of which are at work.
     ///
-    /// Lists that may hang leave threads to those that will not.
+    /// Calls that may hang leave threads to those that will not.
     pub fn next_listing(&mut self, now: Instant, under_way: usize) -> Option<Job> {
         loop {
             let free = LISTERS_MAX.saturating_sub(under_way);
-            let mut queues = self.listings.iter_mut().take(free);
-            let name = queues.find_map(VecDeque::pop_front)?;
+            let mut queues = self.questions.iter_mut().take(free);
+            let (name, question) = queues.find_map(VecDeque::pop_front)?;
             let stream = self.stream(&name);
-            if stream.existence.is_missing() {
-                // It was found not to be there while it queued.
-                stream.listing.failed(now);
-                continue;
+            // It may have been found not to be there while it queued.
+            let is_missing = stream.existence.is_missing();
+            match question {
+                Question::Shards if is_missing => drop(stream.listing.failed(now)),
+                Question::Distribution if is_missing => {
+                    stream.distribution.answered(now, None);
+                }
+                Question::Shards => {
+                    let since = stream.listing.begin(now);
+                    return Some(Job::List {
+                        stream: name,
+                        since,
+                    });
+                }
+                Question::Distribution => {
+                    stream.distribution.begin();
+                    return Some(Job::Describe { stream: name });
+                }
             }
-            let since = stream.listing.begin(now);
-            return Some(Job::List {
-                stream: name,
-                since,
-            });
         }
     }
 
@@ -182,6 +203,7 @@ impl Pipeline {
     pub fn on_outcome(&mut self, now: Instant, outcome: Outcome) {
         let Outcome { span, answer } = outcome;
         match answer {
+            Answer::Described { stream, summary } => self.on_described(now, &stream, &summary),
             Answer::Listed { stream, listed } => self.on_listed(now, &stream, listed),
             Answer::Put { id, output } => {
                 let batch = self.in_flight.remove(&id);
@@ -250,6 +272,20 @@ impl Pipeline {
             .expect("it is there or was put there")
     }
 
+    /// Says whether a stream gets no aggregates because the service decides on shards.
+    fn is_bare(&self, name: &Arc<str>) -> bool {
+        let stream = self.streams.get(name);
+        let is_auto = stream.is_some_and(|stream| stream.distribution.is_auto());
+        is_auto && !self.config.aggregation_under_auto
+    }
+
+    /// By what a stream's records are grouped.
+    fn rules_of(&self, name: &Arc<str>) -> Rules {
+        let mut rules = self.rules.clone();
+        rules.aggregation &= !self.is_bare(name);
+        rules
+    }
+
     fn map_of(&self, name: &Arc<str>) -> Option<Arc<ShardMap>> {
         self.streams.get(name)?.map.clone()
     }
@@ -281,9 +317,13 @@ impl Pipeline {
         }
     }
 
-    fn route(&mut self, now: Instant, record: KinesisRecord) {
+    fn route(&mut self, now: Instant, mut record: KinesisRecord) {
         let name = record.stream.clone();
         let (stream, mut full) = (self.stream(&name), Vec::new());
+        if stream.distribution.is_auto() {
+            // Its hash key says nothing about the shard.
+            record.predicted = None;
+        }
         if stream.map.is_none() {
             // Any map is better than none.
             let since = now.checked_sub(MAP_AGE_MAX).unwrap_or(now);
@@ -341,8 +381,19 @@ impl Pipeline {
             return None;
         }
         KinesisRecord::seal_all(&mut records);
-        let outdated = take_if(&mut records, |record| is_outdated(record, map.as_deref()));
-        self.regroup(now, outdated, map.as_deref());
+        let known = self.stream(&stream);
+        let (is_auto, is_by_key) = (known.distribution.is_auto(), known.distribution.is_by_key());
+        if is_by_key {
+            let keyless = take_if(&mut records, KinesisRecord::has_no_key);
+            for record in keyless {
+                self.fail(now, record, no_key());
+            }
+        }
+        let is_bare = self.is_bare(&stream);
+        let outdated = take_if(&mut records, |record| {
+            is_bare && record.is_aggregate() || is_outdated(record, map.as_deref())
+        });
+        self.regroup(now, outdated, map.as_deref(), true);
         if records.is_empty() {
             return None;
         }
@@ -352,7 +403,7 @@ impl Pipeline {
         self.last_id += 1;
         let (id, entries) = (
             self.last_id,
-            records.iter().map(KinesisRecord::entry).collect(),
+            records.iter().map(|record| record.entry(is_auto)).collect(),
         );
         self.in_flight
             .insert(id, Batch::new(since, &stream, records));
@@ -399,12 +450,16 @@ impl Pipeline {
     ) {
         record.note(span.attempt(record.since, None), span.ended);
         let name = record.stream.clone();
-        let listing = &mut self.stream(&name).listing;
+        let stream = self.stream(&name);
         let foreseen = record.predicted.as_ref() == Some(&output.shard_id);
         if record.predicted.is_some() && !foreseen {
+            let listing = &mut stream.listing;
+            if listing.knows_of(span.began) || listing.is_fruitless() {
+                stream.distribution.contradicted(now);
+            }
             listing.want_if_older(span.began, now);
         }
-        let is_newest = listing.knows_of(span.ended);
+        let is_newest = stream.listing.knows_of(span.ended);
         self.place(now, Unplaced { record, output }, is_newest);
     }
 
@@ -413,11 +468,23 @@ impl Pipeline {
         let Unplaced { mut record, output } = unplaced;
         let (name, shard) = (record.stream.clone(), &output.shard_id);
         let map = self.map_of(&name);
+        let distribution = &self.stream(&name).distribution;
+        let is_auto = distribution.is_auto();
+        if is_auto && self.config.aggregation_under_auto {
+            // Whoever asked for aggregates there reads them wherever they are.
+            return self.settle(record, Ok(output));
+        }
+        let is_outdated = is_outdated(&record, map.as_deref());
         match Placement::of(&record, shard, map.as_deref()) {
             Placement::InPlace => self.settle(record, Ok(output)),
-            Placement::Misplaced if is_newest || is_outdated(&record, map.as_deref()) => {
+            Placement::Misplaced if is_newest || is_auto || is_outdated => {
                 record.blame(wrong_shard(&name, shard));
-                self.regroup(now, vec![record], map.as_deref());
+                // The newest map does not explain it, so no aggregate made by it will fare better.
+                let is_explained = is_auto || is_outdated;
+                if !is_explained {
+                    self.stream(&name).distribution.contradicted(now);
+                }
+                self.regroup(now, vec![record], map.as_deref(), is_explained);
             }
             Placement::Misplaced | Placement::Unknown => {
                 let stream = self.stream(&name);
@@ -467,6 +534,19 @@ impl Pipeline {
         }
     }
 
+    /// Goes by what the service says of who decides on shards.
+    pub fn on_described(&mut self, now: Instant, name: &Arc<str>, summary: &Result<StreamSummary>) {
+        let stream = self.stream(name);
+        stream.existence.answered(now, summary.as_ref().err());
+        if stream.on_described(now, name, summary) {
+            let waiting = stream.limiter.take_all();
+            let aggregates = !self.is_bare(name);
+            self.effects.aggregation.push((name.clone(), aggregates));
+            let map = self.map_of(name);
+            self.regroup(now, waiting, map.as_deref(), true);
+        }
+    }
+
     fn on_map(&mut self, now: Instant, name: &Arc<str>, listed: Listed) {
         let Listed { map, began, ended } = listed;
         let stream = self.stream(name);
@@ -478,29 +558,39 @@ impl Pipeline {
         let unplaced = std::mem::take(&mut stream.unplaced);
         let homeless = stream.limiter.take_closed(|shard| map.is_open(shard));
         self.effects.maps.push((name.clone(), map.clone()));
-        self.regroup(now, homeless, Some(&map));
+        self.regroup(now, homeless, Some(&map), true);
         for unplaced in unplaced {
             let is_newest = began >= unplaced.record.since;
             self.place(now, unplaced, is_newest);
         }
     }
 
-    fn regroup(&mut self, now: Instant, mut records: Vec<KinesisRecord>, map: Option<&ShardMap>) {
+    /// Groups records of one stream anew, each alone unless they may be aggregated.
+    fn regroup(
+        &mut self,
+        now: Instant,
+        mut records: Vec<KinesisRecord>,
+        map: Option<&ShardMap>,
+        aggregates: bool,
+    ) {
+        let Some(first) = records.first() else { return };
+        let mut rules = self.rules_of(&first.stream);
+        rules.aggregation &= aggregates;
         KinesisRecord::seal_all(&mut records);
         let (ordered, free): (Vec<_>, Vec<_>) =
             records.into_iter().partition(|one| one.lane.is_some());
-        for record in regroup(now, free, map, &self.rules) {
+        for record in regroup(now, free, map, &rules) {
             self.route(now, record);
         }
         for record in ordered {
-            self.part(now, record, map);
+            self.part(now, record, map, &rules);
         }
     }
 
     /// Groups one record anew, by itself, so that it stays before those behind it.
-    fn part(&mut self, now: Instant, record: KinesisRecord, map: Option<&ShardMap>) {
+    fn part(&mut self, now: Instant, record: KinesisRecord, map: Option<&ShardMap>, rules: &Rules) {
         let (lane, name) = (record.lane.clone(), record.stream.clone());
-        let parts = regroup(now, vec![record], map, &self.rules);
+        let parts = regroup(now, vec![record], map, rules);
         let first = lane.and_then(|lane| self.stream(&name).turnstile.part(&lane, parts));
         first.into_iter().for_each(|first| self.route(now, first));
     }
@@ -534,6 +624,15 @@ impl Pipeline {
         }
         self.effects.settled.push(Settlement { record, result });
     }
+}
+
+/// Error for a record without a partition key, put to a stream that places records by it.
+fn no_key() -> Error {
+    let reason = "the record has no partition key, which only a stream takes whose record distribution \
+                  strategy is AUTO";
+    Error::new(ErrorKind::InvalidRecord {
+        reason: reason.to_owned(),
+    })
 }
 
 /// Has a stream stand in line for a sender, if it has something to send and does not stand there yet.

@@ -128,6 +128,7 @@ impl Regrouper<'_> {
         let shard = map.and_then(|map| map.shard_of(key)).cloned();
         // A record whose shard is not known goes alone, where no reader leaves it out. So does every
         // record of a stream that gets no aggregates, whoever asks for the new grouping.
+        let shard = shard.filter(|_| !mover.from.has_no_key());
         if shard.is_none() || !self.rules.aggregation {
             let alone = Open::new(shard, mover, self.rules);
             return self.done.push(alone.finish(self.now));

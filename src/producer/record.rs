@@ -27,6 +27,7 @@ pub struct UserRecord {
 struct Target {
     stream: Option<Arc<str>>,
     explicit_hash_key: Option<HashKey>,
+    has_no_key: bool,
 }
 
 impl UserRecord {
@@ -41,6 +42,16 @@ impl UserRecord {
         }
     }
 
+    /// Makes a record without a partition key, for a stream whose record distribution strategy is
+    /// [`Auto`](crate::RecordDistributionStrategy::Auto): the service decides on its shard.
+    ///
+    /// It is never aggregated. Any other stream refuses it, and it settles as undelivered.
+    pub fn without_partition_key(data: impl Into<Bytes>) -> UserRecord {
+        let mut record = UserRecord::new("", data);
+        record.target.get_or_insert_default().has_no_key = true;
+        record
+    }
+
     /// Names the stream that takes it, in place of the producer's default.
     pub fn stream(mut self, name: impl Into<Arc<str>>) -> UserRecord {
         self.target.get_or_insert_default().stream = Some(name.into());
@@ -53,7 +64,7 @@ impl UserRecord {
         self
     }
 
-    /// Returns its partition key.
+    /// Returns its partition key; empty if it has none.
     pub fn partition_key(&self) -> &str {
         &self.partition_key
     }
@@ -69,6 +80,10 @@ impl UserRecord {
 
     pub(super) fn stream_name(&self) -> Option<&Arc<str>> {
         self.target.as_ref()?.stream.as_ref()
+    }
+
+    pub(super) fn has_no_key(&self) -> bool {
+        self.target.as_ref().is_some_and(|target| target.has_no_key)
     }
 
     pub(super) fn given_hash_key(&self) -> Option<HashKey> {
@@ -88,7 +103,9 @@ impl UserRecord {
 
     /// Checks the service's rules: `API_PutRecordsRequestEntry.html`.
     pub(super) fn check(&self, limit_bytes: usize) -> Result<()> {
-        check_partition_key(&self.partition_key)?;
+        if !self.has_no_key() {
+            check_partition_key(&self.partition_key)?;
+        }
         let bytes = self.bytes();
         if bytes > limit_bytes {
             return Err(Error::new(ErrorKind::RecordTooLarge { bytes, limit_bytes }));

@@ -2,12 +2,13 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::client::PutRecordOutput;
+use crate::client::{PutRecordOutput, StreamSummary};
 use crate::config::ProducerConfig;
-use crate::error::Error;
+use crate::error::{Error, Result};
 use crate::model::{Escaped, ShardMap};
 use crate::producer::batch::Batch;
 use crate::producer::collector::Collector;
+use crate::producer::distribution::Distribution;
 use crate::producer::existence::Existence;
 use crate::producer::kinesis_record::KinesisRecord;
 use crate::producer::limiter::{Limiter, Released};
@@ -20,6 +21,9 @@ use crate::producer::turnstile::Turnstile;
 pub(super) struct StreamState {
     pub map: Option<Arc<ShardMap>>,
     pub listing: Listing,
+    pub distribution: Distribution,
+    /// Whether it was said that nobody knows who decides on shards.
+    pub is_undescribed: bool,
     pub limiter: Limiter,
     pub collector: Collector,
     /// Calls that wait for a sender.
@@ -51,6 +55,8 @@ impl StreamState {
         StreamState {
             map: None,
             listing: Listing::new(None),
+            distribution: Distribution::unknown(),
+            is_undescribed: false,
             limiter: Limiter::new(config.rate_limit_percent),
             collector: Collector::new(config),
             ready: VecDeque::new(),
@@ -110,6 +116,37 @@ impl StreamState {
             && self.unplaced.is_empty()
     }
 
+    /// Says whether to list its shards: not of one that is not there, until a put finds it, and not
+    /// before it is known whether its records are to be aggregated by them.
+    pub fn may_list(&self) -> bool {
+        !self.existence.is_missing() && !self.distribution.is_awaited()
+    }
+
+    /// Notes what was said of who decides on shards, or that nobody says, and then logs it once; says
+    /// whether that is another strategy.
+    pub fn on_described(
+        &mut self,
+        now: Instant,
+        name: &str,
+        summary: &Result<StreamSummary>,
+    ) -> bool {
+        let said = summary.as_ref().ok();
+        let said = said.and_then(|summary| summary.record_distribution_strategy);
+        if said.is_none() && !std::mem::replace(&mut self.is_undescribed, true) {
+            match summary {
+                Ok(_) => log::info!(
+                    "DescribeStreamSummary on stream {name} names no record distribution strategy; \
+                     the producer takes it for USER_PARTITION_KEY"
+                ),
+                Err(error) => log::warn!(
+                    "{error}; the producer takes the record distribution strategy of stream {name} \
+                     for USER_PARTITION_KEY"
+                ),
+            }
+        }
+        self.distribution.answered(now, said)
+    }
+
     /// Says whether its calls may hang: then they may not take the senders from streams that answer.
     pub fn is_doubtful(&self) -> bool {
         self.is_silent
@@ -125,9 +162,8 @@ impl StreamState {
             }
         };
         let sends = earlier(self.limiter.next_deadline(), self.collector.next_deadline());
-        // A stream that is not there has none to list, until a put finds it.
         let listing = self.listing.next_deadline();
-        let listing = listing.filter(|_| !self.existence.is_missing());
+        let listing = listing.filter(|_| self.may_list());
         earlier(earlier(sends, listing), expiry)
     }
 }

@@ -266,6 +266,10 @@ impl History {
         let (job, began) = (self.under_way.swap_remove(at), self.now);
         self.now += Duration::from_millis(pick(&mut self.rng, 50) as u64);
         let answer = match job {
+            Job::Describe { stream } => {
+                let summary = Err(service("AccessDeniedException", 400));
+                Answer::Described { stream, summary }
+            }
             Job::List { stream, since } => {
                 let fails = !calm && pick(&mut self.rng, 4) == 0;
                 let listed = match fails {

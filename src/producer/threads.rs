@@ -322,6 +322,11 @@ impl PipelineLoop {
                 stream.follow(map);
             }
         }
+        for (name, aggregates) in effects.aggregation {
+            if let Ok(stream) = self.shared.front.stream(Some(&name)) {
+                stream.aggregate(aggregates);
+            }
+        }
         self.shared.settle(effects.settled);
     }
 
@@ -414,7 +419,7 @@ impl Senders {
 /// The pipeline repeats calls by itself, and loops of retry are never nested. Of PutRecords it has to
 /// see the outcome of each attempt: of three attempts the last may have failed before it was sent
 /// while the first stored the records and lost the answer.
-fn once(client: &Client) -> Client {
+pub(super) fn once(client: &Client) -> Client {
     let once = |client: Client, operation| {
         let policy = RetryPolicy {
             max_retries: Some(0),
@@ -422,7 +427,11 @@ fn once(client: &Client) -> Client {
         };
         client.with_retry(operation, policy)
     };
-    let operations = [Operation::ListShards, Operation::PutRecords];
+    let operations = [
+        Operation::DescribeStreamSummary,
+        Operation::ListShards,
+        Operation::PutRecords,
+    ];
     operations.into_iter().fold(client.clone(), once)
 }
 
@@ -441,6 +450,10 @@ fn send(client: &Client, jobs: &Receiver<Job>, outcomes: &Sender<Outcome>) {
 
 fn carry_out(client: &Client, job: Job) -> Answer {
     match job {
+        Job::Describe { stream } => {
+            let summary = contained(|| client.describe_stream_summary(&stream));
+            Answer::Described { stream, summary }
+        }
         Job::List { stream, since } => {
             let listed = contained(|| client.shard_map(&stream, since));
             Answer::Listed { stream, listed }

@@ -1,5 +1,6 @@
 //! The producer, as its users see it, on the fake.
 
+mod auto;
 mod bounded;
 mod closing;
 mod delivery;

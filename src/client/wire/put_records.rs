@@ -104,8 +104,11 @@ fn push_base64(body: &mut Writing, data: &[u8]) {
 
 /// What follows the payload's text.
 fn push_keys(body: &mut Writing, entry: &PutRecordsEntry) {
-    body.push(b"\",\"PartitionKey\":");
-    push_json_string(body, &entry.partition_key);
+    body.push(b"\"");
+    if !entry.partition_key.is_empty() {
+        body.push(b",\"PartitionKey\":");
+        push_json_string(body, &entry.partition_key);
+    }
     if let Some(key) = entry.explicit_hash_key {
         body.push(format!(",\"ExplicitHashKey\":\"{key}\"").as_bytes());
     }
@@ -316,6 +319,17 @@ mod tests {
             entries: &entries,
         }
         .answer(Bytes::copy_from_slice(body.as_bytes()))
+    }
+
+    #[test]
+    fn a_record_without_a_key_names_none() {
+        let entries = [entry(b"data", "", None), entry(b"data", "k", None)];
+        let request = PutRecords {
+            stream: "orders",
+            entries: &entries,
+        };
+        let expected = r#"{"StreamName":"orders","Records":[{"Data":"ZGF0YQ=="},{"Data":"ZGF0YQ==","PartitionKey":"k"}]}"#;
+        assert_eq!(request.body(), expected);
     }
 
     #[test]

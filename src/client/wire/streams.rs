@@ -4,7 +4,7 @@ use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::json;
 
-use crate::client::answers::StreamSummary;
+use crate::client::answers::{RecordDistributionStrategy, StreamSummary};
 use crate::client::wire::{Exchange, json, json_about, parsed};
 use crate::error::{Context, Result};
 use crate::model::{HashKey, Operation, ShardId, ShardRef};
@@ -151,6 +151,7 @@ impl Exchange for DescribeStreamSummary<'_> {
             stream_status: String,
             open_shard_count: u32,
             retention_period_hours: u64,
+            record_distribution_strategy: Option<String>,
         }
         let summary = parsed::<Answer>(&body)?.stream_description_summary;
         Ok(StreamSummary {
@@ -158,6 +159,9 @@ impl Exchange for DescribeStreamSummary<'_> {
             status: summary.stream_status,
             open_shards: summary.open_shard_count,
             retention: Duration::from_secs(summary.retention_period_hours.saturating_mul(3_600)),
+            record_distribution_strategy: summary
+                .record_distribution_strategy
+                .and_then(|name| RecordDistributionStrategy::named(&name)),
         })
     }
 
@@ -181,8 +185,34 @@ mod tests {
             status: "ACTIVE".to_owned(),
             open_shards: 3,
             retention: Duration::from_secs(86_400),
+            record_distribution_strategy: None,
         };
         assert_eq!(summary.expect("a summary"), expected);
+    }
+
+    #[test]
+    fn a_strategy_is_read_if_it_is_known() {
+        for (field, strategy) in [
+            (
+                r#","RecordDistributionStrategy":"AUTO""#,
+                Some(RecordDistributionStrategy::Auto),
+            ),
+            (
+                r#","RecordDistributionStrategy":"USER_PARTITION_KEY""#,
+                Some(RecordDistributionStrategy::UserPartitionKey),
+            ),
+            (r#","RecordDistributionStrategy":"OF_2030""#, None),
+            (r#","RecordDistributionStrategy":null"#, None),
+            ("", None),
+        ] {
+            let body = format!(
+                r#"{{"StreamDescriptionSummary":{{"OpenShardCount":3,"RetentionPeriodHours":24,
+                "StreamARN":"arn","StreamStatus":"ACTIVE"{field}}}}}"#
+            );
+            let summary = DescribeStreamSummary { stream: "orders" }.answer(body.into());
+            let read = summary.expect("a summary").record_distribution_strategy;
+            assert_eq!(read, strategy, "{field}");
+        }
     }
 
     #[test]

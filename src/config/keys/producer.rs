@@ -103,6 +103,14 @@ pub(super) static KEYS: &[Key<Draft>] = &[
     )
     .once(&["aws.producer.collectionMaxCount"]),
     Key::new(
+        "AggregationUnderAuto",
+        Setting::Switch {
+            set: |d, yes| d.config.aggregation_under_auto = yes,
+            get: |d| d.config.aggregation_under_auto,
+        },
+        "Aggregates for streams that ignore keys (AUTO) as well. This library's own key.",
+    ),
+    Key::new(
         "CollectionMaxSize",
         Setting::Integer {
             range: 52_224..=LONG_MAX,
