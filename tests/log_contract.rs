@@ -49,6 +49,8 @@ impl Kept {
 
 const DATA: &str = "what-nobody-but-the-caller-may-see";
 const KEY: &str = "a-partition-key-of-somebody";
+/// A name that forges a line, turns the text's direction and clears a terminal.
+const EVIL: &str = "evil\n\u{202e}\u{1b}[2Jstream";
 const DAY: Duration = Duration::from_secs(24 * 3_600);
 
 /// One stream's life: records, an expired iterator, a throttle, a panic, a split, a lost answer, and
@@ -81,6 +83,7 @@ fn each_line_is_at_its_level_and_none_shows_data_or_secrets() {
     clock.advance(2 * DAY);
     put(&kinesis);
     consume(&kinesis, Some(second));
+    put_to(&kinesis, EVIL);
     for (words, level) in [
         ("reading starts at", Level::Info),
         ("reading ends: CaughtUp", Level::Info),
@@ -103,7 +106,23 @@ fn each_line_is_at_its_level_and_none_shows_data_or_secrets() {
         for private in [DATA, KEY, "secret"] {
             assert!(!line.contains(private), "{line}");
         }
+        let is_plain = !line.contains(|c: char| c.is_control() || c == '\u{202e}');
+        assert!(is_plain, "{line:?}");
     }
+}
+
+/// Puts to a stream that the service refuses, and has named in the log.
+fn put_to(kinesis: &FakeKinesis, stream: &str) {
+    let producer = Producer::builder(kinesis.client())
+        .start()
+        .expect("started");
+    let record = UserRecord::new(KEY, DATA).stream(stream);
+    let delivery = producer.put(record).expect("taken in");
+    producer.close().expect("closed");
+    delivery.wait().expect_err("there is no such stream");
+    let escaped = "evil\\n\\u{202e}\\u{1b}[2Jstream";
+    let is_told = KEPT.lines().iter().any(|(_, line)| line.contains(escaped));
+    assert!(is_told, "{:#?}", KEPT.lines());
 }
 
 fn put(kinesis: &FakeKinesis) {
