@@ -74,8 +74,9 @@ impl ConsumerBuilder {
     /// Reads this consumer's share of the shards only: that of `index`, which counts from 0, among
     /// `parallelism` consumers, which may run anywhere. Default: all, 0 of 1.
     ///
-    /// Each keeps a checkpoint of its own. A group of another size starts from all of them put
-    /// together: each consumer takes its part. The order of a partition key's records across a
+    /// Each keeps a checkpoint of its own, which names the subtask and the parallelism. A group of another
+    /// size starts from all of them [merged](Checkpoint::merge): each consumer takes its part. The
+    /// checkpoint of one alone is refused, as shards that it lacks would be read from their beginning. The order of a partition key's records across a
     /// reshard is kept where parent and child have the same reader; it does not wait for parents
     /// that others read. Consumers of one process are better [started
     /// together](ConsumerBuilder::start_group). Flink's subtasks.
@@ -221,9 +222,10 @@ impl ConsumerBuilder {
     /// `Latest`, for which it waits until every shard has its place.
     ///
     /// # Errors
-    /// `Config`: no stream is named. `Service`, `Transport`, `Credentials`: the first calls failed.
+    /// `Config`: no stream is named, or the checkpoint is that of another
+    /// [subtask](ConsumerBuilder::subtask). `Service`, `Transport`, `Credentials`: the first calls failed.
     /// `Checkpoint`, `Malformed`: the store has a checkpoint that cannot be read, or the start cannot be
-    /// saved. `DataLoss`: a shard of the checkpoint, or its stream, is gone.
+    /// saved. `DataLoss`: the stream of the checkpoint was deleted and made anew.
     pub fn start(self) -> Result<Consumer> {
         let one = self.start_group(1)?.pop();
         one.ok_or_else(|| Error::new(ErrorKind::Closed))

@@ -1,11 +1,14 @@
+mod json;
+mod origins;
+mod subtasks;
+
 use std::collections::BTreeMap;
-use std::fmt;
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
+use crate::model::{SequenceNumber, ShardId, ShardPosition, ShardRef, StartPosition, Timestamp};
 
-use crate::error::{Error, Result};
-use crate::model::{SequenceNumber, ShardPosition, ShardRef, StartPosition, Timestamp};
+pub(super) use origins::{Origin, Origins};
+pub(super) use subtasks::Subtasks;
 
 /// How far each shard has been read: where to go on from.
 ///
@@ -21,6 +24,14 @@ pub struct Checkpoint {
     pub(super) watermark: Option<Timestamp>,
     /// When the shards of each stream were listed last: what it does not know was not there then.
     pub(super) listed: BTreeMap<Arc<str>, Timestamp>,
+    /// The newest shard that there was then, of whichever subtask.
+    pub(super) newest: BTreeMap<Arc<str>, ShardId>,
+    /// Since when each stream is read, while shards may be found that opened before that instant.
+    pub(super) starts: BTreeMap<Arc<str>, Timestamp>,
+    /// What listings said of the shards.
+    pub(super) origins: Origins,
+    /// Whose shards it has.
+    pub(super) subtasks: Subtasks,
 }
 
 impl Checkpoint {
@@ -34,9 +45,13 @@ impl Checkpoint {
         self.shards.iter()
     }
 
-    /// Says whether nothing has been read of anything.
+    /// Returns whether the checkpoint says nothing: as good as none.
+    ///
+    /// The checkpoint of a [subtask](crate::ConsumerBuilder::subtask) to which no shard belongs is not
+    /// empty. It says when the streams were listed last, so that a later start reads shards that
+    /// opened since then from their beginning.
     pub fn is_empty(&self) -> bool {
-        self.shards.is_empty()
+        self.shards.is_empty() && self.listed.is_empty()
     }
 
     /// Says how far one shard has been read, in place of what was known of it.
@@ -61,7 +76,7 @@ impl Checkpoint {
         position: ShardPosition,
         complete_to: Option<Timestamp>,
     ) {
-        self.remove(&shard);
+        self.forget(&shard);
         self.times
             .extend(complete_to.map(|time| (shard.clone(), time)));
         self.shards.insert(shard, position);
@@ -71,8 +86,15 @@ impl Checkpoint {
     ///
     /// A consumer that goes on from here reads it from its beginning if it finds it, as a new one.
     pub fn remove(&mut self, shard: &ShardRef) -> Option<ShardPosition> {
+        // Else what arrived before that instant would be left out.
+        self.starts.remove(&shard.stream);
+        self.forget(shard)
+    }
+
+    fn forget(&mut self, shard: &ShardRef) -> Option<ShardPosition> {
         self.times.remove(shard);
         self.watermarks.remove(shard);
+        self.origins.remove(shard);
         self.watermark = None;
         self.shards.remove(shard)
     }
@@ -81,6 +103,9 @@ impl Checkpoint {
     ///
     /// Where both know a shard, whoever came further counts: what it covers has been handed out. Of
     /// two that have not begun, the one that reads more counts.
+    ///
+    /// The checkpoints of all [subtasks](crate::ConsumerBuilder::subtask) together are one that
+    /// subtasks of any other parallelism can start from.
     ///
     /// ```
     /// # fn main() -> kinesis_blocking::Result<()> {
@@ -99,12 +124,24 @@ impl Checkpoint {
     /// ```
     #[must_use]
     pub fn merge(mut self, other: Checkpoint) -> Checkpoint {
-        self.watermark = match (self.is_empty(), other.is_empty()) {
+        self.watermark = match (self.shards.is_empty(), other.shards.is_empty()) {
             (true, _) => other.watermark,
             (_, true) => self.watermark,
             // What is complete is what is complete for both; nothing, if one does not know.
             _ => self.watermark.min(other.watermark),
         };
+        self.subtasks = match (self.is_empty(), other.is_empty()) {
+            (true, _) => other.subtasks.clone(),
+            (_, true) => self.subtasks,
+            _ => self.subtasks.merge(other.subtasks.clone()),
+        };
+        self.starts = merged_starts((&self.starts, &self.listed), (&other.starts, &other.listed));
+        for (stream, newest) in other.newest {
+            let mine = self.newest.entry(stream).or_insert_with(|| newest.clone());
+            if age(&newest) < age(mine) {
+                *mine = newest;
+            }
+        }
         for (stream, listed) in other.listed {
             let mine = self.listed.entry(stream).or_insert(listed);
             *mine = listed.min(*mine);
@@ -119,14 +156,18 @@ impl Checkpoint {
                 replace(&mut self.times, &other.times, shard);
                 replace(&mut self.watermarks, &other.watermarks, shard);
                 self.shards.insert(shard.clone(), position.clone());
+                match other.origins.get(shard) {
+                    Some(origin) => self.origins.insert(shard.clone(), origin.clone()),
+                    None => self.origins.remove(shard),
+                }
             }
         }
         self
     }
 
-    /// Says whether any shard of a stream is in it.
+    /// Says whether it is about a stream, be there a shard of it or not.
     pub(super) fn knows_stream(&self, stream: &str) -> bool {
-        self.shards.keys().any(|shard| &*shard.stream == stream)
+        self.listed.contains_key(stream) || self.shards.keys().any(|shard| &*shard.stream == stream)
     }
 
     /// The same, with streams under other names where there is one.
@@ -139,13 +180,24 @@ impl Checkpoint {
         let all = |times: BTreeMap<ShardRef, Timestamp>| {
             times.into_iter().map(|(of, at)| (shard(of), at)).collect()
         };
-        let (shards, listed) = (self.shards.into_iter(), self.listed.into_iter());
+        let streams = |times: BTreeMap<Arc<str>, Timestamp>| {
+            times.into_iter().map(|(of, at)| (stream(of), at)).collect()
+        };
+        let shards = self.shards.into_iter();
         Checkpoint {
             shards: shards.map(|(of, at)| (shard(of), at)).collect(),
             times: all(self.times),
             watermarks: all(self.watermarks),
             watermark: self.watermark,
-            listed: listed.map(|(of, at)| (stream(of), at)).collect(),
+            listed: streams(self.listed),
+            newest: self
+                .newest
+                .into_iter()
+                .map(|(of, id)| (stream(of), id))
+                .collect(),
+            starts: streams(self.starts),
+            origins: self.origins.renamed(shard),
+            subtasks: self.subtasks,
         }
     }
 
@@ -154,7 +206,10 @@ impl Checkpoint {
         self.shards.retain(|shard, _| &*shard.stream != stream);
         self.times.retain(|shard, _| &*shard.stream != stream);
         self.watermarks.retain(|shard, _| &*shard.stream != stream);
+        self.origins.retain(|shard| &*shard.stream != stream);
         self.listed.remove(stream);
+        self.newest.remove(stream);
+        self.starts.remove(stream);
     }
 
     /// Returns up to when everything of a shard that arrived is covered by its position; `None` if
@@ -167,79 +222,37 @@ impl Checkpoint {
     pub(super) fn listed(&self, stream: &str) -> Option<Timestamp> {
         self.listed.get(stream).copied()
     }
-
-    /// Writes the checkpoint as one JSON object.
-    ///
-    /// ```
-    /// let checkpoint = kinesis_blocking::Checkpoint::default();
-    /// assert_eq!(checkpoint.to_json(), r#"{"version":1,"shards":[]}"#);
-    /// ```
-    pub fn to_json(&self) -> String {
-        let shards = self
-            .shards
-            .iter()
-            .map(|(shard, position)| Line {
-                complete_to_ms: self.complete_to(shard).map(Timestamp::as_millis),
-                watermark_ms: self.watermarks.get(shard).map(|time| time.as_millis()),
-                ..Line::new(shard, position)
-            })
-            .collect();
-        let streams = self.listed.iter();
-        let file = File {
-            version: VERSION,
-            streams: streams
-                .map(|(name, time)| Listed::new(name, *time))
-                .collect(),
-            shards,
-            watermark_ms: self.watermark.map(Timestamp::as_millis),
-        };
-        serde_json::to_string(&file).expect("strings and numbers are always JSON")
-    }
-
-    /// Says whether it would be a checkpoint if this crate were of another version.
-    pub(super) fn is_of_another_version(text: &str) -> bool {
-        serde_json::from_str(text).is_ok_and(|version: Version| version.version != VERSION)
-    }
-
-    /// Reads what [`to_json`](Checkpoint::to_json) wrote.
-    ///
-    /// # Errors
-    /// `Malformed`: it is not that, or a newer version of this crate wrote it.
-    pub fn from_json(text: &str) -> Result<Checkpoint> {
-        let version: Version = serde_json::from_str(text).map_err(malformed)?;
-        if version.version != VERSION {
-            let version = version.version;
-            return Err(malformed(format_args!(
-                "its version is {version}, and this version of the crate reads {VERSION}: go on \
-                 with the one that wrote it, or a newer one"
-            )));
-        }
-        let file: File = serde_json::from_str(text).map_err(malformed)?;
-        let time_of = |line: &Line, millis: Option<i64>| {
-            let shard = ShardRef::new(line.stream.as_str(), line.shard_id.as_str());
-            Some((shard, Timestamp::from_millis(millis?)))
-        };
-        let lines = file.shards.iter();
-        let times = lines
-            .clone()
-            .filter_map(|line| time_of(line, line.complete_to_ms));
-        let watermarks = lines.filter_map(|line| time_of(line, line.watermark_ms));
-        let (times, watermarks) = (times.collect(), watermarks.collect());
-        let listed = file.streams.into_iter().map(Listed::into_time).collect();
-        let shards = file
-            .shards
-            .into_iter()
-            .map(Line::into_position)
-            .collect::<Result<_>>()?;
-        Ok(Checkpoint {
-            shards,
-            times,
-            watermarks,
-            watermark: file.watermark_ms.map(Timestamp::from_millis),
-            listed,
-        })
-    }
 }
+
+/// Orders shards by when they came to be, if they are numbered: by length first.
+pub(super) fn age(shard: &ShardId) -> (usize, &str) {
+    (shard.as_str().len(), shard.as_str())
+}
+
+/// Since when the streams of two checkpoints are read.
+///
+/// The earlier instant leaves nothing out. Where only one of two that know a stream has an instant, the
+/// other one found its shards from their beginning, or no shard can be older any more: none counts.
+fn merged_starts(
+    one: (&StreamTimes, &StreamTimes),
+    other: (&StreamTimes, &StreamTimes),
+) -> StreamTimes {
+    let of = |(starts, listed): (&StreamTimes, &StreamTimes), stream: &Arc<str>| {
+        let is_known = listed.contains_key(stream) || starts.contains_key(stream);
+        is_known.then(|| starts.get(stream).copied())
+    };
+    let streams = one.0.keys().chain(other.0.keys());
+    let start = |stream: &Arc<str>| {
+        let start = match (of(one, stream), of(other, stream)) {
+            (Some(one), Some(other)) => one.min(other),
+            (one, other) => one.or(other).flatten(),
+        };
+        Some((stream.clone(), start?))
+    };
+    streams.filter_map(start).collect()
+}
+
+type StreamTimes = BTreeMap<Arc<str>, Timestamp>;
 
 /// Two times of the same position of a shard both hold, so the later one says more.
 fn keep_later(mine: &mut Times, others: &Times, shard: &ShardRef) {
@@ -287,151 +300,6 @@ impl Progress<'_> {
                 sub_sequence_number,
             } => Progress::After(sequence_number, sub_sequence_number.unwrap_or(u64::MAX)),
             ShardPosition::ShardEnd => Progress::ShardEnd,
-        }
-    }
-}
-
-fn malformed(detail: impl fmt::Display) -> Error {
-    Error::malformed("checkpoint", detail)
-}
-
-const VERSION: u32 = 1;
-
-#[derive(Deserialize)]
-struct Version {
-    version: u32,
-}
-
-#[derive(Serialize, Deserialize)]
-struct File {
-    version: u32,
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    streams: Vec<Listed>,
-    shards: Vec<Line>,
-    /// The last watermark that was handed out.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    watermark_ms: Option<i64>,
-}
-
-/// When the shards of a stream were listed last.
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Listed {
-    stream: String,
-    listed_ms: i64,
-}
-
-impl Listed {
-    fn new(stream: &str, time: Timestamp) -> Listed {
-        Listed {
-            stream: stream.to_owned(),
-            listed_ms: time.as_millis(),
-        }
-    }
-
-    fn into_time(self) -> (Arc<str>, Timestamp) {
-        (self.stream.into(), Timestamp::from_millis(self.listed_ms))
-    }
-}
-
-/// One shard. Exactly one of `start`, `sequence_number` and `shard_end` says how far it was read.
-#[derive(Default, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Line {
-    stream: String,
-    shard_id: String,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    start: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    timestamp_ms: Option<i64>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    sequence_number: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    sub_sequence_number: Option<u64>,
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    shard_end: bool,
-    /// Everything that arrived up to then is covered.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    complete_to_ms: Option<i64>,
-    /// The event time of what is covered has come so far.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    watermark_ms: Option<i64>,
-}
-
-impl Line {
-    fn new(shard: &ShardRef, position: &ShardPosition) -> Line {
-        let (stream, shard_id) = (shard.stream.to_string(), shard.shard_id.as_str().to_owned());
-        let entry = Line {
-            stream,
-            shard_id,
-            ..Line::default()
-        };
-        match position {
-            ShardPosition::Start(StartPosition::Latest) => Line {
-                start: Some("LATEST".to_owned()),
-                ..entry
-            },
-            ShardPosition::Start(StartPosition::TrimHorizon) => Line {
-                start: Some("TRIM_HORIZON".to_owned()),
-                ..entry
-            },
-            ShardPosition::Start(StartPosition::AtTimestamp(time)) => Line {
-                start: Some("AT_TIMESTAMP".to_owned()),
-                timestamp_ms: Some(time.as_millis()),
-                ..entry
-            },
-            ShardPosition::After {
-                sequence_number,
-                sub_sequence_number,
-            } => {
-                let sequence_number = Some(sequence_number.to_string());
-                Line {
-                    sequence_number,
-                    sub_sequence_number: *sub_sequence_number,
-                    ..entry
-                }
-            }
-            ShardPosition::ShardEnd => Line {
-                shard_end: true,
-                ..entry
-            },
-        }
-    }
-
-    fn into_position(self) -> Result<(ShardRef, ShardPosition)> {
-        let position = self.position()?;
-        Ok((ShardRef::new(self.stream, self.shard_id), position))
-    }
-
-    fn position(&self) -> Result<ShardPosition> {
-        match (self.start.as_deref(), &self.sequence_number, self.shard_end) {
-            (Some(start), None, false) => self.start(start).map(ShardPosition::Start),
-            (None, Some(number), false) => {
-                let sequence_number: SequenceNumber = number.parse().map_err(malformed)?;
-                Ok(ShardPosition::After {
-                    sequence_number,
-                    sub_sequence_number: self.sub_sequence_number,
-                })
-            }
-            (None, None, true) => Ok(ShardPosition::ShardEnd),
-            _ => Err(malformed(format_args!(
-                "shard {} has no position or several",
-                self.shard_id
-            ))),
-        }
-    }
-
-    fn start(&self, start: &str) -> Result<StartPosition> {
-        match (start, self.timestamp_ms) {
-            ("LATEST", None) => Ok(StartPosition::Latest),
-            ("TRIM_HORIZON", None) => Ok(StartPosition::TrimHorizon),
-            ("AT_TIMESTAMP", Some(millis)) => {
-                Ok(StartPosition::AtTimestamp(Timestamp::from_millis(millis)))
-            }
-            _ => Err(malformed(format_args!(
-                "shard {} has the unknown start {start:?}",
-                self.shard_id
-            ))),
         }
     }
 }
@@ -522,6 +390,107 @@ mod tests {
             renamed.watermarks.keys().next(),
             Some(&ShardRef::new("returns", "shardId-3"))
         );
+    }
+
+    /// What version 1 wrote once it noted what shards and whose they are.
+    const WITH_ORIGINS: &str = include_str!("../../tests/data/checkpoint/version_1_origins.json");
+
+    #[test]
+    fn what_listings_said_is_kept_beside_the_positions() {
+        let (time, shard) = (Timestamp::from_millis, ShardRef::new("orders", "shardId-5"));
+        let stream = || -> Arc<str> { "orders".into() };
+        let origin = Origin {
+            range: crate::model::HashKeyRange::FULL,
+            starting: "49590338271490256608559692538361571095921575989136588898"
+                .parse()
+                .expect("a number"),
+        };
+        let checkpoint = Checkpoint {
+            listed: [(stream(), time(1_459_799_926_480))].into(),
+            newest: [(stream(), "shardId-7".into())].into(),
+            starts: [(stream(), time(1_459_799_900_000))].into(),
+            origins: [(shard, origin)].into_iter().collect(),
+            subtasks: Subtasks::one(0, 3).merge(Subtasks::one(2, 3)),
+            ..checkpoint()
+        };
+        assert_eq!(checkpoint.to_json(), WITH_ORIGINS.trim_end());
+        let read = Checkpoint::from_json(WITH_ORIGINS).expect("a checkpoint");
+        assert_eq!(read, checkpoint);
+        let renamed = read.clone().renamed(|_| Some("returns".into()));
+        let of = ShardRef::new("returns", "shardId-5");
+        assert!(renamed.origins.get(&of).is_some());
+        let streams = (renamed.starts.len(), renamed.newest.contains_key("returns"));
+        assert_eq!(streams, (1, true));
+        let mut forgotten = read;
+        forgotten.forget_stream("orders");
+        let nothing = Checkpoint {
+            subtasks: checkpoint.subtasks,
+            ..Checkpoint::default()
+        };
+        assert_eq!(forgotten, nothing);
+    }
+
+    #[test]
+    fn a_broken_origin_is_refused() {
+        for (from, to) in [
+            (r#"["0","#, r#"["x","#),
+            (r#"["0","#, "["),
+            ("98\"]", "x\"]"),
+        ] {
+            let text = WITH_ORIGINS.replacen(from, to, 1);
+            assert_ne!(text, WITH_ORIGINS);
+            Checkpoint::from_json(&text).expect_err("broken");
+        }
+    }
+
+    #[test]
+    fn only_what_knows_neither_a_shard_nor_a_stream_is_empty() {
+        let stream = || -> Arc<str> { "orders".into() };
+        let shardless = Checkpoint {
+            listed: [(stream(), Timestamp::from_millis(1))].into(),
+            subtasks: Subtasks::one(1, 2),
+            ..Checkpoint::default()
+        };
+        assert!(!shardless.is_empty() && shardless.knows_stream("orders"));
+        assert!(!shardless.knows_stream("returns") && Checkpoint::default().is_empty());
+        for (one, other) in [
+            (shardless.clone(), Checkpoint::default()),
+            (Checkpoint::default(), shardless.clone()),
+        ] {
+            assert_eq!(one.merge(other), shardless);
+        }
+        let whole = shardless.clone().merge(Checkpoint {
+            subtasks: Subtasks::one(0, 2),
+            ..shardless
+        });
+        assert!(whole.subtasks.is_complete());
+    }
+
+    #[test]
+    fn of_two_instants_from_which_a_stream_is_read_the_earlier_one_counts() {
+        let since = |start: Option<i64>, listed: Option<i64>| {
+            let of = |time: Option<i64>| {
+                let time = time.map(|time| ("orders".into(), Timestamp::from_millis(time)));
+                time.into_iter().collect()
+            };
+            Checkpoint {
+                listed: of(listed),
+                starts: of(start),
+                ..Checkpoint::default()
+            }
+        };
+        for (one, other, both) in [
+            ((Some(3), Some(9)), (Some(5), Some(9)), Some(3)),
+            ((Some(3), Some(9)), (None, Some(9)), None),
+            ((Some(3), Some(9)), (None, None), Some(3)),
+            ((None, Some(9)), (None, None), None),
+        ] {
+            let [one, other] = [one, other].map(|(start, listed)| since(start, listed));
+            let both = both.map(Timestamp::from_millis);
+            let start = |merged: Checkpoint| merged.starts.get("orders").copied();
+            assert_eq!(start(one.clone().merge(other.clone())), both);
+            assert_eq!(start(other.merge(one)), both);
+        }
     }
 
     #[test]

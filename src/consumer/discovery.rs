@@ -1,14 +1,17 @@
+mod losses;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::Duration;
 
 use crate::client::ChildShard;
 use crate::consumer::assigner::Assignment;
 use crate::consumer::checkpoint::Checkpoint;
+use crate::consumer::fate::Fate;
 use crate::consumer::known::{Known, State, Stream};
+use crate::consumer::listing::{Listing, Times};
+use crate::consumer::missing::LAG_MAX;
 use crate::model::{
-    Gap, GapCause, HashKeyRange, SequenceNumber, Shard, ShardId, ShardPosition, ShardRef,
-    StartPosition, Timestamp,
+    Gap, HashKeyRange, Shard, ShardId, ShardPosition, ShardRef, StartPosition, Timestamp,
 };
 
 /// Which shards there are, which may be read now, and from where. Pure: listings in, starts out.
@@ -29,6 +32,8 @@ pub(super) struct Discovery {
 pub(super) struct Plan {
     /// The streams, and where those start that the restored checkpoint does not know.
     pub streams: Vec<(Arc<str>, StartPosition)>,
+    /// The service's time when the consumer started, and not later: what LATEST means from then on.
+    pub started: Timestamp,
     pub assignment: Assignment,
     pub parent_before_child: bool,
 }
@@ -59,48 +64,101 @@ pub(super) struct Found {
     pub foreign: Vec<ShardRef>,
     /// Shards not known before, for the checkpoint.
     pub known: Vec<(ShardRef, Place)>,
+    /// Parents that no listing has shown yet.
+    pub awaited: Vec<ShardRef>,
+    /// Shards being read that are gone.
+    pub fates: Vec<(ShardRef, Fate)>,
     /// Shards to start now.
     pub starts: Vec<Start>,
 }
 
 impl Discovery {
     pub fn new(plan: Plan, restored: Checkpoint) -> Discovery {
-        let stream = |(stream, start): &(Arc<str>, StartPosition)| {
-            let known = Stream {
-                start: *start,
-                restored: restored.knows_stream(stream),
-                ..Stream::default()
+        let stream = |(name, start): &(Arc<str>, StartPosition)| {
+            let is_restored = restored.knows_stream(name);
+            let since = match start {
+                _ if is_restored => restored.starts.get(name).copied(),
+                StartPosition::Latest => Some(plan.started),
+                StartPosition::AtTimestamp(time) => Some(*time),
+                StartPosition::TrimHorizon => None,
             };
-            (stream.clone(), known)
+            let known = Stream::new(*start, since, is_restored);
+            (name.clone(), known)
         };
+        let mut streams: BTreeMap<_, _> = plan.streams.iter().map(stream).collect();
+        for (shard, position) in restored.iter() {
+            if let Some(stream) = streams.get_mut(&shard.stream)
+                && *position != ShardPosition::ShardEnd
+            {
+                stream.awaited.insert(shard.shard_id.clone());
+            }
+        }
         Discovery {
-            streams: plan.streams.iter().map(stream).collect(),
+            streams,
             plan,
             restored,
             left: BTreeSet::new(),
         }
     }
 
-    pub fn stream_names(&self) -> Vec<Arc<str>> {
-        self.streams.keys().cloned().collect()
+    pub fn streams(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.streams.keys()
     }
 
-    /// Takes in a complete listing of a stream as of `now`, in any order, and says what is new.
-    pub fn on_listing(&mut self, now: Timestamp, stream: &Arc<str>, listing: Vec<Shard>) -> Found {
-        let mut found = Found::default();
-        self.drop_recreated(stream, &listing, &mut found);
-        self.drop_vanished(stream, &listing, &mut found);
-        self.drop_unseen(stream, &listing, &mut found);
-        for shard in listing {
-            let shards = &mut self.streams.entry(stream.clone()).or_default().shards;
-            match shards.get_mut(&shard.id) {
+    /// Since when each stream is read, where shards may yet be found that opened before that.
+    pub fn starts(&self) -> BTreeMap<Arc<str>, Timestamp> {
+        let streams = self.streams.iter();
+        let since = streams.filter_map(|(name, stream)| Some((name.clone(), stream.since?)));
+        since.collect()
+    }
+
+    /// Takes in a complete listing of a stream, and says what is new.
+    pub fn on_listing(&mut self, listing: &Listing) -> Found {
+        let (mut found, name) = (Found::default(), &listing.stream);
+        let stream = self.streams.entry(name.clone()).or_default();
+        let (is_first, is_under_way) = (stream.listed.is_none(), stream.is_under_way());
+        let changed = stream.changed(listing);
+        let is_changed = !changed.is_empty();
+        self.drop_recreated(listing, &changed, &mut found);
+        let mut new = Vec::new();
+        for shard in changed {
+            match self.stream_mut(name).get_mut(&shard.id) {
                 Some(known) => known.update(shard),
-                None => self.take_in(now, stream, shard, &mut found),
+                None => {
+                    new.push(shard.id.clone());
+                    self.take_in(listing.at, name, shard, &mut found);
+                }
             }
         }
-        self.streams.entry(stream.clone()).or_default().listed = Some(now);
-        found.starts = self.start_ready(stream);
+        if is_under_way {
+            self.await_unseen(listing, &new, &mut found);
+        }
+        self.stream_mut(name).look_for(listing);
+        self.find_fates(name, &mut found);
+        self.drop_vanished(name, &mut found);
+        self.drop_reborn(listing, &mut found);
+        self.stream_mut(name).listed = Some(listing.at);
+        if is_changed || found != Found::default() {
+            let waiting = self.stream_mut(name).waiting().clone();
+            found.starts = self.start_ready(name, waiting);
+        }
+        if is_first {
+            self.fix_latest(name);
+        }
         found
+    }
+
+    /// Takes note that the service does not know a stream, and says whether that has been so for long.
+    pub fn on_not_found(&mut self, times: Times, name: &Arc<str>) -> (Found, bool) {
+        let mut found = Found::default();
+        let is_long = self.stream_mut(name).look_in_vain(times);
+        self.find_fates(name, &mut found);
+        self.drop_vanished(name, &mut found);
+        (found, is_long)
+    }
+
+    fn stream_mut(&mut self, name: &Arc<str>) -> &mut Stream {
+        self.streams.entry(name.clone()).or_default()
     }
 
     /// Takes in a shard that was not known before.
@@ -108,10 +166,9 @@ impl Discovery {
         let at = reference(name, &shard.id);
         let member = self.plan.assignment.member(&at, shard.hash_key_range);
         let place = self.place(now, &at, &shard);
-        let ended = place.0 == ShardPosition::ShardEnd;
         let state = match member {
             None => State::Foreign,
-            Some(_) if ended => State::Ended,
+            Some(_) if place.0 == ShardPosition::ShardEnd => State::Ended,
             Some(member) if self.left.contains(&member) => State::Resting,
             Some(_) => State::Waiting,
         };
@@ -119,49 +176,78 @@ impl Discovery {
             Some(_) => found.known.push((at, place.clone())),
             None => found.foreign.push(at),
         }
-        let known = Known {
-            place,
-            state,
-            member,
-            ended_before: ended,
-            is_listed: true,
-            shard,
-        };
-        let shards = &mut self.streams.entry(name.clone()).or_default().shards;
-        shards.insert(known.shard.id.clone(), known);
+        let known = Known::new(shard, place, member, state);
+        self.stream_mut(name).insert(known);
     }
 
     /// Takes note that a shard has been handed out to its end, and says who may follow: of those that
     /// are listed, and of the children that the end itself told of.
     pub fn on_end(&mut self, shard: &ShardRef, children: Vec<ChildShard>) -> Found {
-        if let Some(known) = self.known_mut(shard) {
-            known.state = State::Ended;
-        }
         let mut found = Found::default();
+        self.set_state(shard, State::Ended);
         for child in children {
             self.on_child(&shard.stream, child, &mut found);
         }
-        found.starts = self.start_ready(&shard.stream);
+        // Nobody else has waited for it.
+        let children = self.streams.get(&shard.stream).map(|stream| {
+            let children = stream.children(&shard.shard_id);
+            children.map(|child| child.id.clone()).collect()
+        });
+        found.starts = self.start_ready(&shard.stream, children.unwrap_or_default());
         found
+    }
+
+    /// Takes note that the caller knows of a shard's stream that it was made anew.
+    pub fn on_told_anew(&mut self, shard: &ShardRef) {
+        let stream = self.streams.get_mut(&shard.stream);
+        if let Some(known) = stream.and_then(|stream| stream.get_mut(&shard.shard_id)) {
+            known.is_told_anew = true;
+        }
+    }
+
+    /// Takes note that a shard's thread reads the shard of that name in the stream that was made anew.
+    pub fn on_moved(&mut self, shard: &ShardRef) {
+        let stream = self.streams.get_mut(&shard.stream);
+        if let Some(known) = stream.and_then(|stream| stream.get_mut(&shard.shard_id)) {
+            // So it takes over what the next listing shows.
+            known.is_listed = false;
+        }
     }
 
     /// Takes note that a shard is read no further, though it has not been handed out to its end.
     pub fn on_rest(&mut self, shard: &ShardRef) {
-        if let Some(known) = self.known_mut(shard) {
-            known.state = State::Resting;
+        self.set_state(shard, State::Resting);
+    }
+
+    /// Takes note that the service says it does not have a shard that is being read. Listings decide.
+    pub fn on_doubt(&mut self, shard: &ShardRef) {
+        if let Some(stream) = self.streams.get_mut(&shard.stream) {
+            let known = stream.get(&shard.shard_id);
+            if known.is_some_and(|known| known.state() == State::Reading) {
+                stream.doubted.insert(shard.shard_id.clone());
+            }
+        }
+    }
+
+    fn set_state(&mut self, shard: &ShardRef, state: State) {
+        if let Some(stream) = self.streams.get_mut(&shard.stream) {
+            stream.doubted.remove(&shard.shard_id);
+            stream.set_state(&shard.shard_id, state);
         }
     }
 
     /// Takes note that one of the consumers is no more: what it was to read is not read by anyone.
     pub fn on_leave(&mut self, member: usize) {
         self.left.insert(member);
-        let shards = self
-            .streams
-            .values_mut()
-            .flat_map(|s| s.shards.values_mut());
-        for known in shards.filter(|known| known.member == Some(member)) {
-            if matches!(known.state, State::Waiting | State::Reading) {
-                known.state = State::Resting;
+        for stream in self.streams.values_mut() {
+            let is_left = |(_, known): &(&ShardId, &Known)| {
+                known.member == Some(member)
+                    && matches!(known.state(), State::Waiting | State::Reading)
+            };
+            let left = stream.all().filter(is_left).map(|(id, _)| id.clone());
+            for id in left.collect::<Vec<_>>() {
+                stream.doubted.remove(&id);
+                stream.set_state(&id, State::Resting);
             }
         }
     }
@@ -169,19 +255,33 @@ impl Discovery {
     /// Which of the consumers a shard belongs to; the first, if it belongs to none of them.
     pub fn member(&self, shard: &ShardRef) -> usize {
         let stream = self.streams.get(&shard.stream);
-        let known = stream.and_then(|stream| stream.shards.get(&shard.shard_id));
+        let known = stream.and_then(|stream| stream.get(&shard.shard_id));
         let member = match known {
             Some(known) => known.member,
-            // Its range is not known any more.
-            None => self.plan.assignment.member(shard, HashKeyRange::FULL),
+            None => {
+                let range = self.range_of_unlisted(shard).unwrap_or(HashKeyRange::FULL);
+                self.plan.assignment.member(shard, range)
+            }
         };
         member.unwrap_or(0)
     }
 
+    /// The hash keys of a shard that is not listed: those that the checkpoint has noted, or else those
+    /// of its children, from which all processes draw the same conclusion.
+    fn range_of_unlisted(&self, shard: &ShardRef) -> Option<HashKeyRange> {
+        let noted = self.restored.origins.get(shard).map(|origin| origin.range);
+        noted.or_else(|| {
+            let stream = self.streams.get(&shard.stream)?;
+            let ranges = stream
+                .children(&shard.shard_id)
+                .map(|child| child.hash_key_range);
+            ranges.reduce(|one, other| one.hull(other))
+        })
+    }
+
     /// Says whether any shard is being read. None that waits for its parents starts any more if not.
     pub fn is_reading(&self) -> bool {
-        let mut shards = self.streams.values().flat_map(|s| s.shards.values());
-        shards.any(|known| known.state == State::Reading)
+        self.streams.values().any(Stream::is_reading)
     }
 
     /// Takes in a shard before it is listed. With a parent that is not, it has to wait for that:
@@ -190,12 +290,11 @@ impl Discovery {
         let Some(stream) = self.streams.get(name) else {
             return;
         };
-        let is_known = |id: &ShardId| stream.shards.contains_key(id);
-        let first = child.parents.first().and_then(|id| stream.shards.get(id));
+        let first = child.parents.first().and_then(|id| stream.get(id));
         let (Some(now), Some(first)) = (stream.listed, first) else {
             return;
         };
-        if is_known(&child.id) || !child.parents.iter().all(is_known) {
+        if stream.knows(&child.id) || !child.parents.iter().all(|id| stream.knows(id)) {
             return;
         }
         let starting = first.shard.starting_sequence_number.clone();
@@ -203,7 +302,7 @@ impl Discovery {
         let mut parents = child.parents.into_iter();
         (shard.parent, shard.adjacent_parent) = (parents.next(), parents.next());
         self.take_in(now, name, shard, found);
-        if let Some(known) = self.known_mut(&reference(name, &child.id)) {
+        if let Some(known) = self.stream_mut(name).get_mut(&child.id) {
             known.is_listed = false;
         }
     }
@@ -212,186 +311,108 @@ impl Discovery {
     /// behind a reshard, and show one child before the other.
     pub fn is_settled(&self, shard: &ShardRef) -> bool {
         self.streams.get(&shard.stream).is_some_and(|stream| {
-            let known = stream.shards.get(&shard.shard_id);
+            let known = stream.get(&shard.shard_id);
             stream.has_all_children(&shard.shard_id)
                 || stream.missing.is_gone(&shard.shard_id)
-                || known.is_some_and(|known| known.state != State::Ended)
+                || known.is_some_and(|known| known.state() != State::Ended)
         })
     }
 
     /// Shards that have ended, and whose children nobody has listed yet.
     pub fn childless(&self) -> Vec<ShardRef> {
         let ended = |(name, stream): (&Arc<str>, &Stream)| {
-            let ended = stream.shards.iter();
-            let ended = ended.filter(|(_, known)| known.state == State::Ended);
-            let named = ended.map(|(id, _)| reference(name, id));
-            named.collect::<Vec<_>>()
+            let ended = stream.childless().map(|id| reference(name, id));
+            ended.collect::<Vec<_>>()
         };
         let ended = self.streams.iter().flat_map(ended);
         ended.filter(|shard| !self.is_settled(shard)).collect()
     }
 
-    /// Restored shards that are to be read, and that no listing has shown so far.
+    /// Shards that ought to be listed, and that no listing has shown so far.
     pub fn hidden(&self) -> Vec<ShardRef> {
-        let names = self.streams.keys();
-        names.flat_map(|name| self.hidden_of(name)).collect()
-    }
-
-    fn hidden_of(&self, name: &Arc<str>) -> Vec<ShardRef> {
-        let shards = self.streams.get(name).map(|stream| &stream.shards);
-        let restored = self.restored.iter();
-        let hidden = restored.filter(|(shard, position)| {
-            shard.stream == *name
-                && **position != ShardPosition::ShardEnd
-                && shards.is_none_or(|shards| !shards.contains_key(&shard.shard_id))
-        });
-        hidden.map(|(shard, _)| shard.clone()).collect()
-    }
-
-    /// Lets go of what was known of a stream that was deleted and made anew: its shards have the
-    /// names of those before, and other records.
-    fn drop_recreated(&mut self, name: &Arc<str>, listing: &[Shard], found: &mut Found) {
-        let Some(stream) = self.streams.get_mut(name) else {
-            return;
+        let hidden = |(name, stream): (&Arc<str>, &Stream)| {
+            let hidden = stream.awaited.iter().map(|id| reference(name, id));
+            hidden.collect::<Vec<_>>()
         };
-        let mut reborn = Vec::new();
-        for shard in listing {
-            let at = reference(name, &shard.id);
-            let is_reborn = match stream.shards.get(&shard.id) {
-                // What reads it will find out, and end.
-                Some(known) if matches!(known.state, State::Reading | State::Resting) => false,
-                Some(known) => known.is_reborn(shard) || stream.is_reborn_for_long(known, shard),
-                None => self
-                    .restored
-                    .position(&at)
-                    .is_some_and(|position| is_behind(position, shard)),
-            };
-            if is_reborn {
-                reborn.push(at);
-            }
-        }
-        if reborn.is_empty() {
-            return;
-        }
-        let mut old = self.hidden_of(name);
-        old.retain(|old| listing.iter().all(|shard| shard.id != old.shard_id));
-        found.vanished.append(&mut old);
-        for at in reborn {
-            let after = self.number(&at);
-            let gap = Gap::new(at.clone(), GapCause::StreamRecreated);
-            found.gaps.push(Gap { after, ..gap });
-            if let Some(stream) = self.streams.get_mut(name) {
-                stream.shards.remove(&at.shard_id);
-            }
-        }
-        self.restored.forget_stream(name);
+        self.streams.iter().flat_map(hidden).collect()
     }
 
-    /// Takes restored shards for gone that are certain not to be listed any more.
-    fn drop_vanished(&mut self, name: &Arc<str>, listing: &[Shard], found: &mut Found) {
-        let mut wanted = self.hidden_of(name);
-        let Some(stream) = self.streams.get_mut(name) else {
-            return;
-        };
-        let ended = stream.shards.iter();
-        let ended = ended.filter(|(_, known)| known.state == State::Ended);
-        let ended: Vec<_> = ended.map(|(id, _)| id.clone()).collect();
-        let ids = wanted.iter().map(|shard| shard.shard_id.clone());
-        stream.missing.on_listing(ids.chain(ended), listing);
-        wanted.retain(|shard| stream.missing.is_gone(&shard.shard_id));
-        for at in wanted {
-            // Its range is not known any more; one of the consumers has to tell.
-            if self.plan.assignment.owns(&at, HashKeyRange::FULL) {
-                let after = self.number(&at);
-                let gap = Gap::new(at.clone(), GapCause::ShardVanished);
-                found.gaps.push(Gap { after, ..gap });
-            }
-            self.vanish(at, found);
-        }
-    }
-
-    /// Tells of the parents of new shards that nobody has ever seen: they came and went since the
-    /// listing before.
-    fn drop_unseen(&mut self, name: &Arc<str>, listing: &[Shard], found: &mut Found) {
-        let under_way = |stream: &&Stream| stream.is_under_way();
-        let Some(stream) = self.streams.get(name).filter(under_way) else {
-            return;
-        };
-        let is_known = |id: &ShardId| {
-            let restored = self.restored.position(&reference(name, id));
-            stream.shards.contains_key(id) || restored.is_some()
-        };
-        let is_listed = |id: &ShardId| listing.iter().any(|shard| shard.id == *id);
-        let is_mine = |shard: &&Shard| {
-            let at = reference(name, &shard.id);
-            self.plan.assignment.owns(&at, shard.hash_key_range)
-        };
-        let new = listing.iter().filter(|shard| !is_known(&shard.id));
-        let parents = new.filter(is_mine).flat_map(Shard::parents);
-        let unseen = parents.filter(|id| !is_known(id) && !is_listed(id));
-        let unseen: BTreeSet<_> = unseen.map(|id| reference(name, id)).collect();
-        for at in unseen {
-            if self.plan.assignment.owns(&at, HashKeyRange::FULL) {
-                found
-                    .gaps
-                    .push(Gap::new(at.clone(), GapCause::ShardVanished));
-            }
-            self.vanish(at, found);
-        }
-    }
-
-    /// Counts a shard as read, as nothing more can come of it.
-    fn vanish(&mut self, at: ShardRef, found: &mut Found) {
-        let shards = &mut self.restored.shards;
-        shards.insert(at.clone(), ShardPosition::ShardEnd);
-        found.vanished.push(at);
-    }
-
-    fn number(&self, shard: &ShardRef) -> Option<SequenceNumber> {
-        match self.restored.position(shard) {
-            Some(ShardPosition::After {
-                sequence_number, ..
-            }) => Some(sequence_number.clone()),
-            _ => None,
-        }
-    }
-
-    fn known_mut(&mut self, shard: &ShardRef) -> Option<&mut Known> {
-        let stream = self.streams.get_mut(&shard.stream)?;
-        stream.shards.get_mut(&shard.shard_id)
+    /// Says whether the next listing of a stream is to say what became of a shard.
+    pub fn is_waited_for(&self, name: &Arc<str>) -> bool {
+        let stream = self.streams.get(name);
+        stream.is_some_and(|stream| {
+            !stream.awaited.is_empty() || !stream.doubted.is_empty() || !stream.is_found()
+        })
     }
 
     /// Where a shard seen for the first time is read from.
     fn place(&self, now: Timestamp, at: &ShardRef, shard: &Shard) -> Place {
+        let stream = self.streams.get(&at.stream);
+        let listed = stream.and_then(|stream| stream.listed);
         if let Some(position) = self.restored.position(at) {
-            return (position.clone(), self.restored.complete_to(at));
+            let position = match listed {
+                Some(_) => self.fixed(position.clone()),
+                None => position.clone(),
+            };
+            return (position, self.restored.complete_to(at));
         }
-        let Some(stream) = self.streams.get(&at.stream) else {
-            return (ShardPosition::Start(StartPosition::TrimHorizon), None);
-        };
-        // It opened after the consumer started, or while it was down: all of it is new.
-        let new = ShardPosition::Start(StartPosition::TrimHorizon);
-        match stream.start {
-            _ if stream.is_under_way() => {
-                let listed = stream.listed.or(self.restored.listed(&at.stream));
-                let unknown_since = listed.map(|listed| listed.saturating_sub(LISTING_LAG_MAX));
-                (new, unknown_since)
+        match stream {
+            Some(stream) if !stream.is_under_way() => match stream.start {
+                // Nothing newer than the newest record can come out of a closed shard.
+                StartPosition::Latest if !shard.is_open() => (ShardPosition::ShardEnd, Some(now)),
+                start => (ShardPosition::Start(start), Some(now)),
+            },
+            // It opened after the listing before, or while the consumer was down: all of it is new.
+            _ => {
+                let listed = listed.or(self.restored.listed(&at.stream));
+                let unknown_since = listed.map(|listed| listed.saturating_sub(LAG_MAX));
+                // A listing may have lacked a shard that was there, and that has records from before
+                // the instant from which the stream is read.
+                let since = stream.and_then(|stream| stream.since);
+                let since = since.filter(|since| unknown_since.is_none_or(|time| time < *since));
+                let start = since.map_or(StartPosition::TrimHorizon, StartPosition::AtTimestamp);
+                (ShardPosition::Start(start), unknown_since)
             }
-            // Nothing newer than the newest record can come out of a closed shard.
-            StartPosition::Latest if !shard.is_open() => (ShardPosition::ShardEnd, Some(now)),
-            start => (ShardPosition::Start(start), Some(now)),
         }
     }
 
-    fn start_ready(&mut self, name: &Arc<str>) -> Vec<Start> {
+    /// The instant that LATEST meant when the consumer started.
+    fn fixed(&self, position: ShardPosition) -> ShardPosition {
+        match position {
+            ShardPosition::Start(StartPosition::Latest) => {
+                ShardPosition::Start(StartPosition::AtTimestamp(self.plan.started))
+            }
+            other => other,
+        }
+    }
+
+    /// LATEST is for shards whose iterators are taken before `start` returns. One that waits for its
+    /// parents is read from that instant on, however late that is.
+    fn fix_latest(&mut self, name: &Arc<str>) {
+        let waiting = self.stream_mut(name).waiting().clone();
+        for id in waiting {
+            let place = self
+                .stream_mut(name)
+                .get(&id)
+                .map(|known| known.place.0.clone());
+            let place = place.map(|position| self.fixed(position));
+            if let (Some(known), Some(position)) = (self.stream_mut(name).get_mut(&id), place) {
+                known.place.0 = position;
+            }
+        }
+    }
+
+    /// Those of these shards that may be read now.
+    fn start_ready(&mut self, name: &Arc<str>, candidates: BTreeSet<ShardId>) -> Vec<Start> {
         let ordered = self.plan.parent_before_child;
         let Some(stream) = self.streams.get_mut(name) else {
             return Vec::new();
         };
-        let ready = stream.ready(ordered);
+        let mut ready = candidates;
+        ready.retain(|id| stream.is_ready(id, ordered));
         let start = |id: ShardId| {
-            let known = stream.shards.get_mut(&id)?;
-            known.state = State::Reading;
+            stream.set_state(&id, State::Reading);
+            let known = stream.get(&id)?;
             let (position, complete_to) = known.place.clone();
             Some(Start {
                 shard: reference(name, &id),
@@ -412,24 +433,13 @@ fn reference(stream: &Arc<str>, id: &ShardId) -> ShardRef {
     }
 }
 
-/// Says whether a position lies before the shard begins: it is from another shard of that name.
-fn is_behind(position: &ShardPosition, shard: &Shard) -> bool {
-    let start = &shard.starting_sequence_number;
-    match position {
-        // Some endpoints count records in another way than shards; only like is compared with like.
-        ShardPosition::After {
-            sequence_number, ..
-        } => sequence_number.as_str().len() == start.as_str().len() && sequence_number < start,
-        _ => false,
-    }
-}
-
-/// A shard is listed a good while before it is that old.
-const LISTING_LAG_MAX: Duration = Duration::from_secs(60);
-
 #[cfg(test)]
 mod tests {
+    use std::ops::Range;
+    use std::time::{Duration, Instant};
+
     use super::*;
+    use crate::consumer::checkpoint::{Origin, Subtasks};
 
     fn stream() -> Arc<str> {
         "orders".into()
@@ -450,6 +460,7 @@ mod tests {
     fn plan(start: StartPosition) -> Plan {
         Plan {
             streams: vec![(stream(), start)],
+            started: NOW,
             assignment: Assignment::default(),
             parent_before_child: true,
         }
@@ -468,7 +479,35 @@ mod tests {
     }
 
     fn listed(discovery: &mut Discovery, listing: impl Into<Vec<Shard>>) -> Found {
-        discovery.on_listing(NOW, &stream(), listing.into())
+        listed_at(discovery, 0, listing)
+    }
+
+    /// A listing so many seconds after the start.
+    fn listed_at(discovery: &mut Discovery, second: u64, listing: impl Into<Vec<Shard>>) -> Found {
+        let time = Duration::from_secs(second);
+        let at = NOW.saturating_add(time);
+        let listing = Listing::new(stream(), at, times(second), listing.into());
+        discovery.on_listing(&listing)
+    }
+
+    fn times(second: u64) -> Times {
+        thread_local!(static START: Instant = Instant::now());
+        let asked = START.with(|start| *start) + Duration::from_secs(second);
+        let answered = asked;
+        Times { asked, answered }
+    }
+
+    /// Lists a second apart for these seconds, and says what each listing brought.
+    fn listed_for(
+        discovery: &mut Discovery,
+        seconds: Range<u64>,
+        listing: &[Shard],
+    ) -> Vec<(u64, Found)> {
+        let found = |second| (second, listed_at(discovery, second, listing));
+        let found = seconds.map(found);
+        found
+            .filter(|(_, found)| *found != Found::default())
+            .collect()
     }
 
     /// A shard was handed out to its end, which told of no children.
@@ -502,6 +541,8 @@ mod tests {
 
     const TRIM_HORIZON: ShardPosition = ShardPosition::Start(StartPosition::TrimHorizon);
     const LATEST: ShardPosition = ShardPosition::Start(StartPosition::Latest);
+    /// The instant that LATEST means.
+    const SINCE: ShardPosition = ShardPosition::Start(StartPosition::AtTimestamp(NOW));
 
     #[test]
     fn a_child_starts_once_all_its_parents_have_ended() {
@@ -545,7 +586,7 @@ mod tests {
             shard("c", &["b"], true),
         ];
         assert_eq!(names(&listed(&mut discovery, listing).starts), []);
-        assert_eq!(names(&ended(&mut discovery, "b")), [("c", TRIM_HORIZON)]);
+        assert_eq!(names(&ended(&mut discovery, "b")), [("c", SINCE)]);
     }
 
     #[test]
@@ -619,12 +660,9 @@ mod tests {
         listed(&mut discovery, [shard("a", &[], true)]);
         let children = ["b", "c"].map(|id| child(id, &["a"])).to_vec();
         let found = discovery.on_end(&at("a"), children.clone());
-        assert_eq!(
-            names(&found.starts),
-            [("b", TRIM_HORIZON), ("c", TRIM_HORIZON)]
-        );
-        let since = Some(NOW.saturating_sub(LISTING_LAG_MAX));
-        let known = ["b", "c"].map(|id| (at(id), (TRIM_HORIZON, since)));
+        assert_eq!(names(&found.starts), [("b", SINCE), ("c", SINCE)]);
+        let since = Some(NOW.saturating_sub(LAG_MAX));
+        let known = ["b", "c"].map(|id| (at(id), (SINCE, since)));
         assert_eq!(found.known, known);
         assert!(discovery.is_settled(&at("a")));
         assert_eq!(
@@ -754,37 +792,64 @@ mod tests {
     }
 
     #[test]
-    fn a_restored_shard_is_gone_when_its_children_are_listed_without_it() {
+    fn a_restored_shard_is_gone_when_its_children_are_listed_for_long_without_it() {
         let restored = [("a", after()), ("z", TRIM_HORIZON)];
         let mut discovery = discovery(StartPosition::Latest, &restored);
         assert_eq!(discovery.hidden(), [at("a"), at("z")]);
-        let found = listed(&mut discovery, [shard("b", &["a"], true)]);
-        let gone = Gap {
-            after: "7".parse().ok(),
-            ..Gap::new(at("a"), GapCause::ShardVanished)
+        let listing = [shard("b", &["a"], true)];
+        let found = listed(&mut discovery, listing.clone());
+        assert_eq!((found.gaps, found.starts), (vec![], vec![]), "b waits");
+        assert_eq!(found.known, [(at("b"), (TRIM_HORIZON, None))]);
+        let told = listed_for(&mut discovery, 1..200, &listing);
+        let [(60, found)] = &told[..] else {
+            panic!("{told:?}")
         };
-        assert_eq!((found.gaps, found.vanished), (vec![gone], vec![at("a")]));
+        let gone = |id, after| Gap {
+            after,
+            ..Gap::new(at(id), GapCause::ShardVanished)
+        };
+        let gaps = [gone("a", "7".parse().ok()), gone("z", None)];
+        assert_eq!(found.gaps, gaps);
+        assert_eq!(found.vanished, [at("a"), at("z")]);
         assert_eq!(names(&found.starts), [("b", TRIM_HORIZON)]);
-        assert_eq!(discovery.hidden(), [at("z")], "a listing may lag behind");
+        assert_eq!(discovery.hidden(), []);
     }
 
     #[test]
     fn a_restored_shard_is_gone_when_no_listing_shows_it_for_long() {
         let mut discovery = discovery(StartPosition::Latest, &[("z", after())]);
-        let mut gaps = Vec::new();
-        for _ in 0..100 {
-            gaps.extend(listed(&mut discovery, [shard("a", &[], true)]).gaps);
-        }
-        let causes: Vec<_> = gaps.iter().map(|gap| (&gap.shard, &gap.cause)).collect();
-        assert_eq!(causes, [(&at("z"), &GapCause::ShardVanished)], "told once");
+        let listing = [shard("a", &[], true)];
+        listed(&mut discovery, listing.clone());
+        let found = listed_for(&mut discovery, 1..200, &listing);
+        let gaps = found.iter().flat_map(|(second, found)| {
+            let gaps = found.gaps.iter();
+            gaps.map(|gap| (*second, &gap.shard, &gap.cause))
+        });
+        let gaps: Vec<_> = gaps.collect();
+        assert_eq!(gaps, [(60, &at("z"), &GapCause::ShardVanished)], "once");
         assert_eq!(discovery.hidden(), []);
+    }
+
+    #[test]
+    fn many_listings_in_no_time_make_nothing_vanish() {
+        let mut discovery = discovery(StartPosition::Latest, &[("z", after())]);
+        let listing = [shard("a", &[], true)];
+        for _ in 0..124 {
+            let found = listed(&mut discovery, listing.clone());
+            assert_eq!((found.gaps, found.vanished), (vec![], vec![]));
+        }
+        let both = [shard("a", &[], true), shard("z", &[], true)];
+        assert_eq!(
+            names(&listed(&mut discovery, both).starts),
+            [("z", after())]
+        );
     }
 
     #[test]
     fn a_late_listing_makes_nothing_vanish() {
         let mut discovery = discovery(StartPosition::Latest, &[("b", after())]);
-        for _ in 0..10 {
-            let found = listed(&mut discovery, [shard("a", &[], true)]);
+        for second in 0..10 {
+            let found = listed_at(&mut discovery, second, [shard("a", &[], true)]);
             assert_eq!((found.gaps, found.vanished), (vec![], vec![]));
         }
         let listing = [shard("a", &[], false), shard("b", &["a"], true)];
@@ -821,7 +886,11 @@ mod tests {
             after: "7".parse().ok(),
             ..Gap::new(at("a"), GapCause::StreamRecreated)
         };
-        assert_eq!(found.gaps, [recreated]);
+        let other = Gap {
+            shard: at("c"),
+            ..recreated.clone()
+        };
+        assert_eq!(found.gaps, [recreated, other]);
         assert_eq!(found.vanished, [at("c")]);
         let both = [("a", TRIM_HORIZON), ("b", TRIM_HORIZON)];
         assert_eq!(
@@ -838,7 +907,12 @@ mod tests {
         listed(&mut discovery, [shard("a", &[], true)]);
         let anew = || [starting_at("8", shard("a", &[], true))];
         let found = listed(&mut discovery, anew());
-        assert_eq!(found, Found::default(), "who reads it finds out first");
+        let fate = Fate::Recreated("8".parse().expect("a number"));
+        let expected = Found {
+            fates: vec![(at("a"), fate)],
+            ..Found::default()
+        };
+        assert_eq!(found, expected, "who reads it is to tell first");
         assert_eq!(names(&ended(&mut discovery, "a")), []);
         let found = listed(&mut discovery, anew());
         assert_eq!(found.gaps, [Gap::new(at("a"), GapCause::StreamRecreated)]);
@@ -847,18 +921,86 @@ mod tests {
     }
 
     #[test]
+    fn what_a_shards_thread_has_told_of_a_stream_made_anew_is_not_told_twice() {
+        let mut discovery = discovery(StartPosition::TrimHorizon, &[]);
+        listed(&mut discovery, [shard("a", &[], true)]);
+        let anew = || [starting_at("8", shard("a", &[], true))];
+        listed(&mut discovery, anew());
+        discovery.on_told_anew(&at("a"));
+        ended(&mut discovery, "a");
+        let found = listed(&mut discovery, anew());
+        assert_eq!((found.gaps, found.starts.len()), (vec![], 1));
+    }
+
+    #[test]
+    fn a_thread_that_has_moved_on_to_the_new_stream_is_left_alone() {
+        let mut discovery = discovery(StartPosition::TrimHorizon, &[]);
+        listed(&mut discovery, [shard("a", &[], true)]);
+        let anew = || [starting_at("8", shard("a", &[], true))];
+        assert_eq!(listed(&mut discovery, anew()).fates.len(), 1);
+        discovery.on_moved(&at("a"));
+        assert_eq!(listed(&mut discovery, anew()), Found::default());
+        ended(&mut discovery, "a");
+        assert_eq!(listed(&mut discovery, anew()), Found::default());
+    }
+
+    #[test]
+    fn a_shard_that_the_service_denies_is_gone_when_listings_say_so() {
+        let mut discovery = discovery(StartPosition::TrimHorizon, &[]);
+        let (a, b) = (shard("a", &[], true), shard("b", &[], true));
+        listed(&mut discovery, [a.clone(), b.clone()]);
+        let without = std::slice::from_ref(&b);
+        assert_eq!(
+            listed_for(&mut discovery, 1..200, without),
+            [],
+            "it is read"
+        );
+        discovery.on_doubt(&at("a"));
+        assert!(discovery.is_waited_for(&stream()));
+        assert_eq!(listed_for(&mut discovery, 200..230, without), []);
+        let both = [a, b.clone()];
+        assert_eq!(listed_at(&mut discovery, 230, both), Found::default());
+        assert!(!discovery.is_waited_for(&stream()), "it is there");
+        discovery.on_doubt(&at("a"));
+        let found = listed_for(&mut discovery, 240..320, without);
+        let (second, found) = &found[0];
+        assert_eq!(
+            (*second, &found.fates[..]),
+            (300, &[(at("a"), Fate::Gone)][..])
+        );
+        assert_eq!((&found.gaps[..], &found.starts[..]), (&[][..], &[][..]));
+        ended(&mut discovery, "a");
+        assert!(!discovery.is_waited_for(&stream()));
+    }
+
+    #[test]
+    fn a_stream_that_is_not_found_for_long_is_gone() {
+        let mut discovery = discovery(StartPosition::Latest, &[("z", after())]);
+        listed(&mut discovery, [shard("a", &[], true)]);
+        discovery.on_doubt(&at("a"));
+        for second in 1..60 {
+            let (found, is_long) = discovery.on_not_found(times(second), &stream());
+            assert_eq!((found, is_long), (Found::default(), false), "{second}");
+            assert!(discovery.is_waited_for(&stream()));
+        }
+        let (found, is_long) = discovery.on_not_found(times(60), &stream());
+        assert_eq!((found.vanished, is_long), (vec![at("z")], false));
+        let (found, is_long) = discovery.on_not_found(times(61), &stream());
+        assert_eq!((found.fates, is_long), (vec![(at("a"), Fate::Gone)], true));
+    }
+
+    #[test]
     fn a_shard_that_had_ended_and_stays_open_is_a_new_one() {
         let mut discovery = discovery(StartPosition::Latest, &[("a", ShardPosition::ShardEnd)]);
-        let mut starts = Vec::new();
-        for n in 0..100 {
-            let found = listed(&mut discovery, [shard("a", &[], true)]);
-            starts.extend(found.starts.into_iter().map(|start| (n, start.position)));
-        }
-        let [(listings, position)] = &starts[..] else {
-            panic!("{starts:?}")
-        };
-        assert!(*listings > 30, "a listing may lag behind");
-        assert_eq!(*position, TRIM_HORIZON);
+        let listing = [shard("a", &[], true)];
+        listed(&mut discovery, listing.clone());
+        let found = listed_for(&mut discovery, 1..200, &listing);
+        let starts = found.iter().flat_map(|(second, found)| {
+            let starts = found.starts.iter();
+            starts.map(|start| (*second, start.position.clone()))
+        });
+        let starts: Vec<_> = starts.collect();
+        assert_eq!(starts, [(60, TRIM_HORIZON)], "a listing may lag behind");
     }
 
     #[test]
@@ -868,7 +1010,7 @@ mod tests {
         let starts = listed(&mut fresh, [shard("a", &[], true)]).starts;
         assert_eq!(starts[0].complete_to, Some(NOW));
         let two = vec![shard("a", &[], true), shard("b", &[], true)];
-        let starts = fresh.on_listing(minutes(5), &stream(), two).starts;
+        let starts = listed_at(&mut fresh, 300, two).starts;
         assert_eq!(starts[0].complete_to, Some(minutes(-1)));
 
         let restored = Checkpoint {
@@ -879,9 +1021,7 @@ mod tests {
         };
         let mut resumed = Discovery::new(plan(StartPosition::Latest), restored);
         let three = ["a", "b", "c"].map(|id| shard(id, &[], true));
-        let starts = resumed
-            .on_listing(minutes(5), &stream(), three.into())
-            .starts;
+        let starts = listed_at(&mut resumed, 300, three).starts;
         let times: Vec<_> = starts.iter().map(|start| start.complete_to).collect();
         assert_eq!(times, [Some(NOW), Some(minutes(2)), Some(minutes(2))]);
     }
@@ -893,12 +1033,33 @@ mod tests {
         // a was split into b and c, and each of these was merged into the next.
         let d = || shard("d", &["b", "c"], true);
         let found = listed(&mut discovery, [d()]);
+        assert_eq!((found.gaps, found.starts), (vec![], vec![]));
+        assert_eq!(found.awaited, [at("b"), at("c")], "it may be late");
+        let told = listed_for(&mut discovery, 1..200, &[d()]);
+        let [(60, found)] = &told[..] else {
+            panic!("{told:?}")
+        };
         let gone = |id| Gap::new(at(id), GapCause::ShardVanished);
         assert_eq!(found.gaps, [gone("b"), gone("c")]);
         assert_eq!(found.vanished, [at("b"), at("c")]);
         assert_eq!(names(&found.starts), [("d", TRIM_HORIZON)]);
-        let found = listed(&mut discovery, [d(), shard("e", &["c"], true)]);
+        let found = listed_at(&mut discovery, 200, [d(), shard("e", &["c"], true)]);
         assert_eq!((found.gaps, found.vanished), (vec![], vec![]));
+    }
+
+    #[test]
+    fn a_parent_that_is_listed_later_than_its_child_is_read_first() {
+        let restored = [("a", ShardPosition::ShardEnd)];
+        let mut discovery = discovery(StartPosition::Latest, &restored);
+        let c = || shard("c", &["b"], true);
+        assert_eq!(names(&listed(&mut discovery, [c()]).starts), []);
+        assert_eq!(discovery.hidden(), [at("b")]);
+        let both = [c(), shard("b", &["a"], false)];
+        let found = listed_at(&mut discovery, 30, both);
+        assert_eq!((found.gaps, found.vanished), (vec![], vec![]));
+        assert_eq!(names(&found.starts), [("b", TRIM_HORIZON)]);
+        assert_eq!(discovery.hidden(), []);
+        assert_eq!(names(&ended(&mut discovery, "b")), [("c", TRIM_HORIZON)]);
     }
 
     #[test]
@@ -906,5 +1067,220 @@ mod tests {
         let mut discovery = discovery(StartPosition::TrimHorizon, &[]);
         let found = listed(&mut discovery, [shard("d", &["b", "c"], true)]);
         assert_eq!((found.gaps, found.vanished), (vec![], vec![]));
+    }
+
+    #[test]
+    fn a_checkpoint_without_shards_makes_new_ones_new() {
+        let restored = Checkpoint {
+            listed: [(stream(), NOW)].into(),
+            ..Checkpoint::default()
+        };
+        let mut discovery = Discovery::new(plan(StartPosition::Latest), restored);
+        let listing = [shard("a", &[], false), shard("b", &["a"], true)];
+        let found = listed_at(&mut discovery, 7_200, listing);
+        assert_eq!(names(&found.starts), [("a", TRIM_HORIZON)]);
+        assert_eq!(names(&ended(&mut discovery, "a")), [("b", TRIM_HORIZON)]);
+    }
+
+    #[test]
+    fn a_child_whose_parent_looked_open_starts_at_the_instant_of_the_start() {
+        let mut discovery = discovery(StartPosition::Latest, &[]);
+        let listing = [shard("a", &[], true), shard("b", &["a"], true)];
+        let found = listed(&mut discovery, listing);
+        assert_eq!(names(&found.starts), [("a", LATEST)]);
+        assert_eq!(names(&ended(&mut discovery, "a")), [("b", SINCE)]);
+    }
+
+    #[test]
+    fn a_restored_latest_that_is_found_late_means_the_instant_of_the_start() {
+        let restored = [("a", after()), ("b", LATEST), ("c", LATEST)];
+        let mut discovery = discovery(StartPosition::TrimHorizon, &restored);
+        let listing = [shard("a", &[], true), shard("b", &["a"], true)];
+        assert_eq!(
+            names(&listed(&mut discovery, listing.clone()).starts),
+            [("a", after())]
+        );
+        let late = [&listing[..], &[shard("c", &[], true)]].concat();
+        assert_eq!(names(&listed(&mut discovery, late).starts), [("c", SINCE)]);
+        assert_eq!(names(&ended(&mut discovery, "a")), [("b", SINCE)]);
+    }
+
+    #[test]
+    fn a_shard_that_is_listed_late_has_nothing_from_before_the_start() {
+        let time = NOW.saturating_sub(Duration::from_secs(600));
+        let at_time = StartPosition::AtTimestamp(time);
+        for (start, position) in [
+            (StartPosition::Latest, SINCE),
+            (at_time, TRIM_HORIZON),
+            (StartPosition::AtTimestamp(NOW), SINCE),
+            (StartPosition::TrimHorizon, TRIM_HORIZON),
+        ] {
+            let mut discovery = discovery(start, &[]);
+            listed(&mut discovery, [shard("a", &[], true)]);
+            ended(&mut discovery, "a");
+            let late = [shard("a", &[], false), shard("b", &["a"], true)];
+            let found = listed_at(&mut discovery, 30, late);
+            assert_eq!(names(&found.starts), [("b", position)], "{start:?}");
+        }
+    }
+
+    #[test]
+    fn a_shard_that_opened_long_after_the_start_is_read_from_its_beginning() {
+        for start in [StartPosition::Latest, StartPosition::AtTimestamp(NOW)] {
+            let mut discovery = discovery(start, &[]);
+            for second in [0, 60] {
+                listed_at(&mut discovery, second, [shard("a", &[], true)]);
+            }
+            ended(&mut discovery, "a");
+            let both = [shard("a", &[], false), shard("b", &["a"], true)];
+            let found = listed_at(&mut discovery, 70, both);
+            assert_eq!(names(&found.starts), [("b", TRIM_HORIZON)], "{start:?}");
+        }
+    }
+
+    #[test]
+    fn a_restart_soon_after_the_start_still_knows_the_instant() {
+        let restored = |seconds: u64| Checkpoint {
+            shards: [(at("a"), ShardPosition::ShardEnd)].into(),
+            listed: [(stream(), NOW.saturating_add(Duration::from_secs(seconds)))].into(),
+            starts: [(stream(), NOW)].into(),
+            ..Checkpoint::default()
+        };
+        for (seconds, position) in [(30, SINCE), (60, TRIM_HORIZON)] {
+            let plan = plan(StartPosition::TrimHorizon);
+            let mut discovery = Discovery::new(plan, restored(seconds));
+            assert_eq!(discovery.starts(), [(stream(), NOW)].into());
+            let both = [shard("a", &[], false), shard("b", &["a"], true)];
+            let found = listed_at(&mut discovery, 3_600, both);
+            assert_eq!(names(&found.starts), [("b", position)], "{seconds}");
+        }
+    }
+
+    fn origin(shard: &Shard) -> (ShardRef, Origin) {
+        (at(shard.id.as_str()), Origin::of(shard))
+    }
+
+    #[test]
+    fn a_start_position_is_of_the_shard_that_the_checkpoint_has_noted() {
+        for position in [TRIM_HORIZON, SINCE, ShardPosition::ShardEnd] {
+            let a = shard("a", &[], true);
+            let restored = Checkpoint {
+                shards: [(at("a"), position.clone())].into(),
+                origins: [origin(&a)].into_iter().collect(),
+                starts: [(stream(), NOW)].into(),
+                listed: [(stream(), NOW)].into(),
+                ..Checkpoint::default()
+            };
+            let start = |listing: [Shard; 1]| {
+                let plan = plan(StartPosition::Latest);
+                let mut discovery = Discovery::new(plan, restored.clone());
+                let found = listed_at(&mut discovery, 3_600, listing);
+                let names = names(&found.starts).into_iter();
+                let names = names.map(|(id, position)| (id.to_owned(), position));
+                (found.gaps.clone(), names.collect::<Vec<_>>())
+            };
+            let same = match position {
+                ShardPosition::ShardEnd => vec![],
+                _ => vec![("a".to_owned(), position)],
+            };
+            assert_eq!(start([a.clone()]), (vec![], same));
+            let recreated = Gap::new(at("a"), GapCause::StreamRecreated);
+            let anew = vec![("a".to_owned(), TRIM_HORIZON)];
+            assert_eq!(start([starting_at("8", a)]), (vec![recreated], anew));
+        }
+    }
+
+    /// The halves of the ring.
+    fn half(id: &str, lower: bool) -> Shard {
+        let middle = HashKeyRange::FULL.midpoint();
+        let mut half = shard(id, &[], false);
+        match lower {
+            true => half.hash_key_range.end = (middle.as_u128() - 1).into(),
+            false => half.hash_key_range.start = middle,
+        }
+        half
+    }
+
+    #[test]
+    fn of_those_that_restored_a_lost_position_exactly_one_tells() {
+        let (a, b) = (half("a", true), half("b", false));
+        let merged = [shard("c", &["a", "b"], true)];
+        let restored = |shards: &[&Shard], subtasks: Subtasks, has_origins: bool| Checkpoint {
+            shards: shards
+                .iter()
+                .map(|s| (at(s.id.as_str()), after()))
+                .collect(),
+            listed: [(stream(), NOW)].into(),
+            newest: [(stream(), "b".into())]
+                .into_iter()
+                .filter(|_| has_origins)
+                .collect(),
+            origins: shards
+                .iter()
+                .filter(|_| has_origins)
+                .map(|s| origin(s))
+                .collect(),
+            subtasks,
+            ..Checkpoint::default()
+        };
+        let told = |index: usize, restored: Checkpoint| {
+            let mut mine = plan(StartPosition::TrimHorizon);
+            (mine.assignment.index, mine.assignment.parallelism) = (index, 2);
+            let mut discovery = Discovery::new(mine, restored);
+            let found = listed_for(&mut discovery, 0..100, &merged);
+            let gaps = found.into_iter().flat_map(|(_, found)| found.gaps);
+            let ids = gaps.map(|gap| gap.shard.shard_id.to_string());
+            ids.collect::<Vec<_>>()
+        };
+        let assignment = Assignment {
+            parallelism: 2,
+            ..Assignment::default()
+        };
+        let first_has_a = assignment.member(&at("a"), a.hash_key_range).is_some();
+        let owned = |index: usize| if (index == 0) == first_has_a { &a } else { &b };
+        for index in 0..2 {
+            let id = [owned(index).id.to_string()];
+            // Each from its own checkpoint.
+            let own = |subtasks, has_origins| restored(&[owned(index)], subtasks, has_origins);
+            assert_eq!(told(index, own(Subtasks::one(index, 2), true)), id);
+            // An older version wrote it.
+            let told_of = told(index, own(Subtasks::default(), false));
+            assert!(told_of.contains(&id[0]), "{told_of:?}");
+            // Both from one.
+            let both = restored(&[&a, &b], Subtasks::default(), true);
+            assert_eq!(told(index, both), id);
+            // An older version wrote it: rather twice than not at all.
+            let both = restored(&[&a, &b], Subtasks::default(), false);
+            assert_eq!(told(index, both), ["a", "b"]);
+        }
+    }
+
+    #[test]
+    fn a_parent_that_nobody_has_seen_is_told_of_by_exactly_one() {
+        // Of the shard a nothing was ever seen, and its children are the two processes'.
+        let children = [("b", true), ("c", false)].map(|(id, lower)| {
+            let mut child = half(id, lower);
+            (child.parent, child.ending_sequence_number) = (Some("a".into()), None);
+            child
+        });
+        let told = |index: usize| {
+            let mut mine = plan(StartPosition::TrimHorizon);
+            (mine.assignment.index, mine.assignment.parallelism) = (index, 2);
+            let restored = Checkpoint {
+                listed: [(stream(), NOW)].into(),
+                ..Checkpoint::default()
+            };
+            let mut discovery = Discovery::new(mine, restored);
+            let found = listed_for(&mut discovery, 0..100, &children);
+            let found = found
+                .into_iter()
+                .map(|(_, found)| (found.gaps.len(), found.starts.len()));
+            found.fold((0, 0), |sum, (gaps, starts)| (sum.0 + gaps, sum.1 + starts))
+        };
+        let both = [told(0), told(1)];
+        let total = both
+            .iter()
+            .fold((0, 0), |sum, (gaps, starts)| (sum.0 + gaps, sum.1 + starts));
+        assert_eq!(total, (1, 2), "{both:?}");
     }
 }

@@ -3,9 +3,11 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::client::ChildShard;
-use crate::consumer::checkpoint::Checkpoint;
+use crate::consumer::checkpoint::{Checkpoint, Origins, Subtasks, age};
 use crate::consumer::discovery::Place;
 use crate::consumer::event_time::{EventTime, Lineage, Parents};
+use crate::consumer::listing::Listed;
+use crate::consumer::missing::LAG_MAX;
 use crate::consumer::queue::{Look, Message, QueueReceiver};
 use crate::consumer::record::{Event, Record};
 use crate::consumer::shard_reader::End;
@@ -33,6 +35,16 @@ pub(super) struct Emitter {
     times: BTreeMap<ShardRef, Timestamp>,
     /// When the shards of each stream were listed last.
     listed: BTreeMap<Arc<str>, Timestamp>,
+    /// The last listing of each stream.
+    shown: BTreeMap<Arc<str>, Arc<Listed>>,
+    newest: BTreeMap<Arc<str>, ShardId>,
+    /// Since when each stream is read, while shards may be found that opened before that.
+    starts: BTreeMap<Arc<str>, Timestamp>,
+    origins: Origins,
+    /// Shards whose origins the next listing says.
+    unidentified: BTreeSet<ShardRef>,
+    /// Which subtask this is.
+    subtasks: Subtasks,
     /// If somebody asks for it.
     pub(super) event_time: Option<EventTime>,
     /// Where shards are held together in event time: up to when the turn lasts.
@@ -47,7 +59,11 @@ pub(super) enum News {
     /// A shard whose thread has been started.
     Started(ShardRef, ShardPosition, QueueReceiver),
     /// All shards that a stream had at that time; all of them are known by now.
-    Listed(Arc<str>, Timestamp, Arc<BTreeSet<ShardId>>),
+    Listed(Arc<str>, Timestamp, Arc<Listed>),
+    /// A shard that ought to be listed and is not: it may have to be read.
+    Awaited(ShardRef),
+    /// A shard whose thread now reads the one of that name in a stream made anew.
+    Moved(ShardRef),
     /// Of all shards that a stream has, those they came from.
     Lineage(Arc<str>, Arc<Vec<Parents>>),
     /// The same of a shard that no listing has shown yet.
@@ -77,7 +93,9 @@ impl News {
             | News::Left(shard, _)
             | News::Settled(shard)
             | News::Foreign(shard)
-            | News::Vanished(shard) => Some(&shard.stream),
+            | News::Vanished(shard)
+            | News::Awaited(shard)
+            | News::Moved(shard) => Some(&shard.stream),
             News::Gap(gap) => Some(&gap.shard.stream),
             News::Listed(stream, ..) | News::Lineage(stream, _) => Some(stream),
             News::Complete | News::Failed(_) => None,
@@ -115,9 +133,18 @@ impl Emitter {
             resting: restored.shards,
             times: restored.times,
             listed: restored.listed,
+            newest: restored.newest,
+            origins: restored.origins,
             childless: childless.into_iter().collect(),
             ..Emitter::default()
         }
+    }
+
+    /// Says what its checkpoints are to say beside positions: since when the streams are read, and by
+    /// which subtask.
+    pub fn set_reader(&mut self, starts: BTreeMap<Arc<str>, Timestamp>, subtasks: Subtasks) {
+        self.starts = starts;
+        self.subtasks = subtasks;
     }
 
     /// Looks at event time from now on. Shards whose children are not listed yet hold the watermark.
@@ -147,7 +174,14 @@ impl Emitter {
         self.times.remove(&shard);
         self.times
             .extend(complete_to.map(|time| (shard.clone(), time)));
-        self.resting.insert(shard, position);
+        self.resting.insert(shard.clone(), position);
+        self.identify(shard);
+    }
+
+    /// Takes what the next listing says of a shard, in place of what was known of it.
+    pub fn identify(&mut self, shard: ShardRef) {
+        self.origins.remove(&shard);
+        self.unidentified.insert(shard);
     }
 
     /// Keeps the end off until each of these is known to be there, or gone.
@@ -189,6 +223,8 @@ impl Emitter {
         self.hidden.remove(shard);
         self.resting.remove(shard);
         self.times.remove(shard);
+        self.origins.remove(shard);
+        self.unidentified.remove(shard);
     }
 
     /// Takes a shard that is gone for ended.
@@ -220,25 +256,48 @@ impl Emitter {
     /// A listing may lag behind and lack shards that are new, and were the end of one forgotten, it
     /// would be read again from its beginning. The service counts shards up: a listing that has a
     /// newer shard than one it lacks is not late, and the one is gone for good.
-    pub fn on_listing(&mut self, stream: Arc<str>, now: Timestamp, listed: &BTreeSet<ShardId>) {
-        self.prune(&stream, listed);
+    pub fn on_listing(&mut self, stream: Arc<str>, now: Timestamp, listed: Arc<Listed>) {
+        let is_same = |last: &Arc<Listed>| Arc::ptr_eq(last, &listed);
+        // There may be a hundred thousand shards, and mostly nothing has changed.
+        if !self.shown.get(&stream).is_some_and(is_same) {
+            self.prune(&stream, &listed);
+            let newest = listed.keys().max_by_key(|id| age(id)).cloned();
+            let newest = newest.map(|newest| (stream.clone(), newest));
+            self.newest.extend(newest);
+        }
+        self.unidentified.retain(|shard| {
+            let origin = listed
+                .get(&shard.shard_id)
+                .filter(|_| shard.stream == stream);
+            origin.is_none_or(|origin| {
+                self.origins.insert(shard.clone(), origin.clone());
+                false
+            })
+        });
+        // What is found from now on opened later.
+        let is_settled = |start: &Timestamp| now.saturating_sub(LAG_MAX) >= *start;
+        if self.starts.get(&stream).is_some_and(is_settled) {
+            self.starts.remove(&stream);
+        }
+        self.shown.insert(stream.clone(), listed);
         self.listed.insert(stream, now);
     }
 
-    fn prune(&mut self, stream: &Arc<str>, listed: &BTreeSet<ShardId>) {
-        let newest = listed.iter().map(age).max();
+    fn prune(&mut self, stream: &Arc<str>, listed: &Listed) {
+        let newest = listed.keys().map(age).max();
         let childless = &self.childless;
         self.resting.retain(|shard, position| {
             shard.stream != *stream
                 || *position != ShardPosition::ShardEnd
                 || childless.contains(shard)
-                || listed.contains(&shard.shard_id)
+                || listed.contains_key(&shard.shard_id)
                 || newest < Some(age(&shard.shard_id))
         });
         let resting = &self.resting;
         let reading: BTreeSet<_> = self.slots.iter().map(|slot| &slot.shard).collect();
         let is_kept = |shard: &ShardRef| resting.contains_key(shard) || reading.contains(shard);
         self.times.retain(|shard, _| is_kept(shard));
+        self.origins.retain(is_kept);
         if let Some(event_time) = &mut self.event_time {
             event_time.lineage.prune(is_kept);
         }
@@ -367,6 +426,10 @@ impl Emitter {
             shards: reading.chain(resting).collect(),
             times,
             listed: self.listed.clone(),
+            newest: self.newest.clone(),
+            starts: self.starts.clone(),
+            origins: self.origins.clone(),
+            subtasks: self.subtasks.clone(),
             ..Checkpoint::default()
         };
         if let Some(event_time) = &self.event_time {
@@ -423,11 +486,6 @@ impl Emitter {
     }
 }
 
-/// Orders shards by when they came to be, if they are numbered: by length first.
-fn age(shard: &ShardId) -> (usize, &str) {
-    (shard.as_str().len(), shard.as_str())
-}
-
 #[cfg(test)]
 mod tests {
     use std::ops::ControlFlow;
@@ -436,11 +494,12 @@ mod tests {
     use crate::aggregation::{self, SubRecord};
     use crate::client::RawRecord;
     use crate::consumer::budget::Budget;
+    use crate::consumer::checkpoint::Origin;
     use crate::consumer::chunk::Chunk;
     use crate::consumer::queue::{QueueSender, queue};
     use crate::consumer::shelf::Bell;
     use crate::error::ErrorKind;
-    use crate::model::{GapCause, StartPosition};
+    use crate::model::{GapCause, HashKeyRange, Shard, StartPosition};
     use crate::sys::stop::Stop;
 
     fn shard(name: &str) -> ShardRef {
@@ -712,6 +771,15 @@ mod tests {
         assert_eq!(said(next(&mut emitter)), "b-1");
     }
 
+    fn shown(ids: &[&str]) -> Arc<Listed> {
+        let origin = |id: &&str| {
+            let starting = "1".parse().expect("a number");
+            let shard = Shard::new(*id, HashKeyRange::FULL, starting);
+            (shard.id.clone(), Origin::of(&shard))
+        };
+        Arc::new(ids.iter().map(origin).collect())
+    }
+
     fn of(shards: BTreeMap<ShardRef, ShardPosition>) -> Checkpoint {
         Checkpoint {
             shards,
@@ -742,21 +810,21 @@ mod tests {
         ] {
             let shards = [(shard(old), position)].into();
             let mut emitter = Emitter::new(of(shards), Vec::new());
-            let ids: BTreeSet<ShardId> = listed.into_iter().map(ShardId::from).collect();
-            emitter.on_listing("returns".into(), NOW, &ids);
+            let listed = shown(&listed);
+            emitter.on_listing("returns".into(), NOW, listed.clone());
             assert_eq!(
                 emitter.checkpoint().iter().count(),
                 1,
                 "another stream's listing"
             );
-            emitter.on_listing("orders".into(), NOW, &ids);
+            emitter.on_listing("orders".into(), NOW, listed);
             let checkpoint = emitter.checkpoint();
             assert_eq!(checkpoint.iter().count() == 1, kept, "{what}");
             assert_eq!(checkpoint.listed("orders"), Some(NOW));
         }
         let shards = [(shard(old), ShardPosition::ShardEnd)].into();
         let mut emitter = Emitter::new(of(shards), vec![shard(old)]);
-        emitter.on_listing("orders".into(), NOW, &BTreeSet::from([ShardId::from(new)]));
+        emitter.on_listing("orders".into(), NOW, shown(&[new]));
         assert_eq!(
             emitter.checkpoint().iter().count(),
             1,

@@ -2,12 +2,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::client::Client;
+use crate::consumer::listing::Listing;
 use crate::error::Result;
-use crate::model::{Operation, Shard, Timestamp};
+use crate::model::{Operation, Shard};
 use crate::retry::RetryPolicy;
-
-/// A stream, and the shards that it had at that time or later.
-pub(super) type Listing = (Arc<str>, Timestamp, Vec<Shard>);
 
 /// Lists the shards of each stream. Few retries: a wrong endpoint should be said soon.
 pub(super) fn first_listings<'a>(
@@ -21,13 +19,9 @@ pub(super) fn first_listings<'a>(
         ..policy.clone()
     };
     let client = client.with_retry(Operation::ListShards, policy);
-    let clock = &client.sys().clock;
     let list = |stream: &Arc<str>| {
-        let begun = clock.now();
-        let shards = list_when_active(&client, stream)?;
-        // What the service's time was is known afterwards only.
-        let at = client.server_time().saturating_sub(clock.now() - begun);
-        Ok((stream.clone(), at, shards))
+        let (_, listing) = Listing::of(&client, stream, |name| list_when_active(&client, name));
+        listing
     };
     streams.map(list).collect()
 }

@@ -92,12 +92,14 @@ impl Inbox {
             News::Settled(shard) => emitter.settle(&shard),
             News::Foreign(shard) => emitter.forget(&shard),
             News::Vanished(shard) => emitter.vanish(shard),
+            News::Awaited(shard) => emitter.expect([shard]),
+            News::Moved(shard) => emitter.identify(shard),
             News::Gap(gap) => {
                 self.gapped.insert(gap.shard.stream.clone());
                 self.events.push_back(Event::Gap(gap));
             }
             News::Lineage(stream, parents) => emitter.learn_parents(&stream, &parents),
-            News::Listed(stream, now, shards) => emitter.on_listing(stream, now, &shards),
+            News::Listed(stream, now, shards) => emitter.on_listing(stream, now, shards),
             News::Failed(error) => self.failed = self.failed.take().or(Some(error)),
         }
     }

@@ -1,34 +1,52 @@
 //! What discovery knows of a stream and its shards.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::consumer::discovery::Place;
-use crate::consumer::missing::Missing;
+use crate::consumer::listing::{Listing, Times};
+use crate::consumer::missing::{Missing, Shown, Spell};
 use crate::model::{Shard, ShardId, ShardPosition, StartPosition, Timestamp};
 
 /// A stream's shards, as of the last listing.
 #[derive(Debug, Default)]
 pub(super) struct Stream {
     pub start: StartPosition,
-    /// The restored checkpoint had shards of it.
+    /// The instant from which it is read; `None` if that is the beginning of each shard.
+    pub since: Option<Timestamp>,
+    /// The restored checkpoint knows it.
     pub restored: bool,
     /// When it was listed last.
     pub listed: Option<Timestamp>,
-    pub shards: BTreeMap<ShardId, Known>,
+    /// Shards that ought to be listed, and that no listing has shown so far: restored ones, and
+    /// parents of shards that are.
+    pub awaited: BTreeSet<ShardId>,
+    /// Shards that are being read and that the service says it does not have.
+    pub doubted: BTreeSet<ShardId>,
     pub missing: Missing,
+    /// For how long the stream has not been found.
+    not_found: Option<Spell>,
+    shards: BTreeMap<ShardId, Known>,
+    /// By parent.
+    children: BTreeMap<ShardId, BTreeSet<ShardId>>,
+    waiting: BTreeSet<ShardId>,
+    /// Ended, and not all of their children are known.
+    childless: BTreeSet<ShardId>,
+    reading: usize,
 }
 
 #[derive(Debug)]
 pub(super) struct Known {
     pub shard: Shard,
     pub place: Place,
-    pub state: State,
+    state: State,
     /// Which of this process's consumers reads it; `None` if another process does.
     pub member: Option<usize>,
     /// It had ended before this consumer started.
     pub ended_before: bool,
     /// Else its parents' end told of it, which says nothing of its records.
     pub is_listed: bool,
+    /// The caller is told that it ended because its stream was made anew.
+    pub is_told_anew: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,10 +62,159 @@ pub(super) enum State {
 }
 
 impl Stream {
+    pub fn new(start: StartPosition, since: Option<Timestamp>, restored: bool) -> Stream {
+        Stream {
+            start,
+            since,
+            restored,
+            ..Stream::default()
+        }
+    }
+
     /// Says whether its shards were listed before, if not by this consumer: what is new since then has
     /// to be read whole.
     pub fn is_under_way(&self) -> bool {
         self.restored || self.listed.is_some()
+    }
+
+    pub fn get(&self, id: &ShardId) -> Option<&Known> {
+        self.shards.get(id)
+    }
+
+    pub fn get_mut(&mut self, id: &ShardId) -> Option<&mut Known> {
+        self.shards.get_mut(id)
+    }
+
+    pub fn knows(&self, id: &ShardId) -> bool {
+        self.shards.contains_key(id)
+    }
+
+    pub fn all(&self) -> impl Iterator<Item = (&ShardId, &Known)> {
+        self.shards.iter()
+    }
+
+    pub fn insert(&mut self, known: Known) {
+        let id = known.shard.id.clone();
+        for parent in known.shard.parents() {
+            let children = self.children.entry(parent.clone()).or_default();
+            children.insert(id.clone());
+        }
+        self.awaited.remove(&id);
+        let state = known.state;
+        self.shards.insert(id.clone(), known);
+        self.count(&id, state);
+    }
+
+    pub fn remove(&mut self, id: &ShardId) {
+        let Some(known) = self.shards.remove(id) else {
+            return;
+        };
+        self.discount(id, known.state);
+        for parent in known.shard.parents() {
+            if let Some(children) = self.children.get_mut(parent) {
+                children.remove(id);
+            }
+        }
+    }
+
+    pub fn set_state(&mut self, id: &ShardId, state: State) {
+        let Some(known) = self.shards.get_mut(id) else {
+            return;
+        };
+        let before = std::mem::replace(&mut known.state, state);
+        self.discount(id, before);
+        self.count(id, state);
+    }
+
+    /// Each state that is looked for has its index: there may be a hundred thousand shards, of which
+    /// ten are open.
+    fn count(&mut self, id: &ShardId, state: State) {
+        match state {
+            State::Waiting => drop(self.waiting.insert(id.clone())),
+            State::Reading => self.reading += 1,
+            State::Ended => drop(self.childless.insert(id.clone())),
+            State::Resting | State::Foreign => {}
+        }
+    }
+
+    fn discount(&mut self, id: &ShardId, state: State) {
+        match state {
+            State::Waiting => drop(self.waiting.remove(id)),
+            State::Reading => self.reading -= 1,
+            State::Ended => drop(self.childless.remove(id)),
+            State::Resting | State::Foreign => {}
+        }
+    }
+
+    pub fn is_reading(&self) -> bool {
+        self.reading > 0
+    }
+
+    pub fn waiting(&self) -> &BTreeSet<ShardId> {
+        &self.waiting
+    }
+
+    /// Those of a listing's shards that are not known, or not as it shows them.
+    pub fn changed(&self, listing: &Listing) -> Vec<Shard> {
+        // Both are in order, so none has to be looked up.
+        let mut known = self.shards.iter().peekable();
+        let is_changed = |shard: &&Shard| {
+            while known.next_if(|(id, _)| **id < shard.id).is_some() {}
+            let same = known.next_if(|(id, _)| **id == shard.id);
+            same.is_none_or(|(_, known)| !known.is_listed || known.shard != **shard)
+        };
+        let changed = listing.shards().iter().filter(is_changed);
+        changed.cloned().collect()
+    }
+
+    /// Counts for how long listings lack what is looked for in them.
+    pub fn look_for(&mut self, listing: &Listing) {
+        self.not_found = None;
+        let mut childless = std::mem::take(&mut self.childless);
+        childless.retain(|id| !self.is_succeeded(id));
+        let shown = |id: &ShardId| match (listing.shows(id), self.has_children(id)) {
+            (false, _) => Shown::Nothing,
+            (true, false) => Shown::Childless,
+            (true, true) => Shown::Children,
+        };
+        let wanted = self.awaited.iter().chain(&childless).chain(&self.doubted);
+        let shown = wanted.map(|id| (id.clone(), shown(id)));
+        let shown: Vec<_> = shown.collect();
+        self.missing.on_listing(listing.times, shown.into_iter());
+        self.childless = childless;
+        let shards = &self.shards;
+        // What is listed as it was known is there.
+        self.doubted.retain(|id| {
+            let (listed, known) = (listing.get(id), shards.get(id));
+            listed.is_none_or(|listed| known.is_some_and(|known| known.is_reborn(listed)))
+        });
+    }
+
+    /// Takes note that the service does not have the stream, and says whether that has been so for long.
+    pub fn look_in_vain(&mut self, times: Times) -> bool {
+        let wanted = self
+            .awaited
+            .iter()
+            .chain(&self.childless)
+            .chain(&self.doubted);
+        let shown = wanted.map(|id| (id.clone(), Shown::Nothing));
+        let shown: Vec<_> = shown.collect();
+        self.missing.on_listing(times, shown.into_iter());
+        let spell = self
+            .not_found
+            .map_or_else(|| Spell::begin(times), |spell| spell.go_on(times));
+        self.not_found = Some(spell);
+        spell.is_long()
+    }
+
+    pub fn is_found(&self) -> bool {
+        self.not_found.is_none()
+    }
+
+    /// Ended shards without all of their children.
+    pub fn childless(&self) -> impl Iterator<Item = &ShardId> {
+        let childless = self.childless.iter();
+        childless.filter(|id| !self.has_all_children(id))
     }
 
     fn has_children(&self, id: &ShardId) -> bool {
@@ -57,48 +224,75 @@ impl Stream {
     /// Says whether the children of a shard take all of its hash keys; or have been listed for so long
     /// that it is all there will be.
     pub fn has_all_children(&self, id: &ShardId) -> bool {
-        let children = self.children(id).map(|child| child.hash_key_range);
+        self.missing.is_long(id, Shown::Children) || self.is_succeeded(id)
+    }
+
+    fn is_succeeded(&self, id: &ShardId) -> bool {
         let parent = self.shards.get(id);
-        self.missing.has_children_for_long(id)
-            || parent.is_some_and(|parent| parent.shard.hash_key_range.is_covered_by(children))
+        parent.is_some_and(|parent| {
+            let children = self.children(id).map(|child| child.hash_key_range);
+            parent.shard.hash_key_range.is_covered_by(children)
+        })
     }
 
-    fn children(&self, id: &ShardId) -> impl Iterator<Item = &Shard> {
-        let shards = self.shards.values().map(|known| &known.shard);
-        shards.filter(move |shard| shard.parents().any(|parent| parent == id))
+    pub fn children(&self, id: &ShardId) -> impl Iterator<Item = &Shard> {
+        let children = self.children.get(id).into_iter().flatten();
+        let known = children.filter_map(|child| self.shards.get(child));
+        known.map(|known| &known.shard)
     }
 
-    /// Says whether a shard that had ended has looked open for longer than any listing lags behind.
-    pub fn is_reborn_for_long(&self, known: &Known, shard: &Shard) -> bool {
-        known.ended_before
-            && shard.is_open()
-            && !self.has_children(&shard.id)
-            && self.missing.is_without_children_for_long(&shard.id)
+    /// Shards that had ended, and that have looked open for longer than any listing lags behind.
+    pub fn reborn_for_long(&self) -> Vec<ShardId> {
+        let is_reborn = |id: &&ShardId| {
+            let known = self.shards.get(*id);
+            known.is_some_and(|known| known.ended_before && known.shard.is_open())
+                && !self.has_children(id)
+                && self.missing.is_long(id, Shown::Childless)
+        };
+        let childless = self.childless.iter();
+        childless.filter(is_reborn).cloned().collect()
     }
 
     /// Says whether a shard is no parent to wait for. One that is not listed any more has outlived its
     /// retention: nothing is left of it. One that another process reads is not waited for: the two do
     /// not know of each other.
     fn is_done(&self, parent: &ShardId) -> bool {
-        let parent = self.shards.get(parent);
-        parent.is_none_or(|parent| matches!(parent.state, State::Ended | State::Foreign))
+        match self.shards.get(parent) {
+            Some(parent) => matches!(parent.state, State::Ended | State::Foreign),
+            None => !self.awaited.contains(parent),
+        }
     }
 
-    /// The shards that may be read now.
-    pub fn ready(&self, ordered: bool) -> Vec<ShardId> {
-        let is_ready = |known: &Known| {
+    /// Says whether a shard that waits may be read now.
+    pub fn is_ready(&self, id: &ShardId, ordered: bool) -> bool {
+        self.shards.get(id).is_some_and(|known| {
             // Its reading had begun before the checkpoint was made, so its parents were done with then.
             let resumed = matches!(known.place.0, ShardPosition::After { .. });
             let mut parents = known.shard.parents();
             known.state == State::Waiting
                 && (!ordered || resumed || parents.all(|parent| self.is_done(parent)))
-        };
-        let ready = self.shards.iter().filter(|(_, known)| is_ready(known));
-        ready.map(|(id, _)| id.clone()).collect()
+        })
     }
 }
 
 impl Known {
+    /// A shard that a listing shows for the first time.
+    pub fn new(shard: Shard, place: Place, member: Option<usize>, state: State) -> Known {
+        Known {
+            ended_before: place.0 == ShardPosition::ShardEnd,
+            shard,
+            place,
+            state,
+            member,
+            is_listed: true,
+            is_told_anew: false,
+        }
+    }
+
+    pub fn state(&self) -> State {
+        self.state
+    }
+
     /// A shard of the same name, with other records.
     pub fn is_reborn(&self, shard: &Shard) -> bool {
         self.is_listed && self.shard.starting_sequence_number != shard.starting_sequence_number

@@ -10,23 +10,25 @@ use crossbeam::channel::{self, Receiver, TryRecvError, select};
 use crate::client::Client;
 use crate::consumer::budget::Budget;
 use crate::consumer::builder::ConsumerBuilder;
-use crate::consumer::checkpoint::Checkpoint;
+use crate::consumer::checkpoint::{Checkpoint, Subtasks};
 use crate::consumer::commits::Commits;
 use crate::consumer::discovery::{Discovery, Plan};
 use crate::consumer::emitter::{Emitter, News};
 use crate::consumer::event_time::{EventTime, Subtask, Sync};
-use crate::consumer::first_listings::{Listing, first_listings};
+use crate::consumer::first_listings::first_listings;
 use crate::consumer::glances::Glances;
 use crate::consumer::inbox::Inbox;
+use crate::consumer::listing::Listing;
 use crate::consumer::members::{Member, Members};
 use crate::consumer::meters::{DiscoveryMeter, Meters};
 use crate::consumer::retention::Retentions;
 use crate::consumer::shard_reader::Settings;
 use crate::consumer::shelf::{Bell, Shelf};
-use crate::consumer::threads::{Crew, DiscoveryThread, ReportThread, Workers, start_sync};
+use crate::consumer::threads::{Crew, DiscoveryThread, ReportThread, Told, Workers, start_sync};
 use crate::consumer::union::Union;
 use crate::consumer::{Consumer, Group};
 use crate::error::{Error, Result, TransportError};
+use crate::model::Timestamp;
 use crate::sys::stop::StopSource;
 
 impl ConsumerBuilder {
@@ -45,11 +47,15 @@ impl ConsumerBuilder {
         let client = client.with_watch(found.clone());
         let listings = first_listings(&client, self.streams.iter().map(|(name, _)| name))?;
         let settings = Settings::new(&self.config, until, &client);
-        let seats = self.seats(&client, &settings, meters.into_iter().zip(stops));
+        let (bell, told_bell) = Bell::new();
+        let told = Arc::new(Shelf::new(bell));
+        let all = meters.into_iter().zip(stops);
+        let seats = self.seats(&client, &settings, &told, all);
+        let plan = self.plan(settings.started);
         let mut members = Members::new(seats.iter().map(Seat::member), settings, found);
-        let mut discovery = Discovery::new(self.plan(), stored.restored.clone());
+        let mut discovery = Discovery::new(plan, stored.restored.clone());
         start_shards(&client, &mut members, &mut discovery, listings)?;
-        let thread = self.discovery(client, members, discovery, &group);
+        let thread = self.discovery(client, members, discovery, &group, (told, told_bell));
         let consumers = self.consumers(seats, stored, &thread, &group)?;
         self.report(&thread, &consumers)?;
         thread.start()?;
@@ -88,6 +94,7 @@ impl ConsumerBuilder {
             (_, false) => SavedStart::Always,
         };
         let restored = given.or(restored).unwrap_or_default();
+        self.check_subtask(&restored.subtasks)?;
         Ok(Stored {
             commits: all,
             union,
@@ -96,10 +103,30 @@ impl ConsumerBuilder {
         })
     }
 
+    /// Refuses the checkpoint of another subtask: this one would read its own shards from their
+    /// beginning, as new ones, and those of the other one would be left to nobody.
+    fn check_subtask(&self, restored: &Subtasks) -> Result<()> {
+        let (mine, members) = (&self.assignment, self.assignment.members);
+        let (first, all) = (mine.subtask(0), mine.subtasks());
+        if restored.have(first..first + members, all) {
+            return Ok(());
+        }
+        let value = match members {
+            1 => format!("{first} of {all}"),
+            _ => format!("{first} to {} of {all}", first + members - 1),
+        };
+        let expected = format!(
+            "the subtask of the restored checkpoint, which is {restored}: merge the checkpoints of all \
+             subtasks with Checkpoint::merge, and restore the result"
+        );
+        Err(Error::config("subtask", value, expected))
+    }
+
     fn seats(
         &mut self,
         client: &Client,
         settings: &Settings,
+        told: &Arc<Shelf<Told>>,
         all: impl ExactSizeIterator<Item = (Arc<Meters>, Arc<StopSource>)>,
     ) -> Vec<Seat> {
         // Were it one for all, whoever is not asked would keep the others waiting.
@@ -114,6 +141,7 @@ impl ConsumerBuilder {
                 budget: Budget::new(bytes),
                 retentions: retentions.clone(),
                 bell: bell.clone(),
+                told: told.clone(),
                 stop: stop.stop(),
                 meters,
                 decoding: decoding.clone(),
@@ -132,12 +160,13 @@ impl ConsumerBuilder {
         all.map(seat).collect()
     }
 
-    fn plan(&self) -> Plan {
+    fn plan(&self, started: Timestamp) -> Plan {
         let start = self.config.start_position;
         let streams = self.streams.iter();
         let streams = streams.map(|(name, own)| (name.clone(), own.unwrap_or(start)));
         Plan {
             streams: streams.collect(),
+            started,
             assignment: self.assignment.clone(),
             parent_before_child: self.config.parent_before_child,
         }
@@ -149,8 +178,8 @@ impl ConsumerBuilder {
         members: Members,
         discovery: Discovery,
         group: &Group,
+        (told, told_bell): (Arc<Shelf<Told>>, Receiver<()>),
     ) -> DiscoveryThread {
-        let (bell, told_bell) = Bell::new();
         DiscoveryThread {
             client,
             stop: group.stop.stop(),
@@ -159,7 +188,8 @@ impl ConsumerBuilder {
             members,
             discovery,
             interval: self.config.shard_discovery_interval,
-            told: Arc::new(Shelf::new(bell)),
+            ended: false,
+            told,
             told_bell,
             alive: group.crew.alive().clone(),
         }
@@ -183,6 +213,11 @@ impl ConsumerBuilder {
             let workers = seat.workers.clone();
             let (event_time, sync) = self.event_time(index, &workers, &restored);
             let mut emitter = Emitter::new(restored.clone(), thread.childless.clone());
+            let subtask = (self.assignment.subtask(index), self.assignment.subtasks());
+            emitter.set_reader(
+                thread.discovery.starts(),
+                Subtasks::one(subtask.0, subtask.1),
+            );
             emitter.set_event_time(event_time);
             emitter.set_expecting(thread.is_bounded);
             let mut consumer = seat.consumer(emitter, commits, thread, group);
@@ -349,7 +384,7 @@ fn start_shards(
 ) -> Result<()> {
     let (ready, all_ready) = channel::bounded(0);
     for listing in listings {
-        members.take_in(discovery, listing, Some(&ready))?;
+        members.take_in(discovery, &listing, Some(&ready))?;
     }
     drop(ready);
     wait_until_ready(client, &all_ready)

@@ -1,22 +1,24 @@
 //! The consumers that share a discovery, as its thread sees them: what is found out goes to the one
 //! that reads the shard, and what the others have to know of it to them.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crossbeam::channel::Sender;
 
 use crate::client::ChildShard;
+use crate::consumer::checkpoint::Origin;
 use crate::consumer::discovery::{Discovery, Found, Start};
 use crate::consumer::emitter::News;
 use crate::consumer::event_time::Parents;
-use crate::consumer::first_listings::Listing;
+use crate::consumer::fate::FateSlot;
+use crate::consumer::listing::{Listed, Listing};
 use crate::consumer::meters::DiscoveryMeter;
 use crate::consumer::shard_reader::Settings;
 use crate::consumer::shelf::Shelf;
 use crate::consumer::threads::Workers;
 use crate::error::Result;
-use crate::model::{Shard, ShardPosition, ShardRef, StartPosition, Timestamp};
+use crate::model::{Shard, ShardId, ShardPosition, ShardRef, StartPosition, Timestamp};
 
 /// One of them.
 pub(super) struct Member {
@@ -31,6 +33,12 @@ pub(super) struct Members {
     meter: Arc<DiscoveryMeter>,
     /// What was told of each stream last.
     lineages: BTreeMap<Arc<str>, Arc<Vec<Parents>>>,
+    shown: BTreeMap<Arc<str>, Arc<Listed>>,
+    /// What each of them is to be told, all at once: between two parts of what follows from each other
+    /// a consumer might end.
+    news: Vec<Vec<News>>,
+    /// Of the shards that are being read.
+    fates: BTreeMap<ShardRef, Arc<FateSlot>>,
 }
 
 impl Members {
@@ -39,11 +47,15 @@ impl Members {
         settings: Settings,
         meter: Arc<DiscoveryMeter>,
     ) -> Members {
+        let all: Vec<_> = all.map(Some).collect();
         Members {
             meter,
-            all: all.map(Some).collect(),
+            news: all.iter().map(|_| Vec::new()).collect(),
+            all,
             settings,
             lineages: BTreeMap::new(),
+            shown: BTreeMap::new(),
+            fates: BTreeMap::new(),
         }
     }
 
@@ -61,22 +73,43 @@ impl Members {
     pub fn take_in(
         &mut self,
         discovery: &mut Discovery,
-        (stream, at, shards): Listing,
+        listing: &Listing,
         ready: Option<&Sender<()>>,
     ) -> Result<()> {
+        let stream = &listing.stream;
         // Before its shards start: they have their watermarks from their parents.
-        self.tell_lineage(&stream, &shards);
-        let ids: BTreeSet<_> = shards.iter().map(|shard| shard.id.clone()).collect();
-        let found = discovery.on_listing(at, &stream, shards);
+        self.tell_lineage(stream, listing.shards());
+        let found = discovery.on_listing(listing);
         self.pass_on(discovery, found, ready)?;
-        let ids = Arc::new(ids);
+        let shown = self.shown(listing);
         for member in self.all.iter().flatten() {
-            let listed = News::Listed(stream.clone(), at, ids.clone());
+            let listed = News::Listed(stream.clone(), listing.at, shown.clone());
             // A consumer that is not asked for long keeps the last one only.
-            let is_older = |news: &News| matches!(news, News::Listed(of, ..) if *of == stream);
+            let is_older = |news: &News| matches!(news, News::Listed(of, ..) if of == stream);
             member.news.put_instead(listed, is_older);
         }
         Ok(())
+    }
+
+    /// What a listing shows: the same as the one before, mostly.
+    fn shown(&mut self, listing: &Listing) -> Arc<Listed> {
+        let shards = listing.shards();
+        let is_same = |shown: &&Arc<Listed>| {
+            let same = |(shard, (id, origin)): (&Shard, (&ShardId, &Origin))| {
+                shard.id == *id && origin.is_of(shard)
+            };
+            shown.len() == shards.len() && shards.iter().zip(shown.iter()).all(same)
+        };
+        if let Some(shown) = self.shown.get(&listing.stream).filter(is_same) {
+            return shown.clone();
+        }
+        let shown = shards
+            .iter()
+            .map(|shard| (shard.id.clone(), Origin::of(shard)));
+        let shown = Arc::new(shown.collect());
+        self.shown
+            .insert(listing.stream.clone(), Arc::clone(&shown));
+        shown
     }
 
     /// Says who comes from whom, if that is news.
@@ -93,7 +126,18 @@ impl Members {
 
     /// Starts what is to be started, and tells everybody what was found.
     pub fn pass_on(
-        &self,
+        &mut self,
+        discovery: &Discovery,
+        found: Found,
+        ready: Option<&Sender<()>>,
+    ) -> Result<()> {
+        let outcome = self.gather(discovery, found, ready);
+        self.deliver();
+        outcome
+    }
+
+    fn gather(
+        &mut self,
         discovery: &Discovery,
         found: Found,
         ready: Option<&Sender<()>>,
@@ -101,19 +145,29 @@ impl Members {
         self.meter.found(found.known.len());
         for gap in found.gaps {
             let gap = self.settings.report(gap, None)?;
-            self.tell(discovery.member(&gap.shard), News::Gap(gap));
+            self.note(discovery.member(&gap.shard), News::Gap(gap));
         }
         // What follows from a gap is told to the one alone that was told of the gap.
         for shard in found.vanished {
             let vanished = News::Vanished(shard.clone());
-            self.tell_owner(discovery, &shard, vanished);
+            self.note_owner(discovery, &shard, Some(vanished));
         }
         for shard in found.foreign {
-            self.tell_all(|| News::Foreign(shard.clone()));
+            self.note_owner(discovery, &shard, None);
         }
         for (shard, place) in found.known {
             let known = News::Known(shard.clone(), self.settings.fixed_place(place));
-            self.tell_owner(discovery, &shard, known);
+            self.note_owner(discovery, &shard, Some(known));
+        }
+        for shard in found.awaited {
+            for index in 0..self.all.len() {
+                self.note(index, News::Awaited(shard.clone()));
+            }
+        }
+        for (shard, fate) in found.fates {
+            if let Some(slot) = self.fates.get(&shard) {
+                slot.set(fate);
+            }
         }
         for start in found.starts {
             self.start(discovery.member(&start.shard), start, ready)?;
@@ -121,20 +175,44 @@ impl Members {
         Ok(())
     }
 
-    /// Tells the one that reads a shard, and the others that it is not theirs.
-    fn tell_owner(&self, discovery: &Discovery, shard: &ShardRef, news: News) {
-        let owner = discovery.member(shard);
-        self.tell_others(owner, || News::Foreign(shard.clone()));
-        self.tell(owner, news);
+    fn note(&mut self, member: usize, news: News) {
+        if let Some(all) = self.news.get_mut(member) {
+            all.push(news);
+        }
     }
 
-    fn start(&self, member: usize, start: Start, ready: Option<&Sender<()>>) -> Result<()> {
-        let Some(Some(member)) = self.all.get(member) else {
+    /// Tells the one that reads a shard, if it is one of them, and the others that it is not theirs.
+    fn note_owner(&mut self, discovery: &Discovery, shard: &ShardRef, news: Option<News>) {
+        let owner = news.map(|news| (discovery.member(shard), news));
+        let index = owner.as_ref().map(|(index, _)| *index);
+        for other in (0..self.all.len()).filter(|other| Some(*other) != index) {
+            self.note(other, News::Foreign(shard.clone()));
+        }
+        if let Some((index, news)) = owner {
+            self.note(index, news);
+        }
+    }
+
+    fn deliver(&mut self) {
+        for (member, news) in self.all.iter().zip(&mut self.news) {
+            let news = std::mem::take(news);
+            if let Some(member) = member.as_ref().filter(|_| !news.is_empty()) {
+                member.news.put(news);
+            }
+        }
+    }
+
+    fn start(&mut self, index: usize, start: Start, ready: Option<&Sender<()>>) -> Result<()> {
+        let Some(Some(member)) = self.all.get(index) else {
             return Ok(());
         };
         let is_latest = start.position == ShardPosition::Start(StartPosition::Latest);
         let ready = ready.filter(|_| is_latest).cloned();
-        member.news.put(member.workers.start(start, ready)?);
+        let fate = Arc::new(FateSlot::default());
+        self.fates.insert(start.shard.clone(), fate.clone());
+        if let Some(started) = member.workers.start(start, fate, ready)? {
+            self.note(index, started);
+        }
         Ok(())
     }
 
@@ -152,6 +230,20 @@ impl Members {
         }
         let left = || News::Left(shard.clone(), watermark);
         self.tell_others(discovery.member(shard), left);
+    }
+
+    /// A shard is not read on. Says whether the caller knows that its stream was made anew.
+    pub fn on_end(&mut self, shard: &ShardRef) -> bool {
+        let fate = self.fates.remove(shard);
+        fate.is_some_and(|fate| fate.is_told_anew())
+    }
+
+    /// A shard's thread reads on in a stream made anew.
+    pub fn tell_moved(&self, discovery: &Discovery, shard: ShardRef) {
+        if let Some(fate) = self.fates.get(&shard) {
+            fate.reset();
+        }
+        self.tell(discovery.member(&shard), News::Moved(shard));
     }
 
     /// Lets go of those that were closed or dropped: what they were to read is not read by anyone.

@@ -9,7 +9,9 @@ use crate::consumer::discovery::{Place, Start};
 use crate::consumer::pace::{Pace, Weight};
 use crate::consumer::trim_watch::{Asked, Judgement, TrimWatch, is_at_tip};
 use crate::error::{Error, ErrorKind, Result};
-use crate::model::{Gap, GapCause, ShardPosition, ShardRef, StartPosition, Timestamp};
+use crate::model::{
+    Gap, GapCause, SequenceNumber, ShardPosition, ShardRef, StartPosition, Timestamp,
+};
 
 /// One shard's life: get an iterator, read, pause, read on, refresh, end. Pure: `now` is told.
 #[derive(Debug)]
@@ -221,6 +223,32 @@ impl ShardReader {
         self.state = State::Done(End::ShardEnd);
         let gap = self.gap(GapCause::ShardVanished);
         self.settings.report(gap, Some(error))
+    }
+
+    /// Takes note that the stream was made anew, with a shard of this name that begins at `starting`.
+    ///
+    /// # Errors
+    /// The policy on lost data is to fail.
+    pub fn on_recreated(&mut self, starting: &SequenceNumber) -> Result<Gap> {
+        if !self.is_in(starting) {
+            self.state = State::Done(End::ShardEnd);
+        }
+        self.settings
+            .report(self.gap(GapCause::StreamRecreated), None)
+    }
+
+    /// Says whether it has read records of a shard that begins at `starting`.
+    pub fn is_in(&self, starting: &SequenceNumber) -> bool {
+        match &self.position {
+            // Some endpoints count records in another way than shards.
+            ShardPosition::After {
+                sequence_number, ..
+            } => {
+                sequence_number.as_str().len() == starting.as_str().len()
+                    && sequence_number >= starting
+            }
+            _ => false,
+        }
     }
 
     /// The iterator lived out its five minutes: read on with a new one, a pause later.

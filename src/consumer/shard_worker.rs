@@ -8,10 +8,11 @@ use crate::consumer::budget::{Account, Expectation, Room};
 use crate::consumer::chunk::Chunk;
 use crate::consumer::discovery::Start;
 use crate::consumer::event_time::Stamper;
+use crate::consumer::fate::{Fate, FateSlot};
 use crate::consumer::meters::{Fetch, ShardMeter};
 use crate::consumer::queue::{Message, QueueSender};
 use crate::consumer::shard_reader::{End, ShardReader, Step, Taken};
-use crate::consumer::threads::{Alive, Workers};
+use crate::consumer::threads::{Alive, Told, Workers};
 use crate::consumer::trim_watch::{Asked, is_at_tip};
 use crate::error::{Error, Result, Verdict};
 use crate::model::{Operation, ShardPosition};
@@ -27,6 +28,8 @@ pub(super) struct ShardWorker {
     pub expectation: Expectation,
     pub queue: QueueSender,
     pub meter: Arc<ShardMeter>,
+    /// What discovery finds out of the shard.
+    pub fate: Arc<FateSlot>,
     /// Dropped, it says that the first iterator is taken.
     pub ready: Option<Sender<()>>,
     /// Behind what was handed over: where to begin again after a panic.
@@ -85,6 +88,7 @@ impl ShardWorker {
         let settings = self.workers.settings.clone();
         let mut reader = ShardReader::new(self.start.clone(), settings, clock.now());
         while !self.workers.stop.is_stopped() && !self.trouble.is_over {
+            self.heed_fate(&mut reader)?;
             let step = reader.next_step(clock.now());
             if let Step::Done(end) = step {
                 self.end(end, reader.take_children());
@@ -93,6 +97,23 @@ impl ShardWorker {
             if let Err(error) = self.take(step, &mut reader) {
                 self.recover(error, &mut reader)?;
             }
+        }
+        Ok(())
+    }
+
+    /// Ends the shard if discovery says that its stream was made anew; or only says so, if it reads
+    /// there already.
+    fn heed_fate(&self, reader: &mut ShardReader) -> Result<()> {
+        if let Some(Fate::Recreated(starting)) = self.fate.get()
+            && !self.fate.is_told_anew()
+        {
+            if reader.is_in(&starting) {
+                let moved = Told::Moved(self.start.shard.clone());
+                self.workers.told.put([moved]);
+            }
+            let gap = reader.on_recreated(&starting)?;
+            self.fate.set_told_anew();
+            self.queue.send(Message::Gap(gap.into()));
         }
         Ok(())
     }
@@ -245,8 +266,16 @@ impl ShardWorker {
                 self.pause_after(&error, operation);
             }
             _ if error.is_service("ResourceNotFoundException") => {
-                let gap = reader.on_vanished(error)?;
-                self.queue.send(Message::Gap(gap.into()));
+                if self.fate.get() == Some(Fate::Gone) {
+                    let gap = reader.on_vanished(error)?;
+                    self.queue.send(Message::Gap(gap.into()));
+                } else {
+                    // It may be a late answer; listings decide.
+                    let doubt = Told::Doubted(self.start.shard.clone());
+                    self.workers.told.put([doubt]);
+                    let operation = error.operation().unwrap_or(Operation::GetRecords);
+                    self.pause_after(&error, operation);
+                }
             }
             _ => return Err(error),
         }

@@ -15,6 +15,9 @@ use crate::consumer::decoder::Decoding;
 use crate::consumer::discovery::{Discovery, Start};
 use crate::consumer::emitter::News;
 use crate::consumer::event_time::{Stamping, Tracking};
+use crate::consumer::fate::FateSlot;
+use crate::consumer::lister::{Answer, Lister, Listings};
+use crate::consumer::listing::Times;
 use crate::consumer::members::Members;
 use crate::consumer::meters::Meters;
 use crate::consumer::metrics::ConsumerMetrics;
@@ -23,9 +26,9 @@ use crate::consumer::retention::Retentions;
 use crate::consumer::shard_reader::Settings;
 use crate::consumer::shard_worker::{ShardWorker, Trouble};
 use crate::consumer::shelf::{Bell, Shelf};
-use crate::error::{Error, Result};
-use crate::model::{Shard, ShardId, ShardRef, Timestamp};
-use crate::sys::clock::{Clock, later};
+use crate::error::{Error, ErrorKind, Result};
+use crate::model::{ShardId, ShardRef, Timestamp};
+use crate::sys::clock::{Clock, Timer, later};
 use crate::sys::stop::Stop;
 use crate::sys::thread;
 
@@ -71,6 +74,8 @@ pub(super) struct Workers {
     pub retentions: Arc<Retentions>,
     /// Tells the caller that there is something to look at.
     pub bell: Bell,
+    /// For discovery.
+    pub told: Arc<Shelf<Told>>,
     pub stop: Stop,
     pub meters: Arc<Meters>,
     pub decoding: Arc<Decoding>,
@@ -84,7 +89,12 @@ pub(super) struct Workers {
 impl Workers {
     /// Starts a shard's thread, which says by `ready` that its first iterator is taken; `None` if the
     /// consumer is no more.
-    pub fn start(&self, start: Start, ready: Option<Sender<()>>) -> Result<Option<News>> {
+    pub fn start(
+        &self,
+        start: Start,
+        fate: Arc<FateSlot>,
+        ready: Option<Sender<()>>,
+    ) -> Result<Option<News>> {
         let Some(alive) = self.alive.upgrade() else {
             return Ok(None);
         };
@@ -111,6 +121,7 @@ impl Workers {
             expectation: Expectation::default(),
             queue,
             meter,
+            fate,
             ready,
             start,
             trouble: Trouble::default(),
@@ -121,13 +132,18 @@ impl Workers {
     }
 }
 
-/// What a consumer tells discovery.
+/// What a consumer tells discovery, or one of its shards' threads.
+#[derive(Debug)]
 pub(super) enum Told {
     /// A shard was handed out to its end, and the caller has come back. Its watermark, and who follows
     /// it, where the service has said it.
     Ended(ShardRef, Timestamp, Vec<ChildShard>),
     /// A shard is read no further.
     Rested(ShardRef),
+    /// The service says that it does not have a shard that is being read.
+    Doubted(ShardRef),
+    /// A shard is read on in a stream made anew.
+    Moved(ShardRef),
 }
 
 /// The discovery thread: lists shards by interval, and at once when one has ended.
@@ -141,6 +157,8 @@ pub(super) struct DiscoveryThread {
     pub told_bell: Receiver<()>,
     /// Ended shards whose children are not listed yet.
     pub childless: Vec<ShardRef>,
+    /// A shard has ended since the last listing was asked for.
+    pub ended: bool,
     /// Several that read up to a bound, and wait to be told that nothing can come any more.
     pub is_bounded: bool,
     pub alive: Alive,
@@ -166,6 +184,7 @@ impl DiscoveryThread {
 
     fn run(mut self) -> Result<()> {
         let clock = self.client.sys().clock.clone();
+        let mut listings = self.start_lister()?;
         let mut listed = clock.now();
         let mut next_listing = listed + self.interval;
         self.complete_if_over();
@@ -174,24 +193,49 @@ impl DiscoveryThread {
                 true => next_listing.min(listed + CHILDREN_INTERVAL),
                 false => next_listing,
             };
-            let timer = clock.at(due);
+            // While streams are being listed, nothing else is due.
+            let due = (!listings.is_busy()).then_some(due);
+            let timer = due.map(|due| clock.at(due));
+            let never = channel::never();
+            let mut answer = None;
             select! {
                 recv(self.stop.channel()) -> _ => return Ok(()),
                 recv(self.told_bell) -> _ => {}
-                recv(timer.channel()) -> _ => {}
+                recv(listings.answers) -> listing => {
+                    answer = Some(listing.map_err(|_| lister_is_gone())?);
+                }
+                recv(timer.as_ref().map_or(&never, Timer::channel)) -> _ => {}
             }
-            let has_ended = self.follow()?;
-            if has_ended || clock.now() >= due {
+            self.ended |= self.follow()?;
+            if let Some(answer) = answer {
+                listings.answered();
+                self.take_in(answer)?;
+                listed = clock.now();
+            }
+            let is_due = due.is_some_and(|due| clock.now() >= due);
+            if !listings.is_busy() && (is_due || self.ended) {
                 let all = clock.now() >= next_listing;
                 if all {
                     next_listing = clock.now() + self.interval;
                 }
-                self.list(all)?;
-                listed = clock.now();
+                self.ended = false;
+                listings.request(self.wanted(all));
             }
             self.complete_if_over();
         }
         Ok(())
+    }
+
+    fn start_lister(&self) -> Result<Listings> {
+        let alive = self.alive.clone();
+        let (lister, listings) = Lister::new(self.client.clone(), self.stop.clone(), alive);
+        let name = "kin-list".to_owned();
+        thread::spawn(name.clone(), STACK_BYTES, move || {
+            if let Err(panic) = thread::caught(&name, || lister.run()) {
+                log::error!("{panic}");
+            }
+        })?;
+        Ok(listings)
     }
 
     /// A bounded group is over when all that was to be read has been handed out, whoever reads it.
@@ -208,7 +252,15 @@ impl DiscoveryThread {
         let mut has_ended = false;
         for told in self.told.take() {
             match told {
-                Told::Rested(shard) => self.discovery.on_rest(&shard),
+                Told::Rested(shard) => {
+                    self.members.on_end(&shard);
+                    self.discovery.on_rest(&shard);
+                }
+                Told::Doubted(shard) => self.discovery.on_doubt(&shard),
+                Told::Moved(shard) => {
+                    self.discovery.on_moved(&shard);
+                    self.members.tell_moved(&self.discovery, shard);
+                }
                 Told::Ended(shard, watermark, children) => {
                     has_ended = true;
                     self.follow_end(shard, watermark, children)?;
@@ -234,50 +286,57 @@ impl DiscoveryThread {
         };
         self.members
             .tell_end(&self.discovery, &shard, watermark, &children);
+        if self.members.on_end(&shard) {
+            self.discovery.on_told_anew(&shard);
+        }
         let found = self.discovery.on_end(&shard, children);
         self.members.pass_on(&self.discovery, found, None)?;
         self.childless.push(shard);
         Ok(())
     }
 
-    /// Lists all streams, or only those in which an ended shard lacks its children.
-    fn list(&mut self, all: bool) -> Result<()> {
-        let hidden = self.discovery.hidden();
-        let lacks = |stream: &Arc<str>| {
-            let lacking = self.childless.iter().chain(&hidden);
-            lacking.into_iter().any(|shard| shard.stream == *stream)
+    /// All streams, or only those in which a shard is looked for.
+    fn wanted(&self, all: bool) -> Vec<Arc<str>> {
+        let is_wanted = |stream: &Arc<str>| {
+            let lacks_children = self.childless.iter().any(|shard| shard.stream == *stream);
+            all || lacks_children || self.discovery.is_waited_for(stream)
         };
-        let mut streams = self.discovery.stream_names();
-        streams.retain(|stream| all || lacks(stream));
-        for stream in streams {
-            let now = self.client.server_time();
-            let listing = self.client.list_shards(&stream);
-            let listing = listing.map_or_else(|error| self.without_listing(error), |l| Ok(Some(l)));
-            if let Some(shards) = listing? {
-                let listing = (stream, now, shards);
-                self.members.take_in(&mut self.discovery, listing, None)?;
+        let streams = self.discovery.streams().cloned();
+        streams.filter(is_wanted).collect()
+    }
+
+    fn take_in(&mut self, (stream, times, listing): Answer) -> Result<()> {
+        match listing {
+            Ok(listing) => self.members.take_in(&mut self.discovery, &listing, None)?,
+            Err(error) if error.is_service("ResourceNotFoundException") => {
+                self.without_stream(&stream, times, error)?;
             }
+            // The shards that are known go on; a later round may bring the others.
+            Err(error) if error.is_retryable() || error.is_service("ResourceInUseException") => {
+                log::warn!("{error}");
+            }
+            Err(_) if self.stop.is_stopped() => {}
+            Err(error) => return Err(error),
         }
         self.settle();
         Ok(())
     }
 
-    /// What stands for a listing that cannot be had: nothing at all, or that there are no shards.
-    fn without_listing(&self, error: Error) -> Result<Option<Vec<Shard>>> {
-        let patient = self.members.settings.config.data_loss == DataLoss::ContinueAndReport;
-        let deleted = patient && error.is_service("ResourceNotFoundException");
-        // The shards that are known go on; a later round may bring the others.
-        let passes = error.is_retryable() || error.is_service("ResourceInUseException");
-        if !(deleted || passes || self.stop.is_stopped()) {
-            return Err(error);
-        }
+    /// The service does not know the stream: it was deleted, if that stays so.
+    fn without_stream(&mut self, stream: &Arc<str>, times: Times, error: Error) -> Result<()> {
         log::warn!("{error}");
-        Ok(deleted.then(Vec::new))
+        let (found, is_long) = self.discovery.on_not_found(times, stream);
+        self.members.pass_on(&self.discovery, found, None)?;
+        match self.members.settings.config.data_loss {
+            DataLoss::Fail if is_long => Err(error),
+            _ => Ok(()),
+        }
     }
 
     /// Says whether a shard is missing that ought to be listed soon.
     fn lacks_something(&self) -> bool {
-        !self.childless.is_empty() || !self.discovery.hidden().is_empty()
+        let mut streams = self.discovery.streams();
+        !self.childless.is_empty() || streams.any(|stream| self.discovery.is_waited_for(stream))
     }
 
     /// Says of which ended shards the children are known by now.
@@ -291,6 +350,11 @@ impl DiscoveryThread {
             !settled
         });
     }
+}
+
+fn lister_is_gone() -> Error {
+    let (name, message) = ("kin-list".to_owned(), "it ended without a word".to_owned());
+    Error::new(ErrorKind::Thread { name, message })
 }
 
 /// Starts the thread that asks the watermark tracker: every so often, and whenever it is asked to.

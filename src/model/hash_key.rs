@@ -121,6 +121,15 @@ impl HashKeyRange {
         open.is_none_or(|open| open > self.end.0)
     }
 
+    /// The smallest range with both.
+    #[cfg(feature = "client")]
+    pub(crate) fn hull(&self, other: HashKeyRange) -> HashKeyRange {
+        HashKeyRange {
+            start: self.start.min(other.start),
+            end: self.end.max(other.end),
+        }
+    }
+
     /// Returns the hash key in the middle, where an even split of the shard starts its upper half.
     pub fn midpoint(&self) -> HashKey {
         let (start, end) = (self.start.0, self.end.0);

@@ -5,6 +5,7 @@ mod assignment;
 mod bounded;
 mod committing;
 mod decoding;
+mod discovery;
 mod event_time;
 mod gaps;
 mod group;

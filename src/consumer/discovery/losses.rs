@@ -1,0 +1,204 @@
+//! What discovery makes of shards that listings do not show, or not as they were.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use crate::consumer::checkpoint::age;
+use crate::consumer::discovery::{Discovery, Found, reference};
+use crate::consumer::fate::Fate;
+use crate::consumer::known::{Known, State};
+use crate::consumer::listing::Listing;
+use crate::model::{Gap, GapCause, Shard, ShardId, ShardPosition, ShardRef};
+
+impl Discovery {
+    /// Lets go of what was known of a stream that was deleted and made anew: its shards have the
+    /// names of those before, and other records.
+    pub(super) fn drop_recreated(
+        &mut self,
+        listing: &Listing,
+        changed: &[Shard],
+        found: &mut Found,
+    ) {
+        let name = &listing.stream;
+        let mut reborn = Vec::new();
+        for shard in changed {
+            let at = reference(name, &shard.id);
+            let stream = self.streams.get(name);
+            match stream.and_then(|stream| stream.get(&shard.id)) {
+                Some(known) if !known.is_reborn(shard) => {}
+                Some(known) => match known.state() {
+                    // Its thread knows how far it came, so it is the one to report.
+                    State::Reading => {
+                        let starting = shard.starting_sequence_number.clone();
+                        found.fates.push((at, Fate::Recreated(starting)));
+                    }
+                    // Nobody reads it, and the next start finds out.
+                    State::Resting => {}
+                    _ => reborn.push(at),
+                },
+                None if self.is_of_another(&at, shard) => reborn.push(at),
+                None => {}
+            }
+        }
+        self.begin_anew(reborn, listing, found);
+    }
+
+    /// Says whether the restored position of a shard is from another one of that name.
+    fn is_of_another(&self, at: &ShardRef, shard: &Shard) -> bool {
+        let start = &shard.starting_sequence_number;
+        match self.restored.position(at) {
+            // Some endpoints count records in another way than shards; only like is compared with like.
+            Some(ShardPosition::After {
+                sequence_number, ..
+            }) => sequence_number.as_str().len() == start.as_str().len() && sequence_number < start,
+            Some(_) => {
+                let origin = self.restored.origins.get(at);
+                origin.is_some_and(|origin| origin.starting != *start)
+            }
+            None => false,
+        }
+    }
+
+    /// Takes shards in anew that had ended, and that have looked open for long: they are new ones.
+    pub(super) fn drop_reborn(&mut self, listing: &Listing, found: &mut Found) {
+        let name = &listing.stream;
+        let reborn = self.stream_mut(name).reborn_for_long();
+        let shards = reborn
+            .iter()
+            .filter_map(|id| self.streams.get(name)?.get(id));
+        let shards: Vec<_> = shards.map(|known| known.shard.clone()).collect();
+        let reborn = reborn.iter().map(|id| reference(name, id)).collect();
+        self.begin_anew(reborn, listing, found);
+        for shard in shards {
+            self.take_in(listing.at, name, shard, found);
+        }
+    }
+
+    fn begin_anew(&mut self, reborn: Vec<ShardRef>, listing: &Listing, found: &mut Found) {
+        if reborn.is_empty() {
+            return;
+        }
+        let name = &listing.stream;
+        let stream = self.stream_mut(name);
+        let mut awaited = std::mem::take(&mut stream.awaited);
+        awaited.retain(|id| !listing.shows(id));
+        // All of it is new, unless the start is still to come.
+        stream.since = stream.since.filter(|since| *since > listing.at);
+        let gone: Vec<_> = awaited.iter().map(|id| reference(name, id)).collect();
+        for at in reborn.iter().chain(&gone) {
+            let is_reported = match self.stream_mut(name).get(&at.shard_id) {
+                Some(known) => known.member.is_some() && !known.is_told_anew,
+                None => self.reports(at),
+            };
+            if is_reported {
+                found.gaps.push(self.gap(at, GapCause::StreamRecreated));
+            }
+            self.stream_mut(name).remove(&at.shard_id);
+        }
+        found.vanished.extend(gone);
+        self.restored.forget_stream(name);
+    }
+
+    /// Says of which shards being read it is certain that they are gone.
+    pub(super) fn find_fates(&mut self, name: &Arc<str>, found: &mut Found) {
+        let stream = self.stream_mut(name);
+        let gone = stream
+            .doubted
+            .iter()
+            .filter(|id| stream.missing.is_gone(id));
+        let gone = gone.map(|id| (reference(name, id), Fate::Gone));
+        found.fates.extend(gone);
+    }
+
+    /// Takes shards for gone that are certain not to be listed any more.
+    pub(super) fn drop_vanished(&mut self, name: &Arc<str>, found: &mut Found) {
+        let stream = self.stream_mut(name);
+        let gone = stream
+            .awaited
+            .iter()
+            .filter(|id| stream.missing.is_gone(id));
+        let gone: Vec<_> = gone.map(|id| reference(name, id)).collect();
+        for at in gone {
+            if self.reports(&at) {
+                found.gaps.push(self.gap(&at, GapCause::ShardVanished));
+            }
+            // Nothing more can come of it.
+            self.stream_mut(name).awaited.remove(&at.shard_id);
+            let shards = &mut self.restored.shards;
+            shards.insert(at.clone(), ShardPosition::ShardEnd);
+            found.vanished.push(at);
+        }
+    }
+
+    /// Says whether it is this process that has to tell of the loss of a shard that is not listed: of
+    /// those that have its position exactly one.
+    fn reports(&self, at: &ShardRef) -> bool {
+        let assignment = &self.plan.assignment;
+        let mine = assignment.subtask(0)..assignment.subtask(assignment.members);
+        if self.restored.position(at).is_none() {
+            let range = self.range_of_unlisted(at);
+            return range.is_none_or(|range| assignment.owns(at, range));
+        }
+        match self.restored.origins.get(at) {
+            // From a checkpoint that nobody else has.
+            _ if self
+                .restored
+                .subtasks
+                .are_among(mine, assignment.subtasks()) =>
+            {
+                true
+            }
+            Some(origin) => assignment.owns(at, origin.range),
+            // An older version wrote it: rather twice than not at all.
+            None => true,
+        }
+    }
+
+    /// What may be lost of a shard behind its restored position.
+    fn gap(&self, at: &ShardRef, cause: GapCause) -> Gap {
+        let after = match self.restored.position(at) {
+            Some(ShardPosition::After {
+                sequence_number, ..
+            }) => Some(sequence_number.clone()),
+            _ => None,
+        };
+        Gap {
+            after,
+            ..Gap::new(at.clone(), cause)
+        }
+    }
+
+    /// Looks out for the parents of new shards that nobody has ever seen: they came and went since the
+    /// listing before, or this one is late.
+    pub(super) fn await_unseen(&mut self, listing: &Listing, new: &[ShardId], found: &mut Found) {
+        let name = &listing.stream;
+        let Some(stream) = self.streams.get(name) else {
+            return;
+        };
+        // A restart knows of shards that others read by their names alone: the service counts them up.
+        let newest = self
+            .restored
+            .newest
+            .get(name)
+            .filter(|_| stream.listed.is_none());
+        let is_newer = |id: &ShardId| newest.is_none_or(|newest| age(id) > age(newest));
+        let is_restored = |id: &ShardId| self.restored.position(&reference(name, id)).is_some();
+        let is_known = |id: &ShardId| stream.knows(id) || is_restored(id) || !is_newer(id);
+        let is_new = |known: &&Known| {
+            let id = &known.shard.id;
+            match newest {
+                Some(_) => is_newer(id),
+                None => known.member.is_some() && !is_restored(id),
+            }
+        };
+        let new = new.iter().filter_map(|id| stream.get(id)).filter(is_new);
+        let unseen = new.flat_map(|known| known.shard.parents());
+        let unseen = unseen
+            .filter(|id| !is_known(id))
+            .map(|id| reference(name, id));
+        let unseen: BTreeSet<_> = unseen.filter(|at| self.reports(at)).collect();
+        let awaited = &mut self.stream_mut(name).awaited;
+        awaited.extend(unseen.iter().map(|at| at.shard_id.clone()));
+        found.awaited.extend(unseen);
+    }
+}
