@@ -140,7 +140,8 @@ fn what_no_key_may_be_is_told_in_whole_sentences() {
 fn a_region_or_an_endpoint_will_do() {
     for text in [
         "aws.region = us-east-1",
-        "aws.endpoint = fake",
+        "aws.endpoint = http://localhost:4567",
+        "aws.region = us-east-1\naws.endpoint = fake",
         "aws.endpoint = https://kinesis.eu-west-1.amazonaws.com",
         "aws.region = us-gov-west-1\naws.endpoint = http://localhost:4567",
         "Region = us-isob-east-1",
@@ -153,6 +154,16 @@ fn a_region_or_an_endpoint_will_do() {
             .expect("known keys");
         Client::from_properties(&properties).unwrap_or_else(|error| panic!("{text}: {error}"));
     }
+}
+
+#[test]
+fn a_region_is_asked_for_if_the_endpoint_names_none_and_is_another_machine() {
+    let properties = Properties::parse("aws.endpoint = http://kinesalite:4567").expect("keys");
+    let error = Client::from_properties(&properties).expect_err("no region");
+    assert!(
+        error.to_string().starts_with("region is not set"),
+        "{error}"
+    );
 }
 
 #[test]

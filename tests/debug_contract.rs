@@ -84,6 +84,7 @@ fn shown() -> Vec<(&'static str, String)> {
     let properties = Properties::from_iter([
         ("aws.region", "us-east-1"),
         ("aws.endpoint", &url),
+        ("aws.credentials.provider.basic.accesskeyid", "AKID"),
         ("aws.credentials.provider.basic.secretkey", SECRET),
         ("ProxyPassword", PASSWORD),
     ]);

@@ -116,7 +116,7 @@ fn noise_and_pages_of_others_are_no_credentials() {
     let error = error.expect_err("a page");
     assert_eq!(
         lack(&error),
-        "credentials document is malformed: it is not the documented JSON, line 1 column 1"
+        "credentials document is malformed: it is no JSON object, line 1 column 1"
     );
 }
 
