@@ -16,6 +16,7 @@ use crate::consumer::threads::{Alive, Told, Workers};
 use crate::consumer::trim_watch::{Asked, is_at_tip};
 use crate::error::{Error, Result, Verdict};
 use crate::model::{Operation, ShardPosition};
+use crate::sys::clock::later;
 use crate::sys::thread;
 
 /// A shard's thread, from its first iterator to its end.
@@ -287,7 +288,8 @@ impl ShardWorker {
         let (client, stop) = (&self.workers.client, &self.workers.stop);
         let (clock, pause) = (&client.sys().clock, client.policy(operation).backoff_max);
         log::warn!("{error}; it is tried again in {} ms", pause.as_millis());
-        clock.wait_until(clock.now() + pause, stop);
+        // A configured pause may be as long as a number can be.
+        clock.wait_until(later(clock.now(), pause), stop);
     }
 }
 

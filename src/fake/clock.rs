@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use crossbeam::channel::{self, Sender};
 
 use crate::model::Timestamp;
-use crate::sys::clock::{Clock, SystemClock, Timer};
+use crate::sys::clock::{Clock, SystemClock, Timer, later};
 
 /// Time that moves only when told to. Cheap to clone; clones show the same time.
 ///
@@ -176,7 +176,7 @@ impl VirtualClock {
 impl Clock for VirtualClock {
     fn now(&self) -> Instant {
         let state = self.lock();
-        state.base + state.elapsed
+        later(state.base, state.elapsed)
     }
 
     fn wall(&self) -> Timestamp {
@@ -238,9 +238,9 @@ impl State {
 
     fn move_to(&mut self, target: Duration) {
         self.elapsed = target;
-        let later = self.timers.split_off(&(target, u64::MAX));
-        for ((due, _), fire) in std::mem::replace(&mut self.timers, later) {
-            let _ = fire.send(self.base + due);
+        let rest = self.timers.split_off(&(target, u64::MAX));
+        for ((due, _), fire) in std::mem::replace(&mut self.timers, rest) {
+            let _ = fire.send(later(self.base, due));
         }
     }
 
@@ -297,6 +297,16 @@ mod tests {
         let shown = [&clock, &device, &third].map(|clock| clock.wall().as_millis());
         let later = START.as_millis() + 200;
         assert_eq!(shown, [later, later, later + 86_400_000]);
+    }
+
+    #[test]
+    fn the_longest_time_is_waited_for_and_passed_without_a_panic() {
+        let clock = VirtualClock::starting_at(START);
+        let timer = clock.at(later(clock.now(), Duration::MAX));
+        clock.advance(Duration::MAX);
+        assert!(timer.channel().try_recv().is_ok());
+        clock.advance(Duration::MAX);
+        assert!(clock.now() >= later(clock.now(), Duration::ZERO));
     }
 
     #[test]

@@ -21,6 +21,7 @@ use crate::fake::http1::{self, Connection, Unread};
 use crate::fake::reply::Reply;
 use crate::fake::service::Service;
 use crate::fake::{REGION, credentials_of, sys};
+use crate::sys::clock::later;
 use crate::sys::stop::{Stop, StopSource};
 use crate::sys::thread::{self, Handle};
 
@@ -216,7 +217,7 @@ fn deliver(
 ) -> io::Result<Option<End>> {
     let pause = |time: Duration| {
         let clock = &service.clock;
-        time.is_zero() || clock.wait_until(clock.now() + time, stop)
+        time.is_zero() || clock.wait_until(later(clock.now(), time), stop)
     };
     if !pause(reply.delay) {
         return Ok(Some(End::Closed));

@@ -9,6 +9,7 @@ use crate::error::TransportError;
 use crate::fake::fault::Delivery;
 use crate::fake::service::Service;
 use crate::http::HttpTransport;
+use crate::sys::clock::later;
 use crate::sys::stop::Stop;
 
 /// The door in memory: no socket, no copy. Waits on the fake's clock, never past the time-out.
@@ -45,7 +46,7 @@ impl InMemory {
         let clock = &self.0.clock;
         if !time.is_zero() {
             // The time-out bounds it; the transport is not told of any other end.
-            clock.wait_until(clock.now() + time, &Stop::never());
+            clock.wait_until(later(clock.now(), time), &Stop::never());
         }
     }
 }

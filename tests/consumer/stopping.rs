@@ -4,7 +4,8 @@ use std::time::{Duration, Instant};
 
 use kinesis_blocking::fake::{FakeKinesis, Fault};
 use kinesis_blocking::{
-    Checkpoint, Consumer, DataLoss, Operation, ShardPosition, ShardRef, StartPosition,
+    Checkpoint, Consumer, DataLoss, Event, Operation, Properties, ShardPosition, ShardRef,
+    StartPosition,
 };
 
 use crate::time::{run, world};
@@ -136,4 +137,30 @@ fn a_burst_of_throttles_ends_nothing() {
     let builder = Consumer::builder(client).stream("orders").config(all());
     let (names, _) = run(&clock, builder).expect("read");
     assert_eq!(sorted(names), sorted(named("r", 100).collect()));
+}
+
+#[test]
+fn the_longest_pause_between_calls_is_no_panic_and_ends_with_the_consumer() {
+    let kinesis = FakeKinesis::new().with_stream("orders", 1);
+    let script = kinesis.on(Operation::GetRecords);
+    script.fail_next(u64::MAX, Fault::ServiceUnavailable);
+    let keys = ["maxretries", "backoff.base", "backoff.max"];
+    let values = ["0", "1", "9223372036854775807"];
+    let keys = keys.map(|key| format!("flink.shard.getrecords.{key}"));
+    let properties: Properties = keys.into_iter().zip(values).collect();
+    let client = kinesis.client_builder().properties(&properties);
+    let client = client.expect("valid").build().expect("a client");
+    let mut consumer = consumer(&client, endless(StartPosition::TrimHorizon));
+    while kinesis.calls(Operation::GetRecords) == 0 {
+        std::thread::yield_now();
+    }
+    let event = consumer.next_event(Duration::from_millis(50));
+    assert!(matches!(event, Ok(Event::ShardStarted(_))), "{event:?}");
+    let event = consumer.next_event(Duration::from_millis(50));
+    assert!(matches!(event, Ok(Event::Timeout)), "{event:?}");
+    assert_eq!(consumer.metrics().total.thread_restarts, 0);
+    let began = Instant::now();
+    consumer.close().expect("closed");
+    let took = began.elapsed();
+    assert!(took < Duration::from_millis(100), "{took:?}");
 }
