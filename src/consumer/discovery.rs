@@ -440,6 +440,7 @@ mod tests {
 
     use super::*;
     use crate::consumer::checkpoint::{Origin, Subtasks};
+    use crate::model::GapCause;
 
     fn stream() -> Arc<str> {
         "orders".into()
