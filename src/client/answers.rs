@@ -54,6 +54,13 @@ pub struct GetRecordsOutput {
     pub child_shards: Vec<ChildShard>,
 }
 
+impl GetRecordsOutput {
+    /// Says whether nothing is in the answer and nothing ahead of it.
+    pub(crate) fn is_at_tip(&self) -> bool {
+        self.records.is_empty() && self.millis_behind_latest.unwrap_or(0) == 0
+    }
+}
+
 /// A shard that takes over from one or two others.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::client::maps::Maps;
 use crate::client::permits::Permits;
-use crate::client::skew::ClockOffset;
+use crate::client::service_time::ServiceTime;
 use crate::client::{Client, Shared, endpoint};
 use crate::config::Properties;
 use crate::config::aws::{CredentialsConfig, MAX_CONNECTIONS, Patience};
@@ -218,7 +218,8 @@ impl ClientBuilder {
     /// Sets how long one attempt may take. Default: 6 s, the KPL's `RequestTimeout`.
     ///
     /// It counts for each read and write; a peer that goes on by a few bytes at a time is given up
-    /// after at most twice as long for the request, the answer's headers and its body each.
+    /// after at most twice as long for the request and the answer's headers each. The answer's body may
+    /// take longer for as long as it keeps arriving, by 1 s for each KiB, up to 4 minutes.
     pub fn request_timeout(mut self, timeout: Duration) -> ClientBuilder {
         self.request_timeout = timeout;
         self
@@ -228,7 +229,7 @@ impl ClientBuilder {
     ///
     /// When the time is up, or the next wait would outlast it, the last attempt's error is returned
     /// and says so. Default: 2 minutes, which the default retries do not need unless each attempt
-    /// hangs. A listing of several pages is as many calls. A provider of credentials that is being
+    /// hangs. An answer that is arriving by then is not cut off. A listing of several pages is as many calls. A provider of credentials that is being
     /// asked keeps to limits of its own.
     pub fn call_timeout(mut self, timeout: Duration) -> ClientBuilder {
         self.call_timeout = timeout;
@@ -283,7 +284,7 @@ impl ClientBuilder {
             region,
             request_timeout: self.request_timeout,
             call_timeout: self.call_timeout,
-            clock_offset: ClockOffset::default(),
+            service_time: ServiceTime::new(self.sys.clock.now()),
             signing_clock: clock,
             jitter: Mutex::new(self.sys.rng("client")),
             maps: Maps::default(),

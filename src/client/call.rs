@@ -9,6 +9,7 @@ use http::{HeaderMap, Request, Response, Uri};
 
 use crate::client::Client;
 use crate::client::permits::Permit;
+use crate::client::service_time::{Attempt, ServerTime};
 use crate::client::wire::{self, Exchange};
 use crate::credentials::CredentialsProvider;
 use crate::error::{Error, ErrorKind, Result, TransportError, Verdict};
@@ -57,6 +58,11 @@ impl Client {
     /// Makes a call, again and again as far as its policy, the verdicts on its errors and its time
     /// allow.
     pub(super) fn call<E: Exchange>(&self, exchange: &E) -> Result<E::Answer> {
+        self.call_timed(exchange).map(|(answer, _)| answer)
+    }
+
+    /// The same, and when the service carried out the attempt that succeeded.
+    pub(super) fn call_timed<E: Exchange>(&self, exchange: &E) -> Result<(E::Answer, ServerTime)> {
         let (clock, policy) = (&self.shared.sys.clock, self.policy(E::OPERATION));
         let (body, started) = (exchange.body_in(&self.shared.buffers), clock.now());
         let deadline = later(started, self.shared.call_timeout);
@@ -77,7 +83,7 @@ impl Client {
             );
             let backoff = match is_remedied {
                 true => Duration::ZERO,
-                false if error.is_retryable() && policy.allows(retry) => {
+                false if is_repeated(exchange, &error) && policy.allows(retry) => {
                     self.backoff(policy, retry)
                 }
                 false => return Err(error),
@@ -100,7 +106,7 @@ impl Client {
         exchange: &E,
         body: &Bytes,
         deadline: Instant,
-    ) -> Result<E::Answer, Failure> {
+    ) -> Result<(E::Answer, ServerTime), Failure> {
         // One for each attempt: a call that pauses keeps no other one waiting.
         let _permit = self.permit(deadline)?;
         let timeout = deadline.saturating_duration_since(self.shared.sys.clock.now());
@@ -129,7 +135,7 @@ impl Client {
         exchange: &E,
         body: &Bytes,
         timeout: Duration,
-    ) -> Result<E::Answer, Failure> {
+    ) -> Result<(E::Answer, ServerTime), Failure> {
         let Some(watch) = &self.watch else {
             return self.attempt(exchange, body, timeout);
         };
@@ -151,21 +157,29 @@ impl Client {
         exchange: &E,
         body: &Bytes,
         timeout: Duration,
-    ) -> Result<E::Answer, Failure> {
+    ) -> Result<(E::Answer, ServerTime), Failure> {
         let shared = &*self.shared;
         let credentials = shared.credentials.credentials()?;
         let signed_at = shared.signing_clock.wall();
         let request = self.signed(exchange, body.clone(), &credentials, signed_at)?;
-        let sent = shared.sys.clock.wall();
+        let clock = &shared.sys.clock;
+        let (sent, sent_wall) = (clock.now(), clock.wall());
         let timeout = timeout.min(shared.request_timeout);
         let response = shared
             .transport
             .round_trip(request, timeout)
             .map_err(Error::from)?;
-        if let Some(server_time) = server_time(response.headers()) {
-            let received = shared.sys.clock.wall();
-            shared.clock_offset.note(sent, received, server_time);
+        let attempt = Attempt {
+            sent,
+            sent_wall,
+            received: clock.now(),
+            received_wall: clock.wall(),
+        };
+        let server_time = server_time(response.headers());
+        if let Some(server_time) = server_time {
+            shared.service_time.note(&attempt, server_time);
         }
+        let answered_at = attempt.answered_at(server_time);
         log::trace!(
             "{}: {} in {} bytes",
             E::OPERATION,
@@ -173,6 +187,7 @@ impl Client {
             response.body().len()
         );
         let (headers, outcome) = judged(exchange, response);
+        let outcome = outcome.map(|answer| (answer, answered_at));
         outcome.map_err(|error| {
             if error.verdict() == Verdict::RefreshCredentials {
                 shared.credentials.refused(&credentials);
@@ -206,6 +221,10 @@ impl Client {
         shared.signer.sign(&mut request, credentials, at)?;
         Ok(request)
     }
+}
+
+fn is_repeated<E: Exchange>(exchange: &E, error: &Error) -> bool {
+    error.is_retryable() && exchange.is_repeated_after(error)
 }
 
 /// The error, told with what was being done.

@@ -15,7 +15,11 @@ pub(crate) fn get_records(body: &[u8]) -> (Option<GetRecordsOutput>, Result<GetR
         token: String::new(),
     };
     let iterator = &iterator;
-    let call = wire::GetRecords { iterator, limit: 1 };
+    let call = wire::GetRecords {
+        iterator,
+        limit: 1,
+        is_shortened: false,
+    };
     let scanned = get_records::scanned(body).and_then(|read| call.output(read).ok());
     let by_serde = get_records::read_by_serde(body).and_then(|read| call.output(read));
     (scanned, by_serde)

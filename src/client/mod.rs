@@ -11,13 +11,13 @@ mod maps;
 #[cfg(feature = "cloudwatch")]
 mod neighbour;
 mod permits;
-mod skew;
+mod service_time;
 mod watch;
 mod wire;
 
 use std::fmt;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use http::Uri;
 
@@ -40,6 +40,7 @@ pub use answers::{
 pub use builder::ClientBuilder;
 pub use listing::ShardFilter;
 pub(crate) use maps::Listed;
+pub(crate) use service_time::ServerTime;
 pub(crate) use watch::Watch;
 
 /// A Kinesis endpoint and the right to use it.
@@ -79,7 +80,7 @@ struct Shared {
     signer: Signer,
     request_timeout: Duration,
     call_timeout: Duration,
-    clock_offset: skew::ClockOffset,
+    service_time: service_time::ServiceTime,
     signing_clock: Arc<SigningClock>,
     jitter: Mutex<Rng>,
     maps: maps::Maps,
@@ -141,16 +142,38 @@ impl Client {
         &self.policies[operation as usize]
     }
 
-    /// The service's time of day by its last answer, and not later.
+    /// The service's time of day by its last answer, and not later. This machine's, where no answer has
+    /// told it.
     pub(crate) fn server_time(&self) -> Timestamp {
-        let shared = &*self.shared;
-        shared.clock_offset.earliest(shared.sys.clock.wall())
+        let (time, clock) = (&self.shared.service_time, &self.shared.sys.clock);
+        let known = time.earliest(clock.now());
+        known.unwrap_or_else(|| clock.wall())
     }
 
-    /// The service's time of day by its last answer, and not earlier.
+    /// The service's time of day by its last answer, and not earlier, unless the process was suspended
+    /// since. Where that would matter, the time of an answer itself has to be used.
     pub(crate) fn server_time_at_most(&self) -> Timestamp {
-        let shared = &*self.shared;
-        shared.clock_offset.latest(shared.sys.clock.wall())
+        let (time, clock) = (&self.shared.service_time, &self.shared.sys.clock);
+        let known = time.latest(clock.now());
+        known.unwrap_or_else(|| clock.wall())
+    }
+
+    /// Both, for those who need either.
+    pub(crate) fn server_now(&self) -> ServerTime {
+        ServerTime {
+            earliest: self.server_time(),
+            latest: self.server_time_at_most(),
+        }
+    }
+
+    /// The service's time of day at `begun`, and not later, as the answers since then have told it.
+    ///
+    /// To be asked once a call that began then has been answered: before, only what an earlier answer
+    /// said is known, and the process may have been suspended since.
+    pub(crate) fn server_time_since(&self, begun: Instant) -> Timestamp {
+        let now = self.shared.sys.clock.now();
+        let passed = now.saturating_duration_since(begun);
+        self.server_time().saturating_sub(passed)
     }
 
     /// Turns a position in a shard into an iterator, which lives for five minutes.
@@ -177,7 +200,25 @@ impl Client {
     /// # Errors
     /// `Service`, with `ExpiredIteratorException` after five minutes; `Transport`.
     pub fn get_records(&self, iterator: &ShardIterator, limit: u32) -> Result<GetRecordsOutput> {
-        self.call(&wire::GetRecords { iterator, limit })
+        self.call(&wire::GetRecords {
+            iterator,
+            limit,
+            is_shortened: false,
+        })
+    }
+
+    /// The same, and when the service read the shard. After a time-out it is not repeated: it is for the
+    /// caller to ask for less.
+    pub(crate) fn get_records_timed(
+        &self,
+        iterator: &ShardIterator,
+        limit: u32,
+    ) -> Result<(GetRecordsOutput, ServerTime)> {
+        self.call_timed(&wire::GetRecords {
+            iterator,
+            limit,
+            is_shortened: true,
+        })
     }
 
     /// Puts one record. The default [`RetryPolicy`] does not repeat the call: the record could be

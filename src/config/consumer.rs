@@ -32,6 +32,7 @@ pub struct ConsumerConfig {
     pub(crate) empty_interval: Duration,
     pub(crate) read_bytes_per_second: Option<u32>,
     pub(crate) buffered_bytes_max: u64,
+    pub(crate) shard_stack_bytes: usize,
     pub(crate) watermark_interval: Duration,
     pub(crate) shard_idle_interval: Option<Duration>,
     pub(crate) watermark_sync_interval: Duration,
@@ -93,6 +94,7 @@ impl Default for ConsumerConfig {
             empty_interval: Duration::from_millis(250),
             read_bytes_per_second: Some(2 << 20),
             buffered_bytes_max: 256 << 20,
+            shard_stack_bytes: SHARD_STACK_BYTES,
             watermark_interval: Duration::from_millis(200),
             shard_idle_interval: None,
             watermark_sync_interval: Duration::from_secs(30),
@@ -123,6 +125,8 @@ impl ConsumerConfigBuilder {
 
     /// Sets where reading starts when no checkpoint says otherwise. Default: `Latest`.
     ///
+    /// A time that is ahead is waited for: the first record is the first that arrived then or later. One
+    /// that is more than 15 minutes ahead by the service's clock is an error when the consumer starts.
     /// Flink's `flink.stream.initpos`.
     pub fn start_position(mut self, position: StartPosition) -> ConsumerConfigBuilder {
         self.config.start_position = position;
@@ -140,7 +144,8 @@ impl ConsumerConfigBuilder {
 
     /// Sets the most Kinesis records one GetRecords asks for, 1 to 10,000. Default: 10,000.
     ///
-    /// Flink's `flink.shard.getrecords.maxrecordcount`.
+    /// If an answer does not arrive in time, the shard asks for half as many, and for more again once
+    /// answers do. Flink's `flink.shard.getrecords.maxrecordcount`.
     pub fn get_records_max(mut self, records: u32) -> ConsumerConfigBuilder {
         self.config.get_records_max = records;
         self
@@ -165,8 +170,11 @@ impl ConsumerConfigBuilder {
         self
     }
 
-    /// Ends the iteration once every shard, children included, has no more records behind that
-    /// arrived before the consumer started. Default: `false`, reading goes on for ever.
+    /// Ends the iteration once every record has been handed out, of children included, that arrived before
+    /// the consumer started by the service's clock. Default: `false`, reading goes on for ever.
+    ///
+    /// A producer that never pauses does not put the end off. Records that arrived later are handed out
+    /// if they came with the last answer.
     pub fn until_caught_up(mut self, yes: bool) -> ConsumerConfigBuilder {
         self.config.until_caught_up = yes;
         self
@@ -238,6 +246,18 @@ impl ConsumerConfigBuilder {
     /// [paused](crate::Consumer::pause) do not count, and hold three answers at most.
     pub fn buffered_bytes_max(mut self, bytes: u64) -> ConsumerConfigBuilder {
         self.config.buffered_bytes_max = bytes;
+        self
+    }
+
+    /// Sets the stack of each thread that reads a shard, in bytes. Default: 2 MiB, and 512 KiB where
+    /// addresses have 32 bits. Range: 128 KiB to 1 GiB.
+    ///
+    /// The [decoder](crate::ConsumerBuilder::decoder), the handler of dead letters and the watermark
+    /// generator run on it. A program that uses more stack than there is aborts. The operating system
+    /// gives memory to the part that is used only; the rest costs addresses. The key
+    /// `shard.stack.bytes`.
+    pub fn shard_stack_bytes(mut self, bytes: usize) -> ConsumerConfigBuilder {
+        self.config.shard_stack_bytes = bytes;
         self
     }
 
@@ -350,6 +370,13 @@ impl ConsumerConfigBuilder {
                 "at least 1048576",
             ));
         }
+        if !STACK_BYTES.contains(&config.shard_stack_bytes) {
+            return Err(Error::config(
+                "shard_stack_bytes",
+                config.shard_stack_bytes.to_string(),
+                "from 131072 to 1073741824",
+            ));
+        }
         if config.read_bytes_per_second == Some(0) {
             return Err(Error::config(
                 "read_bytes_per_second",
@@ -385,6 +412,16 @@ fn check(key: &str, value: Duration, range_ms: RangeInclusive<u128>) -> Result<(
     );
     Err(Error::config(key, value.as_millis().to_string(), expected))
 }
+
+/// What the standard library gives its threads; with thousands of them, a fourth of it where there are
+/// 4 GiB of addresses.
+const SHARD_STACK_BYTES: usize = match usize::BITS {
+    64.. => 2 << 20,
+    _ => 512 << 10,
+};
+
+/// Less is not enough for a TLS handshake and an answer.
+const STACK_BYTES: RangeInclusive<usize> = 128 << 10..=1 << 30;
 
 #[cfg(test)]
 mod tests {

@@ -1,6 +1,5 @@
 use crate::client::{GetRecordsOutput, RawRecord};
 use crate::consumer::checkpoint::Checkpoint;
-use crate::consumer::trim_watch::is_at_tip;
 use crate::model::{SequenceNumber, ShardPosition, ShardRef, Timestamp};
 
 /// Up to where a consumer reads.
@@ -27,6 +26,25 @@ pub(super) enum Bound {
     Through(SequenceNumber, Option<u64>),
     /// Not at all.
     Nothing,
+}
+
+/// Whether a bound has been reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Reached {
+    No,
+    /// With what was there, and nothing left out. If the shard has ended as well, that is its end.
+    Here,
+    /// There is more, which was left out. If the bound is a time, all that arrived before it was not.
+    Cut(Option<Timestamp>),
+}
+
+impl Reached {
+    fn here_if(reached: bool) -> Reached {
+        match reached {
+            true => Reached::Here,
+            false => Reached::No,
+        }
+    }
 }
 
 impl Bound {
@@ -59,21 +77,34 @@ impl Bound {
     ///
     /// `asked` is the service's time when the answer was asked for; `closed`, whether the shard had
     /// an end before the consumer started.
-    pub fn cut(&self, output: &mut GetRecordsOutput, asked: Timestamp, closed: bool) -> bool {
+    pub fn cut(&self, output: &mut GetRecordsOutput, asked: Timestamp, closed: bool) -> Reached {
+        let is_at_open_tip = |output: &GetRecordsOutput| !closed && output.is_at_tip();
         match self {
-            Bound::ShardEnd => false,
-            Bound::Nothing => true,
-            Bound::CaughtUp(started) => !closed && is_caught_up(output, *started),
+            Bound::ShardEnd => Reached::No,
+            Bound::Nothing => Reached::Here,
+            // Whether the producer ever pauses does not matter: what came later than the start is
+            // behind all that was there, in this shard and in those that follow it. Not by
+            // `MillisBehindLatest` alone: some endpoints always say 0.
+            Bound::CaughtUp(started) => match output.records.last() {
+                Some(last) => Reached::here_if(last.approximate_arrival > *started),
+                None => Reached::here_if(is_at_open_tip(output)),
+            },
             Bound::Timestamp(time) => {
                 let beyond = |record: &RawRecord| record.approximate_arrival >= *time;
-                let found = truncate(&mut output.records, beyond);
-                found || (!closed && asked > *time && is_at_tip(output))
+                match truncate(&mut output.records, beyond) {
+                    true => Reached::Cut(Some(*time)),
+                    false => Reached::here_if(asked > *time && is_at_open_tip(output)),
+                }
             }
-            Bound::Through(number, _) => {
-                truncate(&mut output.records, |r| r.sequence_number > *number)
-                    || output.records.last().is_some_and(|r| r.sequence_number == *number)
-                    // The record that the checkpoint names is not there, nor any behind it.
-                    || (!closed && is_at_tip(output))
+            Bound::Through(number, sub) => {
+                let is_cut = truncate(&mut output.records, |r| r.sequence_number > *number);
+                let last = output.records.last();
+                let is_there = last.is_some_and(|r| r.sequence_number == *number);
+                match is_cut || (is_there && sub.is_some()) {
+                    true => Reached::Cut(None),
+                    // Or the record that the checkpoint names is not there, nor any behind it.
+                    false => Reached::here_if(is_there || is_at_open_tip(output)),
+                }
             }
         }
     }
@@ -87,15 +118,6 @@ impl Bound {
             _ => true,
         }
     }
-}
-
-/// Says whether nothing that arrived by `started` can still be ahead.
-///
-/// Not by `MillisBehindLatest` alone: some endpoints always say 0. And not by an empty answer
-/// alone: the service gives those in the middle of a shard too.
-fn is_caught_up(output: &GetRecordsOutput, started: Timestamp) -> bool {
-    let new = |record: &RawRecord| record.approximate_arrival > started;
-    output.millis_behind_latest.unwrap_or(0) == 0 && output.records.last().is_none_or(new)
 }
 
 /// Cuts records off from the first that is beyond, and says whether there is one.
@@ -169,43 +191,46 @@ mod tests {
 
     #[test]
     fn caught_up_is_when_nothing_from_before_the_start_can_be_ahead() {
+        let (yes, no) = (Reached::Here, Reached::No);
         for (what, closed, behind, numbers, reached) in [
-            ("an empty answer at the tip", false, Some(0), vec![], true),
+            ("an empty answer at the tip", false, Some(0), vec![], yes),
             (
                 "one from an endpoint that says nothing",
                 false,
                 None,
                 vec![],
-                true,
+                yes,
             ),
-            (
-                "an empty answer in the middle",
-                false,
-                Some(1),
-                vec![],
-                false,
-            ),
+            ("an empty answer in the middle", false, Some(1), vec![], no),
             (
                 "old records at the tip, if it is one",
                 false,
                 Some(0),
                 vec![99],
+                no,
+            ),
+            ("records of the start itself", false, Some(0), vec![100], no),
+            ("new records", false, Some(0), vec![101], yes),
+            (
+                "new records ahead of newer ones",
                 false,
+                Some(9),
+                vec![99, 101],
+                yes,
             ),
             (
-                "records of the start itself",
-                false,
+                "new records of a closed shard",
+                true,
                 Some(0),
-                vec![100],
-                false,
+                vec![101],
+                yes,
             ),
-            ("new records", false, Some(0), vec![101], true),
             (
                 "a closed shard, which has an end",
                 true,
                 Some(0),
                 vec![],
-                false,
+                no,
             ),
         ] {
             let mut output = answer(&numbers, behind);
@@ -217,41 +242,38 @@ mod tests {
 
     #[test]
     fn a_timestamp_ends_before_the_first_record_that_is_not_older() {
+        let (no, here, cut) = (Reached::No, Reached::Here, Reached::Cut(Some(at(10))));
         for (what, closed, asked, numbers, left, reached) in [
-            ("older ones", false, 200, vec![8, 9], 2, false),
-            ("some of each", false, 200, vec![8, 9, 10, 11], 2, true),
-            ("newer ones", false, 200, vec![10], 0, true),
-            ("the tip", false, 200, vec![], 0, true),
-            ("the tip, before it is time", false, 10, vec![], 0, false),
-            (
-                "a closed shard, which has an end",
-                true,
-                200,
-                vec![],
-                0,
-                false,
-            ),
+            ("older ones", false, 200, vec![8, 9], 2, no),
+            ("some of each", false, 200, vec![8, 9, 10, 11], 2, cut),
+            ("newer ones", false, 200, vec![10], 0, cut),
+            ("the tip", false, 200, vec![], 0, here),
+            ("the tip, before it is time", false, 10, vec![], 0, no),
+            ("a closed shard, which has an end", true, 200, vec![], 0, no),
         ] {
             let mut output = answer(&numbers, Some(0));
-            let cut = Bound::Timestamp(at(10)).cut(&mut output, at(asked), closed);
-            assert_eq!((cut, output.records.len()), (reached, left), "{what}");
+            let found = Bound::Timestamp(at(10)).cut(&mut output, at(asked), closed);
+            assert_eq!((found, output.records.len()), (reached, left), "{what}");
         }
     }
 
     #[test]
     fn a_checkpoint_ends_with_the_record_it_names() {
+        let (no, here, cut) = (Reached::No, Reached::Here, Reached::Cut(None));
         for (what, numbers, left, reached) in [
-            ("before it", vec![8, 9], 2, false),
-            ("with it", vec![9, 10], 2, true),
-            ("beyond it", vec![9, 10, 11], 2, true),
-            ("it is gone", vec![9, 11], 1, true),
-            ("it never was there", vec![], 0, true),
+            ("before it", vec![8, 9], 2, no),
+            ("with it", vec![9, 10], 2, here),
+            ("beyond it", vec![9, 10, 11], 2, cut),
+            ("it is gone", vec![9, 11], 1, cut),
+            ("it never was there", vec![], 0, here),
         ] {
             let mut output = answer(&numbers, Some(0));
-            let cut = Bound::Through(number(10), None).cut(&mut output, at(0), false);
-            assert_eq!((cut, output.records.len()), (reached, left), "{what}");
+            let found = Bound::Through(number(10), None).cut(&mut output, at(0), false);
+            assert_eq!((found, output.records.len()), (reached, left), "{what}");
         }
         let inside = Bound::Through(number(10), Some(3));
+        let found = inside.cut(&mut answer(&[9, 10], Some(0)), at(0), false);
+        assert_eq!(found, Reached::Cut(None), "parts of it may be left out");
         for (n, sub, included) in [
             (9, Some(7), true),
             (10, Some(3), true),

@@ -96,7 +96,9 @@ impl ConsumerBuilder {
     }
 
     /// Reads up to where a checkpoint is, and ends: with the last record that the checkpoint covers
-    /// in each of its shards. Shards that it does not know are not read. Default: no end.
+    /// in each of its shards. Shards that it does not know are not read. A checkpoint that was put together
+    /// of several may have positions in a shard and in its children: each is read up to its own, the
+    /// children after their parents. Default: no end.
     pub fn until_checkpoint(mut self, checkpoint: Checkpoint) -> ConsumerBuilder {
         self.until = Some(checkpoint);
         self
@@ -151,6 +153,10 @@ impl ConsumerBuilder {
     /// The value is had by [`Record::decoded`] and [`Record::take_decoded`]. A decoder that returns an
     /// error, or panics, refuses the record: see [`on_poison`](ConsumerBuilder::on_poison). What it
     /// says stands in that error, so it should not quote the record. Order is kept within each shard.
+    ///
+    /// A closure cannot be made anew: one that changes a state of its own has to leave it as it should be
+    /// when it panics. The thread's stack is
+    /// [as set](crate::ConsumerConfigBuilder::shard_stack_bytes), 2 MiB by default.
     ///
     /// ```
     /// # fn main() -> kinesis_blocking::Result<()> {

@@ -188,13 +188,17 @@ impl Discovery {
         for child in children {
             self.on_child(&shard.stream, child, &mut found);
         }
-        // Nobody else has waited for it.
+        found.starts = self.start_children(shard);
+        found
+    }
+
+    /// Starts those that have waited for a shard: its children.
+    fn start_children(&mut self, shard: &ShardRef) -> Vec<Start> {
         let children = self.streams.get(&shard.stream).map(|stream| {
             let children = stream.children(&shard.shard_id);
             children.map(|child| child.id.clone()).collect()
         });
-        found.starts = self.start_ready(&shard.stream, children.unwrap_or_default());
-        found
+        self.start_ready(&shard.stream, children.unwrap_or_default())
     }
 
     /// Takes note that the caller knows of a shard's stream that it was made anew.
@@ -234,6 +238,22 @@ impl Discovery {
             stream.doubted.remove(&shard.shard_id);
             stream.set_state(&shard.shard_id, state);
         }
+    }
+
+    /// Takes note that a shard has been read as far as a checkpoint bounds it, and says who may follow:
+    /// put together of several, the checkpoint may have positions in its children, too.
+    pub fn on_pass(&mut self, shard: &ShardRef) -> Found {
+        self.set_state(shard, State::Passed);
+        Found {
+            starts: self.start_children(shard),
+            ..Found::default()
+        }
+    }
+
+    /// Says whether a shard has been listed, or told of by its parents' end.
+    pub fn knows(&self, shard: &ShardRef) -> bool {
+        let stream = self.streams.get(&shard.stream);
+        stream.is_some_and(|stream| stream.knows(&shard.shard_id))
     }
 
     /// Takes note that one of the consumers is no more: what it was to read is not read by anyone.

@@ -23,7 +23,7 @@ pub(super) struct Emitter {
     pub(super) turn: usize,
     /// Positions of the shards that are not being read: waiting for parents, caught up or ended.
     resting: BTreeMap<ShardRef, ShardPosition>,
-    /// Ended shards whose children nobody has listed yet.
+    /// Shards that have ended, or were read up to their bounds, and whose children are not known yet.
     childless: BTreeSet<ShardRef>,
     /// Whether others of its group may leave it a shard yet.
     is_expecting: bool,
@@ -455,6 +455,8 @@ impl Emitter {
                 self.on_lineage(|lineage| lineage.rest(&slot.shard, slot.watermark));
                 let position = slot.position();
                 self.resting.insert(slot.shard.clone(), position);
+                // Until discovery says whether any child lies within its own bound.
+                self.childless.insert(slot.shard.clone());
                 Next::Rested(slot.shard)
             }
             End::ShardEnd => {
@@ -637,6 +639,9 @@ mod tests {
         }
         let rests = [said(next(&mut emitter)), said(next(&mut emitter))];
         assert_eq!(sorted(rests), ["rest of a", "rest of b"]);
+        emitter.settle(&shard("a"));
+        assert_eq!(said(next(&mut emitter)), "nothing", "of the children of b");
+        emitter.settle(&shard("b"));
         emitter.set_expecting(true);
         assert_eq!(said(next(&mut emitter)), "nothing", "of its group");
         emitter.set_expecting(false);
@@ -715,6 +720,7 @@ mod tests {
         emitter.expect([shard("b"), shard("c"), shard("d")]);
         queues[0].send(Message::End(End::CaughtUp, Vec::new()));
         assert_eq!(said(next(&mut emitter)), "rest of a");
+        emitter.settle(&shard("a"));
         assert_eq!(said(next(&mut emitter)), "nothing");
         emitter.vanish(shard("b"));
         emitter.know(shard("c"), (START, None));
@@ -760,6 +766,7 @@ mod tests {
         assert_eq!(at("a", &emitter), after(7, Some(1)));
         queues[1].send(Message::End(End::CaughtUp, Vec::new()));
         assert_eq!(said(next(&mut emitter)), "rest of b");
+        emitter.settle(&shard("b"));
         assert_eq!(said(next(&mut emitter)), "done");
     }
 

@@ -56,6 +56,8 @@ pub(super) enum State {
     Reading,
     /// Read no further, but not to its end.
     Resting,
+    /// Read as far as a checkpoint bounds it, which may have positions in its children as well.
+    Passed,
     Ended,
     /// Another process reads it.
     Foreign,
@@ -133,7 +135,7 @@ impl Stream {
             State::Waiting => drop(self.waiting.insert(id.clone())),
             State::Reading => self.reading += 1,
             State::Ended => drop(self.childless.insert(id.clone())),
-            State::Resting | State::Foreign => {}
+            State::Resting | State::Passed | State::Foreign => {}
         }
     }
 
@@ -142,7 +144,7 @@ impl Stream {
             State::Waiting => drop(self.waiting.remove(id)),
             State::Reading => self.reading -= 1,
             State::Ended => drop(self.childless.remove(id)),
-            State::Resting | State::Foreign => {}
+            State::Resting | State::Passed | State::Foreign => {}
         }
     }
 
@@ -258,7 +260,7 @@ impl Stream {
     /// not know of each other.
     fn is_done(&self, parent: &ShardId) -> bool {
         match self.shards.get(parent) {
-            Some(parent) => matches!(parent.state, State::Ended | State::Foreign),
+            Some(parent) => matches!(parent.state, State::Ended | State::Foreign | State::Passed),
             None => !self.awaited.contains(parent),
         }
     }

@@ -22,13 +22,15 @@ use crate::consumer::listing::Listing;
 use crate::consumer::members::{Member, Members};
 use crate::consumer::meters::{DiscoveryMeter, Meters};
 use crate::consumer::retention::Retentions;
-use crate::consumer::shard_reader::Settings;
+use crate::consumer::shard_reader::{START_AHEAD_MAX, Settings};
 use crate::consumer::shelf::{Bell, Shelf};
-use crate::consumer::threads::{Crew, DiscoveryThread, ReportThread, Told, Workers, start_sync};
+use crate::consumer::threads::{
+    BOUNDS_WAIT_MAX, Crew, DiscoveryThread, ReportThread, Told, Workers, start_sync,
+};
 use crate::consumer::union::Union;
 use crate::consumer::{Consumer, Group};
 use crate::error::{Error, Result, TransportError};
-use crate::model::Timestamp;
+use crate::model::{ShardPosition, StartPosition, Timestamp};
 use crate::sys::stop::StopSource;
 
 impl ConsumerBuilder {
@@ -53,6 +55,7 @@ impl ConsumerBuilder {
         let seats = self.seats(&client, &settings, &told, all);
         let plan = self.plan(settings.started);
         let mut members = Members::new(seats.iter().map(Seat::member), settings, found);
+        check_starts(&plan, &stored.restored, members.settings.started_by)?;
         let mut discovery = Discovery::new(plan, stored.restored.clone());
         start_shards(&client, &mut members, &mut discovery, listings)?;
         let thread = self.discovery(client, members, discovery, &group, (told, told_bell));
@@ -180,8 +183,10 @@ impl ConsumerBuilder {
         group: &Group,
         (told, told_bell): (Arc<Shelf<Told>>, Receiver<()>),
     ) -> DiscoveryThread {
+        let listed_by = client.sys().clock.now() + BOUNDS_WAIT_MAX;
         DiscoveryThread {
             client,
+            listed_by,
             stop: group.stop.stop(),
             childless: discovery.childless(),
             is_bounded: members.settings.is_bounded() && group.size > 1,
@@ -191,6 +196,7 @@ impl ConsumerBuilder {
             ended: false,
             told,
             told_bell,
+            passed: Vec::new(),
             alive: group.crew.alive().clone(),
         }
     }
@@ -402,6 +408,26 @@ fn wait_until_ready(client: &Client, all_ready: &Receiver<()>) -> Result<()> {
         Err(TryRecvError::Disconnected) => Ok(()),
         _ => Err(TransportError::Timeout(READY_WAIT_MAX).into()),
     }
+}
+
+/// A start that is ahead is waited for, but not for longer than clocks may be apart: that is a mistake.
+fn check_starts(plan: &Plan, restored: &Checkpoint, now: Timestamp) -> Result<()> {
+    let streams = plan.streams.iter();
+    let unknown = streams.filter(|(stream, _)| !restored.knows_stream(stream));
+    let configured = unknown.map(|(_, start)| ("start_position", *start));
+    let restored = restored.iter().filter_map(|(_, position)| match position {
+        ShardPosition::Start(start) => Some(("checkpoint", *start)),
+        _ => None,
+    });
+    for (key, start) in configured.chain(restored) {
+        if let StartPosition::AtTimestamp(time) = start
+            && time > now.saturating_add(START_AHEAD_MAX)
+        {
+            let expected = "a time in the past, or at most 15 minutes ahead";
+            return Err(Error::config(key, time.to_string(), expected));
+        }
+    }
+    Ok(())
 }
 
 fn state_of_one() -> Error {

@@ -54,7 +54,7 @@ impl Listing {
         let times = Times { asked, answered };
         // Behind the call: only an answer says what the service's time is, should this machine's clock
         // have been set meanwhile.
-        let at = client.server_time().saturating_sub(answered - asked);
+        let at = client.server_time_since(asked);
         let listing = listed.map(|shards| Listing::new(stream.clone(), at, times, shards));
         (times, listing)
     }

@@ -324,7 +324,7 @@ impl Consumer {
                     self.has_unsaved_end = true;
                     return Ok(Event::ShardEnded(shard));
                 }
-                Next::Rested(shard) => self.told.put([Told::Rested(shard)]),
+                Next::Rested(shard) => self.told.put([Told::CaughtUp(shard)]),
                 Next::Gap(gap) => return Ok(Event::Gap(gap)),
                 Next::Halted(shard, error) => {
                     self.told.put([Told::Rested(shard.clone())]);

@@ -10,6 +10,10 @@ pub(super) struct Pace {
     bytes_per_second: Option<u32>,
     adaptive: bool,
     limit: u32,
+    /// What arrives in time over this link, as far as that was found out.
+    limit_in_time: u32,
+    /// What a record of the last answer weighed.
+    record_bytes: Option<usize>,
     bytes_requested: f64,
     last_call: Instant,
     next_read: Instant,
@@ -22,6 +26,8 @@ pub(super) struct Weight {
     pub bytes: usize,
     /// Nothing in it, and nothing ahead.
     pub at_tip: bool,
+    /// How long the call took.
+    pub took: Duration,
 }
 
 impl Pace {
@@ -32,6 +38,8 @@ impl Pace {
             bytes_per_second: config.read_bytes_per_second,
             adaptive: config.adaptive_reads,
             limit: config.get_records_max,
+            limit_in_time: RECORDS_MAX,
+            record_bytes: None,
             bytes_requested: 0.0,
             last_call: now,
             next_read: now,
@@ -44,7 +52,7 @@ impl Pace {
 
     /// How many records the next call asks for.
     pub fn limit(&self) -> u32 {
-        self.limit
+        self.limit.min(self.limit_in_time)
     }
 
     /// The bytes that the limit aims at, if it is adaptive.
@@ -55,6 +63,11 @@ impl Pace {
     /// Lets the next call wait for an interval from now.
     pub fn put_off(&mut self, now: Instant) {
         self.next_read = now + self.interval;
+    }
+
+    /// Makes no call before `time`.
+    pub fn wait_until(&mut self, time: Instant) {
+        self.next_read = self.next_read.max(time);
     }
 
     /// Takes what came of a call that began at `called`.
@@ -69,7 +82,31 @@ impl Pace {
         if self.adaptive {
             self.adapt(called, weight);
         }
+        self.grow_back(weight);
         self.last_call = called;
+    }
+
+    /// An answer did not arrive in time: the next is to be half as long.
+    pub fn on_timeout(&mut self) {
+        let asked = self.limit();
+        // An answer ends at 10 MiB, so a limit beyond that would be halved for nothing.
+        let fitting = self
+            .record_bytes
+            .map(|bytes| ANSWER_BYTES_MAX / bytes.max(1));
+        let fitting = fitting.and_then(|records| u32::try_from(records).ok());
+        let answered = fitting.map_or(asked, |fitting| fitting.min(asked));
+        self.limit_in_time = (answered / 2).max(1);
+    }
+
+    /// Raises a limit that was halved, if the answer was as long as it allows. One that took long does not
+    /// raise it: twice as much might not arrive in time again.
+    fn grow_back(&mut self, weight: Weight) {
+        let average = weight.bytes.checked_div(weight.records);
+        self.record_bytes = average.or(self.record_bytes);
+        let is_full = weight.records >= self.limit_in_time as usize;
+        if is_full && weight.took <= LONG_CALL {
+            self.limit_in_time = self.limit_in_time.saturating_mul(2).min(RECORDS_MAX);
+        }
     }
 
     /// A shard gives 10 MiB at once, and then nothing until they are paid for at 2 MiB a second.
@@ -106,6 +143,10 @@ const BYTES_NOT_COUNTED: usize = 64 << 10;
 /// <https://docs.aws.amazon.com/kinesis/latest/APIReference/API_GetRecords.html>
 const SHARD_BYTES_PER_SECOND: u32 = 2 << 20;
 const RECORDS_MAX: u32 = 10_000;
+const ANSWER_BYTES_MAX: usize = 10 << 20;
+
+/// A quarter of what an answer may take at most.
+const LONG_CALL: Duration = Duration::from_secs(60);
 
 #[cfg(test)]
 mod tests {
@@ -123,6 +164,7 @@ mod tests {
             records,
             bytes,
             at_tip: records == 0,
+            took: Duration::ZERO,
         }
     }
 
@@ -169,6 +211,40 @@ mod tests {
             pace.on_answer(now + INTERVAL, weight(records, bytes));
             assert_eq!(pace.limit(), limit, "{records} of {bytes} bytes");
         }
+    }
+
+    #[test]
+    fn a_limit_halves_with_each_time_out_and_grows_back() {
+        let now = Instant::now();
+        let mut pace = pace(false, now);
+        let halved = [
+            5_000, 2_500, 1_250, 625, 312, 156, 78, 39, 19, 9, 4, 2, 1, 1,
+        ];
+        for limit in halved {
+            pace.on_timeout();
+            assert_eq!(pace.limit(), limit);
+        }
+        let long = Weight {
+            took: Duration::from_secs(61),
+            ..weight(1, 10 << 20)
+        };
+        for (weight, limit) in [
+            (weight(1, 10 << 20), 2),
+            (weight(1, 10 << 20), 2),
+            (long, 2),
+            (weight(2, 10), 4),
+        ] {
+            pace.on_answer(now, weight);
+            assert_eq!(pace.limit(), limit, "{weight:?}");
+        }
+        for _ in 0..20 {
+            pace.on_answer(now, weight(10_000, 10));
+        }
+        assert_eq!(pace.limit(), 10_000);
+        // 10 MiB were 100 of these: half of that is asked for at once.
+        pace.on_answer(now, weight(100, 10 << 20));
+        pace.on_timeout();
+        assert_eq!(pace.limit(), 50);
     }
 
     #[test]

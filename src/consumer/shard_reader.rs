@@ -1,13 +1,13 @@
 use std::time::{Duration, Instant};
 
-use crate::client::{ChildShard, Client, GetRecordsOutput, RawRecord, ShardIterator};
+use crate::client::{ChildShard, Client, GetRecordsOutput, RawRecord, ServerTime, ShardIterator};
 use crate::config::{ConsumerConfig, DataLoss};
-use crate::consumer::bound::{Bound, Until};
+use crate::consumer::bound::{Bound, Reached, Until};
 use crate::consumer::chunk::Chunk;
 use crate::consumer::deaggregator::Deaggregator;
 use crate::consumer::discovery::{Place, Start};
 use crate::consumer::pace::{Pace, Weight};
-use crate::consumer::trim_watch::{Asked, Judgement, TrimWatch, is_at_tip};
+use crate::consumer::trim_watch::{Judgement, Missing, TrimWatch};
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{
     Gap, GapCause, SequenceNumber, ShardPosition, ShardRef, StartPosition, Timestamp,
@@ -46,12 +46,12 @@ pub(super) struct Settings {
 
 impl Settings {
     pub fn new(config: &ConsumerConfig, until: Until, client: &Client) -> Settings {
-        let this_machine = client.sys().clock.wall();
+        let started = client.server_now();
         Settings {
             config: config.clone(),
             until,
-            started: client.server_time(),
-            started_by: this_machine.max(client.server_time_at_most()),
+            started: started.earliest,
+            started_by: started.latest,
         }
     }
 
@@ -149,17 +149,47 @@ impl ShardReader {
         }
     }
 
-    pub fn next_step(&self, now: Instant) -> Step {
+    /// Says what to do next, at `now`, and at that time of the service.
+    pub fn next_step(&mut self, now: Instant, server_now: ServerTime) -> Step {
+        let end = match &self.state {
+            State::Done(end) => Some(*end),
+            _ => None,
+        };
+        if self.watch.asks_retention(now, end.is_some()) {
+            return Step::GetRetention;
+        }
+        if let Some(end) = end {
+            return Step::Done(end);
+        }
         let next_read = self.pace.next_read();
+        if now < next_read {
+            return Step::WaitUntil(next_read);
+        }
+        if self.watch.foresee(server_now.latest) {
+            self.state = State::NoIterator;
+        }
         match &self.state {
-            State::Done(end) => Step::Done(*end),
-            _ if self.watch.asks_retention() => Step::GetRetention,
-            _ if now < next_read => Step::WaitUntil(next_read),
-            State::NoIterator => Step::GetIterator(self.watch.iterator_position(&self.position)),
+            _ if self.watch.asks_retention(now, false) => Step::GetRetention,
             State::Reading(iterator) => {
                 let limit = self.pace.limit().max(self.watch.limit_min());
                 Step::GetRecords(iterator.clone(), limit)
             }
+            _ => match self.time_to_start(server_now) {
+                Some(wait) => Step::WaitUntil(now + wait),
+                None => Step::GetIterator(self.watch.iterator_position(&self.position)),
+            },
+        }
+    }
+
+    /// How long the time at which reading starts is ahead. The service refuses such a time, and would
+    /// not wait for it.
+    fn time_to_start(&self, server_now: ServerTime) -> Option<Duration> {
+        match self.position {
+            ShardPosition::Start(StartPosition::AtTimestamp(time)) => {
+                let ahead = time.saturating_since(server_now.earliest);
+                Some(ahead).filter(|ahead| !ahead.is_zero())
+            }
+            _ => None,
         }
     }
 
@@ -194,16 +224,18 @@ impl ShardReader {
     ///
     /// # Errors
     /// There is none, or the policy on lost data is to fail.
-    pub fn on_refused(&mut self, error: Error) -> Result<Option<Gap>> {
+    pub fn on_refused(&mut self, now: Instant, error: Error) -> Result<Option<Gap>> {
         let ErrorKind::Service { code, message, .. } = error.kind() else {
             return Err(error);
         };
         match &self.position {
             _ if code != "InvalidArgumentException" => Err(error),
             ShardPosition::Start(StartPosition::AtTimestamp(time)) => {
-                let skewed = current_time_in(message).filter(|now| is_skew(*now, *time));
-                let now = skewed.ok_or_else(|| error.clone())?;
-                self.position = ShardPosition::Start(StartPosition::AtTimestamp(now));
+                let service = current_time_in(message);
+                let ahead = service.and_then(|service| ahead_of(service, *time));
+                // By the clock that refused it: no other one counts.
+                let wait = ahead.ok_or_else(|| error.clone())?;
+                self.pace.wait_until(now + wait);
                 Ok(None)
             }
             ShardPosition::After { .. } => {
@@ -257,41 +289,63 @@ impl ShardReader {
         self.pace.put_off(now);
     }
 
-    pub fn on_retention(&mut self, now: Timestamp, retention: Duration) {
-        self.watch.on_retention(now, retention);
+    /// Says whether the retention has to be read anew.
+    pub fn needs_new_retention(&self) -> bool {
+        self.watch.is_unconfirmed()
     }
 
-    /// Takes an answer to a call that began at `called`.
+    /// Takes how long the stream keeps its records, if the service says so. Gives what may be missing
+    /// of what was read before.
+    ///
+    /// # Errors
+    /// The policy on lost data is to fail.
+    pub fn on_retention(
+        &mut self,
+        now: (Instant, Timestamp),
+        retention: Option<Duration>,
+    ) -> Result<Option<Gap>> {
+        let is_end = matches!(self.state, State::Done(_));
+        let missing = (self.watch).on_retention(now, retention, &self.position, is_end);
+        if self.watch.verifies() && !is_end {
+            self.state = State::NoIterator;
+        }
+        missing
+            .map(|missing| self.report_trimmed(missing))
+            .transpose()
+    }
+
+    /// An answer did not arrive in time: a shorter one may.
+    pub fn on_timeout(&mut self) {
+        self.pace.on_timeout();
+    }
+
+    /// Takes an answer to a call that began at `called`, took so long, and was carried out at that time
+    /// of the service.
     ///
     /// # Errors
     /// The policy on lost data, or that on misplaced records, is to fail.
     pub fn on_records(
         &mut self,
-        called: Instant,
-        asked: Asked,
+        (called, took): (Instant, Duration),
+        answered: ServerTime,
         mut output: GetRecordsOutput,
     ) -> Result<Taken> {
-        let weight = weight(&output);
+        let weight = weight(&output, took);
         self.bytes = weight.bytes;
         self.pace.on_answer(called, weight);
-        let judged = self.watch.on_answer(&self.position, asked, &mut output);
         let mut gaps = Vec::new();
-        match judged {
+        match self.watch.on_answer(&self.position, answered, &mut output) {
             Judgement::Discard => {
                 self.state = State::NoIterator;
                 return self.taken(Vec::new(), gaps);
             }
-            Judgement::Gap { after, before } => {
-                let gap = Gap {
-                    after,
-                    before,
-                    ..Gap::new(self.shard.clone(), GapCause::Trimmed)
-                };
-                gaps.push(self.settings.report(gap, None)?);
-            }
+            Judgement::Gap(missing) => gaps.push(self.report_trimmed(missing)?),
             Judgement::Take => {}
         }
-        let reached = self.bound.cut(&mut output, asked.at, self.closed);
+        let asked = answered.earliest;
+        let reached = self.bound.cut(&mut output, asked, self.closed);
+        // Behind the cut: what was left out is handed over by nobody, and must not count as read.
+        self.watch.note(&self.position, asked, &output, reached);
         if let Some(last) = output.records.last() {
             let (sequence_number, sub_sequence_number) = (last.sequence_number.clone(), None);
             self.position = ShardPosition::After {
@@ -300,12 +354,24 @@ impl ShardReader {
             };
         }
         self.children = output.child_shards;
-        self.state = match output.next {
-            _ if reached => State::Done(End::CaughtUp),
-            None => State::Done(End::ShardEnd),
-            Some(iterator) => State::Reading(iterator),
+        self.state = match (reached, output.next) {
+            (Reached::Cut(_), _) => State::Done(End::CaughtUp),
+            // However it is listed: a listing may lag behind, and show a shard open that has ended. Its
+            // children have records within the bound.
+            (_, None) => State::Done(End::ShardEnd),
+            (Reached::Here, Some(_)) => State::Done(End::CaughtUp),
+            (Reached::No, Some(iterator)) => State::Reading(iterator),
         };
         self.taken(output.records, gaps)
+    }
+
+    fn report_trimmed(&self, Missing { after, before }: Missing) -> Result<Gap> {
+        let gap = Gap {
+            after,
+            before,
+            ..Gap::new(self.shard.clone(), GapCause::Trimmed)
+        };
+        self.settings.report(gap, None)
     }
 
     /// Makes user records of what is to be handed over.
@@ -332,7 +398,7 @@ impl ShardReader {
     }
 }
 
-fn weight(output: &GetRecordsOutput) -> Weight {
+fn weight(output: &GetRecordsOutput, took: Duration) -> Weight {
     Weight {
         records: output.records.len(),
         bytes: output
@@ -340,7 +406,8 @@ fn weight(output: &GetRecordsOutput) -> Weight {
             .iter()
             .map(|record| record.data.len() + record.partition_key.bytes_len())
             .sum(),
-        at_tip: is_at_tip(output),
+        at_tip: output.is_at_tip(),
+        took,
     }
 }
 
@@ -352,13 +419,15 @@ fn current_time_in(message: &str) -> Option<Timestamp> {
     digits.parse().ok().map(Timestamp::from_millis)
 }
 
-/// Clocks further apart cannot be mended by reading a little more: no request would be accepted.
-fn is_skew(service: Timestamp, asked: Timestamp) -> bool {
-    service < asked && asked.saturating_since(service) <= SKEW_MAX
+/// How far a time is ahead of the service's, if it is to be waited for.
+fn ahead_of(service: Timestamp, time: Timestamp) -> Option<Duration> {
+    let ahead = time.saturating_since(service);
+    (service < time && ahead <= START_AHEAD_MAX).then_some(ahead)
 }
 
-/// <https://docs.aws.amazon.com/IAM/latest/UserGuide/signature-v4-troubleshooting.html>
-const SKEW_MAX: Duration = Duration::from_secs(15 * 60);
+/// How far ahead a start may lie to be waited for: clocks that are further apart cannot make calls.
+/// Source: <https://docs.aws.amazon.com/IAM/latest/UserGuide/signature-v4-troubleshooting.html>
+pub(super) const START_AHEAD_MAX: Duration = Duration::from_secs(15 * 60);
 
 #[cfg(test)]
 mod tests {
@@ -427,28 +496,44 @@ mod tests {
 
     const TRIM_HORIZON: ShardPosition = ShardPosition::Start(StartPosition::TrimHorizon);
 
+    fn by_server(time: Timestamp) -> ServerTime {
+        ServerTime {
+            earliest: time,
+            latest: time,
+        }
+    }
+
+    fn next_step(reader: &mut ShardReader, now: Instant) -> Step {
+        reader.next_step(now, by_server(STARTED))
+    }
+
     /// Takes an answer that came at once.
     fn take(reader: &mut ShardReader, now: Instant, output: GetRecordsOutput) -> Vec<Record> {
-        let asked = Asked {
-            at: STARTED,
-            answered: STARTED,
-        };
-        let taken = reader.on_records(now, asked, output).expect("records");
-        taken.records.collect()
+        take_at(reader, now, STARTED, output).collect()
+    }
+
+    fn take_at(
+        reader: &mut ShardReader,
+        now: Instant,
+        server_now: Timestamp,
+        output: GetRecordsOutput,
+    ) -> Chunk {
+        let taken = reader.on_records((now, Duration::ZERO), by_server(server_now), output);
+        taken.expect("records").records
     }
 
     #[test]
     fn the_interval_counts_from_the_start_of_a_call() {
         let now = Instant::now();
         let mut reader = reader(TRIM_HORIZON, settings(), now);
-        assert!(matches!(reader.next_step(now), Step::GetRecords(..)));
+        assert!(matches!(next_step(&mut reader, now), Step::GetRecords(..)));
         take(&mut reader, now, output(vec![raw(1, Bytes::new())]));
         let soon = now + INTERVAL - Duration::from_millis(1);
         assert!(
-            matches!(reader.next_step(soon), Step::WaitUntil(until) if until == now + INTERVAL)
+            matches!(next_step(&mut reader, soon), Step::WaitUntil(until) if until == now + INTERVAL)
         );
         assert!(matches!(
-            reader.next_step(now + INTERVAL),
+            next_step(&mut reader, now + INTERVAL),
             Step::GetRecords(..)
         ));
     }
@@ -458,16 +543,16 @@ mod tests {
         let now = Instant::now();
         let mut reader = reader(TRIM_HORIZON, settings(), now);
         reader.on_expired(now);
-        assert!(matches!(reader.next_step(now), Step::WaitUntil(_)));
+        assert!(matches!(next_step(&mut reader, now), Step::WaitUntil(_)));
         let later = now + INTERVAL;
         assert!(matches!(
-            reader.next_step(later),
+            next_step(&mut reader, later),
             Step::GetIterator(TRIM_HORIZON)
         ));
         reader.on_iterator(Some(iterator()));
         take(&mut reader, later, output(vec![raw(7, Bytes::new())]));
         reader.on_expired(later);
-        let Step::GetIterator(position) = reader.next_step(later + INTERVAL) else {
+        let Step::GetIterator(position) = next_step(&mut reader, later + INTERVAL) else {
             panic!("an iterator is due")
         };
         assert_eq!(position, after(7, None));
@@ -478,11 +563,13 @@ mod tests {
         let now = Instant::now();
         let latest = ShardPosition::Start(StartPosition::Latest);
         let mut reader = ShardReader::new(start(latest.clone()), settings(), now);
-        assert!(matches!(reader.next_step(now), Step::GetIterator(position) if position == latest));
+        assert!(
+            matches!(next_step(&mut reader, now), Step::GetIterator(position) if position == latest)
+        );
         reader.on_iterator(Some(iterator()));
         take(&mut reader, now, output(Vec::new()));
         reader.on_expired(now);
-        let Step::GetIterator(position) = reader.next_step(now + INTERVAL) else {
+        let Step::GetIterator(position) = next_step(&mut reader, now + INTERVAL) else {
             panic!("an iterator is due")
         };
         assert_eq!(
@@ -500,39 +587,161 @@ mod tests {
         };
         assert_eq!(take(&mut reader, Instant::now(), last).len(), 1);
         assert!(matches!(
-            reader.next_step(Instant::now()),
+            next_step(&mut reader, Instant::now()),
             Step::Done(End::ShardEnd)
         ));
         let mut nothing_left = ShardReader::new(start(TRIM_HORIZON), settings(), Instant::now());
         nothing_left.on_iterator(None);
         assert!(matches!(
-            nothing_left.next_step(Instant::now()),
+            next_step(&mut nothing_left, Instant::now()),
             Step::Done(End::ShardEnd)
         ));
     }
 
+    const fn millis(millis: i64) -> Timestamp {
+        Timestamp::from_millis(millis)
+    }
+
+    fn at(millis: i64) -> ShardPosition {
+        ShardPosition::Start(StartPosition::AtTimestamp(Timestamp::from_millis(millis)))
+    }
+
     #[test]
-    fn a_refused_time_becomes_the_services_if_only_the_clocks_differ() {
+    fn a_time_that_is_ahead_is_waited_for_before_the_service_is_asked() {
+        let now = Instant::now();
+        let ahead = at(STARTED.as_millis() + 5_000);
+        let mut reader = ShardReader::new(start(ahead.clone()), settings(), now);
+        let step = next_step(&mut reader, now);
+        let due = now + Duration::from_secs(5);
+        assert!(
+            matches!(step, Step::WaitUntil(until) if until == due),
+            "{step:?}"
+        );
+        // By the earlier bound: what is promised is that nothing before it comes.
+        let mut later = by_server(STARTED.saturating_add(Duration::from_secs(5)));
+        let step = reader.next_step(due, later);
+        assert!(
+            matches!(&step, Step::GetIterator(position) if *position == ahead),
+            "{step:?}"
+        );
+        later.earliest = STARTED.saturating_add(Duration::from_secs(4));
+        let step = reader.next_step(due, later);
+        assert!(matches!(step, Step::WaitUntil(_)), "{step:?}");
+    }
+
+    #[test]
+    fn a_refused_time_is_waited_for_by_the_clock_that_refused_it() {
         let refused = |message: &str| Error::service("InvalidArgumentException", message, 400);
-        let at = |millis| {
-            ShardPosition::Start(StartPosition::AtTimestamp(Timestamp::from_millis(millis)))
-        };
         let message = "The timestampInMillis parameter cannot be greater than the \
                        currentTimestampInMillis. timestampInMillis: 5000, currentTimestampInMillis: 3000";
-        let mut skewed = ShardReader::new(start(at(5_000)), settings(), Instant::now());
-        assert_eq!(skewed.on_refused(refused(message)).expect("a place"), None);
-        assert_eq!(skewed.place().0, at(3_000));
-        let mut later = ShardReader::new(start(at(5_000_000)), settings(), Instant::now());
-        assert!(later.on_refused(refused(message)).is_err());
-        let mut oldest = ShardReader::new(start(TRIM_HORIZON), settings(), Instant::now());
-        assert!(oldest.on_refused(refused(message)).is_err());
+        let now = Instant::now();
+        let mut skewed = ShardReader::new(start(at(5_000)), settings(), now);
+        let told = skewed.on_refused(now, refused(message));
+        assert_eq!(told.expect("a place"), None);
+        assert_eq!(skewed.place().0, at(5_000), "and not replaced");
+        let step = next_step(&mut skewed, now);
+        let due = now + Duration::from_secs(2);
+        assert!(
+            matches!(step, Step::WaitUntil(until) if until == due),
+            "{step:?}"
+        );
+        let mut later = ShardReader::new(start(at(5_000_000)), settings(), now);
+        assert!(later.on_refused(now, refused(message)).is_err());
+        let mut oldest = ShardReader::new(start(TRIM_HORIZON), settings(), now);
+        assert!(oldest.on_refused(now, refused(message)).is_err());
+    }
+
+    fn bounded(until: Until) -> Settings {
+        Settings {
+            until,
+            ..settings()
+        }
+    }
+
+    #[test]
+    fn the_end_of_a_shard_counts_above_the_end_of_a_bounded_read() {
+        let now = Instant::now();
+        let caught_up = || bounded(Until::CaughtUp);
+        let in_time = || bounded(Until::Timestamp(STARTED.saturating_add(INTERVAL)));
+        let older = || bounded(Until::Timestamp(STARTED));
+        for (what, settings, records, next, end) in [
+            ("nothing left", caught_up(), vec![], None, End::ShardEnd),
+            ("old records", caught_up(), vec![1], None, End::ShardEnd),
+            (
+                "nothing at the tip",
+                caught_up(),
+                vec![],
+                Some(iterator()),
+                End::CaughtUp,
+            ),
+            ("within the time", in_time(), vec![1], None, End::ShardEnd),
+            ("some left out", older(), vec![1], None, End::CaughtUp),
+        ] {
+            let mut reader = reader(TRIM_HORIZON, settings, now);
+            let records = records.iter().map(|n| raw(*n, Bytes::new())).collect();
+            let answer = GetRecordsOutput {
+                next,
+                ..output(records)
+            };
+            take(&mut reader, now, answer);
+            let step = next_step(&mut reader, now);
+            assert!(
+                matches!(step, Step::Done(found) if found == end),
+                "{what}: {step:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_lies_behind_the_bound_does_not_count_as_read() {
+        let now = Instant::now();
+        let bound = STARTED.saturating_sub(Duration::from_secs(60));
+        let before_the_bound = bound.saturating_sub(Duration::from_millis(1));
+        let mut reader = ShardReader::new(
+            Start {
+                complete_to: Some(millis(5)),
+                ..start(after(7, None))
+            },
+            bounded(Until::Timestamp(bound)),
+            now,
+        );
+        reader.on_iterator(Some(iterator()));
+        // It arrived at STARTED, and it is the last of an answer that says that nothing is ahead.
+        take(&mut reader, now, output(vec![raw(8, Bytes::new())]));
+        assert_eq!(reader.place(), (after(7, None), Some(before_the_bound)));
+    }
+
+    #[test]
+    fn an_answer_that_will_be_in_doubt_is_asked_for_from_the_last_record() {
+        let now = Instant::now();
+        let day = Duration::from_secs(24 * 3_600);
+        let late = STARTED.saturating_add(day);
+        let mut reader = reader(after(7, None), settings(), now);
+        let step = reader.next_step(now, by_server(late));
+        assert!(matches!(step, Step::GetRetention), "{step:?}");
+        let told = reader.on_retention((now, late), Some(day));
+        assert_eq!(told.expect("nothing is missing"), None);
+        let step = reader.next_step(now, by_server(late));
+        assert!(
+            matches!(&step, Step::GetIterator(position) if *position == after(7, Some(0))),
+            "{step:?}"
+        );
+        reader.on_iterator(Some(iterator()));
+        let step = reader.next_step(now, by_server(late));
+        assert!(matches!(step, Step::GetRecords(_, 10_000)), "{step:?}");
+        let both = output(vec![raw(7, Bytes::new()), raw(8, Bytes::new())]);
+        let taken = take_at(&mut reader, now, late, both);
+        assert_eq!(taken.len(), 1, "nothing has to be read twice");
+        assert_eq!(reader.place().0, after(8, None));
     }
 
     #[test]
     fn a_number_that_the_service_does_not_know_is_a_gap() {
         let refused = || Error::service("InvalidArgumentException", "no such number", 400);
         let mut failing = ShardReader::new(start(after(7, None)), settings(), Instant::now());
-        let error = failing.on_refused(refused()).expect_err("data may be lost");
+        let error = failing
+            .on_refused(Instant::now(), refused())
+            .expect_err("data may be lost");
         assert!(
             matches!(error.kind(), ErrorKind::DataLoss { .. }),
             "{error}"
@@ -541,7 +750,7 @@ mod tests {
         patient.config.data_loss = DataLoss::ContinueAndReport;
         let mut reader = ShardReader::new(start(after(7, None)), patient, Instant::now());
         let gap = reader
-            .on_refused(refused())
+            .on_refused(Instant::now(), refused())
             .expect("a place")
             .expect("a gap");
         assert_eq!(gap.cause, GapCause::UnknownPosition);
@@ -551,12 +760,9 @@ mod tests {
 
     #[test]
     fn a_shard_that_lies_beyond_the_bound_is_not_read_at_all() {
-        let bounded = Settings {
-            until: Until::Checkpoint(std::sync::Arc::default()),
-            ..settings()
-        };
-        let reader = ShardReader::new(start(TRIM_HORIZON), bounded, Instant::now());
-        let step = reader.next_step(Instant::now());
+        let bounded = bounded(Until::Checkpoint(std::sync::Arc::default()));
+        let mut reader = ShardReader::new(start(TRIM_HORIZON), bounded, Instant::now());
+        let step = next_step(&mut reader, Instant::now());
         assert!(matches!(step, Step::Done(End::CaughtUp)), "{step:?}");
     }
 
@@ -565,19 +771,18 @@ mod tests {
         let now = Instant::now();
         let mut reader = reader(after(7, None), settings(), now);
         let days = Timestamp::from_millis(STARTED.as_millis() + 3 * 24 * 3_600_000);
-        let late = Asked {
-            at: days,
-            answered: days,
-        };
+        let late = by_server(days);
         let records = |reader: &mut ShardReader, numbers: &[u64]| {
             let raw = numbers.iter().map(|n| raw(*n, Bytes::new())).collect();
-            let taken = reader.on_records(now, late, output(raw));
+            let taken = reader.on_records((now, Duration::ZERO), late, output(raw));
             taken.map(|taken| taken.records.len())
         };
         assert_eq!(records(&mut reader, &[9]).expect("nothing yet"), 0);
-        assert!(matches!(reader.next_step(now), Step::GetRetention));
-        reader.on_retention(days, Duration::from_secs(24 * 3_600));
-        let step = reader.next_step(now + INTERVAL);
+        assert!(matches!(next_step(&mut reader, now), Step::GetRetention));
+        let day = Duration::from_secs(24 * 3_600);
+        let told = reader.on_retention((now, days), Some(day));
+        assert_eq!(told.expect("nothing is known yet"), None);
+        let step = next_step(&mut reader, now + INTERVAL);
         let Step::GetIterator(position) = step else {
             panic!("{step:?}")
         };
@@ -598,7 +803,7 @@ mod tests {
         let inside = after(7, Some(1));
         let mut reader = reader(inside.clone(), settings(), now);
         reader.on_expired(now);
-        let step = reader.next_step(now + INTERVAL);
+        let step = next_step(&mut reader, now + INTERVAL);
         let Step::GetIterator(position) = step else {
             panic!("{step:?}")
         };

@@ -11,9 +11,9 @@ use crate::consumer::event_time::Stamper;
 use crate::consumer::fate::{Fate, FateSlot};
 use crate::consumer::meters::{Fetch, ShardMeter};
 use crate::consumer::queue::{Message, QueueSender};
+use crate::consumer::record::Stamp;
 use crate::consumer::shard_reader::{End, ShardReader, Step, Taken};
 use crate::consumer::threads::{Alive, Told, Workers};
-use crate::consumer::trim_watch::{Asked, is_at_tip};
 use crate::error::{Error, Result, Verdict};
 use crate::model::{Operation, ShardPosition};
 use crate::sys::clock::later;
@@ -38,6 +38,8 @@ pub(super) struct ShardWorker {
     pub trouble: Trouble,
     /// Made of the user's strategy, if there is one, when the first records come.
     pub stamper: Option<Box<dyn Stamper>>,
+    /// Of the last record that was handed over.
+    pub last_stamp: Option<Stamp>,
 }
 
 /// What may end a shard's thread.
@@ -71,6 +73,10 @@ impl ShardWorker {
 
     fn begin_again(&mut self, panic: Error) -> Result<()> {
         self.trouble.panics += 1;
+        // Its generator has judged records that come again: they would be late for it. It is the user's
+        // as well, and may panic when it is dropped.
+        let stamper = self.stamper.take();
+        let _ = thread::caught(&self.name, || drop(stamper));
         if self.trouble.panics > PANICS_MAX {
             return Err(panic);
         }
@@ -90,7 +96,7 @@ impl ShardWorker {
         let mut reader = ShardReader::new(self.start.clone(), settings, clock.now());
         while !self.workers.stop.is_stopped() && !self.trouble.is_over {
             self.heed_fate(&mut reader)?;
-            let step = reader.next_step(clock.now());
+            let step = reader.next_step(clock.now(), self.workers.client.server_now());
             if let Step::Done(end) = step {
                 self.end(end, reader.take_children());
                 return Ok(());
@@ -133,11 +139,7 @@ impl ShardWorker {
         match step {
             Step::GetIterator(position) => self.get_iterator(&position, reader),
             Step::GetRecords(iterator, limit) => self.get_records(&iterator, limit, reader),
-            Step::GetRetention => {
-                let retention = self.workers.retentions.of(client, &self.start.shard.stream);
-                reader.on_retention(client.server_time_at_most(), retention);
-                Ok(())
-            }
+            Step::GetRetention => self.get_retention(reader),
             Step::WaitUntil(until) => {
                 let clock = &client.sys().clock;
                 self.meter
@@ -154,13 +156,27 @@ impl ShardWorker {
         match client.get_shard_iterator(&self.start.shard, position) {
             Ok(iterator) => {
                 reader.on_iterator(iterator);
+                // Before anything is read that a panic may lose: begun again, LATEST would mean later.
+                self.start.position = self.workers.settings.fixed(self.start.position.clone());
                 // Dropped, it says that reading can begin.
                 self.ready.take();
             }
             Err(error) => {
-                let gap = reader.on_refused(error)?;
+                let gap = reader.on_refused(client.sys().clock.now(), error)?;
                 gap.map(|gap| self.queue.send(Message::Gap(gap.into())));
             }
+        }
+        Ok(())
+    }
+
+    fn get_retention(&mut self, reader: &mut ShardReader) -> Result<()> {
+        let (client, stream) = (&self.workers.client, &self.start.shard.stream);
+        let asked = client.sys().clock.now();
+        let anew = reader.needs_new_retention();
+        let retention = self.workers.retentions.of(client, stream, anew);
+        let now = (asked, client.server_time_at_most());
+        if let Some(gap) = reader.on_retention(now, retention)? {
+            self.queue.send(Message::Gap(gap.into()));
         }
         Ok(())
     }
@@ -177,16 +193,16 @@ impl ShardWorker {
         let Some(mut room) = self.account.reserve(expected, &self.workers.stop) else {
             return Ok(());
         };
-        let (called, at) = (client.sys().clock.now(), client.server_time());
-        let output = client.get_records(iterator, limit)?;
-        let at_tip = is_at_tip(&output);
+        let called = client.sys().clock.now();
+        let (output, answered) = client.get_records_timed(iterator, limit)?;
+        let took = client.sys().clock.now().saturating_duration_since(called);
+        let at_tip = output.is_at_tip();
         match at_tip {
             true => self.queue.pulse().nothing(called),
             false => self.queue.pulse().something(),
         }
-        let answered = client.server_time_at_most();
         let fetch = Fetch::of(&output, limit);
-        let taken = reader.on_records(called, Asked { at, answered }, output)?;
+        let taken = reader.on_records((called, took), answered, output)?;
         room.answered(reader.bytes_taken());
         self.expectation
             .answered(called, reader.bytes_taken(), at_tip);
@@ -208,6 +224,8 @@ impl ShardWorker {
         if is_new {
             self.lay_down(records, room);
         }
+        let last_stamp = self.stamper.as_ref().and_then(|stamper| stamper.last());
+        self.last_stamp = last_stamp.or(self.last_stamp);
         match last {
             None => self.on_handed_over(is_new, reader),
             Some(last) => {
@@ -235,7 +253,7 @@ impl ShardWorker {
     /// Says when records happened.
     fn stamp(&mut self, records: &mut Chunk) {
         if let Some(stamping) = &self.workers.stamping {
-            let new = || stamping(&self.start.shard);
+            let new = || stamping(&self.start.shard, self.last_stamp);
             self.stamper.get_or_insert_with(new).stamp(records);
         }
     }
@@ -255,6 +273,9 @@ impl ShardWorker {
     /// Says whether to go on after an error, once it is time to.
     fn recover(&mut self, error: Error, reader: &mut ShardReader) -> Result<()> {
         self.queue.pulse().something();
+        if error.is_timeout() {
+            reader.on_timeout();
+        }
         let clock = &self.workers.client.sys().clock;
         match error.verdict() {
             _ if self.workers.stop.is_stopped() => {}

@@ -27,7 +27,7 @@ use crate::consumer::shard_reader::Settings;
 use crate::consumer::shard_worker::{ShardWorker, Trouble};
 use crate::consumer::shelf::{Bell, Shelf};
 use crate::error::{Error, ErrorKind, Result};
-use crate::model::{ShardId, ShardRef, Timestamp};
+use crate::model::{ShardId, ShardPosition, ShardRef, Timestamp};
 use crate::sys::clock::{Clock, Timer, later};
 use crate::sys::stop::Stop;
 use crate::sys::thread;
@@ -126,8 +126,10 @@ impl Workers {
             start,
             trouble: Trouble::default(),
             stamper: None,
+            last_stamp: None,
         };
-        thread::spawn(name, STACK_BYTES, move || worker.run())?;
+        let stack_bytes = self.settings.config.shard_stack_bytes;
+        thread::spawn(name, stack_bytes, move || worker.run())?;
         Ok(Some(News::Started(shard, position, receiver)))
     }
 }
@@ -144,6 +146,8 @@ pub(super) enum Told {
     Doubted(ShardRef),
     /// A shard is read on in a stream made anew.
     Moved(ShardRef),
+    /// A shard has been handed out up to its bound.
+    CaughtUp(ShardRef),
 }
 
 /// The discovery thread: lists shards by interval, and at once when one has ended.
@@ -159,6 +163,11 @@ pub(super) struct DiscoveryThread {
     pub childless: Vec<ShardRef>,
     /// A shard has ended since the last listing was asked for.
     pub ended: bool,
+    /// Shards that have been handed out up to their bounds, and whose consumers wait to hear whether any
+    /// child lies within its own.
+    pub passed: Vec<ShardRef>,
+    /// What has not been listed by then is gone.
+    pub listed_by: Instant,
     /// Several that read up to a bound, and wait to be told that nothing can come any more.
     pub is_bounded: bool,
     pub alive: Alive,
@@ -261,6 +270,7 @@ impl DiscoveryThread {
                     self.discovery.on_moved(&shard);
                     self.members.tell_moved(&self.discovery, shard);
                 }
+                Told::CaughtUp(shard) => self.follow_bound(shard)?,
                 Told::Ended(shard, watermark, children) => {
                     has_ended = true;
                     self.follow_end(shard, watermark, children)?;
@@ -295,10 +305,37 @@ impl DiscoveryThread {
         Ok(())
     }
 
+    /// Starts the children of a shard that was handed out up to its bound, if that is a checkpoint. Any
+    /// other bound is a time, and what opened later lies behind it.
+    fn follow_bound(&mut self, shard: ShardRef) -> Result<()> {
+        self.members.on_end(&shard);
+        match self.members.settings.until {
+            Until::Checkpoint(_) => {
+                let found = self.discovery.on_pass(&shard);
+                self.members.pass_on(&self.discovery, found, None)?;
+            }
+            _ => self.discovery.on_rest(&shard),
+        }
+        self.passed.push(shard);
+        Ok(())
+    }
+
+    /// Says whether a checkpoint that bounds the reading names shards that no listing has shown so far.
+    fn awaits_bounds(&self) -> bool {
+        let Until::Checkpoint(bounds) = &self.members.settings.until else {
+            return false;
+        };
+        let is_read = |position: &ShardPosition| matches!(position, ShardPosition::After { .. });
+        let mut bounds = bounds.iter().filter(|(_, position)| is_read(position));
+        let is_late = self.client.sys().clock.now() < self.listed_by;
+        is_late && bounds.any(|(shard, _)| !self.discovery.knows(shard))
+    }
+
     /// All streams, or only those in which a shard is looked for.
     fn wanted(&self, all: bool) -> Vec<Arc<str>> {
         let is_wanted = |stream: &Arc<str>| {
-            let lacks_children = self.childless.iter().any(|shard| shard.stream == *stream);
+            let mut lacking = self.childless.iter().chain(&self.passed);
+            let lacks_children = lacking.any(|shard| shard.stream == *stream);
             all || lacks_children || self.discovery.is_waited_for(stream)
         };
         let streams = self.discovery.streams().cloned();
@@ -336,7 +373,9 @@ impl DiscoveryThread {
     /// Says whether a shard is missing that ought to be listed soon.
     fn lacks_something(&self) -> bool {
         let mut streams = self.discovery.streams();
-        !self.childless.is_empty() || streams.any(|stream| self.discovery.is_waited_for(stream))
+        !self.childless.is_empty()
+            || !self.passed.is_empty()
+            || streams.any(|stream| self.discovery.is_waited_for(stream))
     }
 
     /// Says of which ended shards the children are known by now.
@@ -349,6 +388,12 @@ impl DiscoveryThread {
             }
             !settled
         });
+        if !self.awaits_bounds() {
+            for shard in std::mem::take(&mut self.passed) {
+                let member = self.discovery.member(&shard);
+                self.members.tell(member, News::Settled(shard));
+            }
+        }
     }
 }
 
@@ -431,7 +476,7 @@ fn shard_thread_name(id: &ShardId) -> String {
     format!("kin-shard-{}", &id[tail..])
 }
 
-/// Enough for a TLS handshake and a parsed answer; not much, as there is one a shard.
+/// Enough for a TLS handshake and a parsed answer: nothing of the user's runs on it.
 const STACK_BYTES: usize = 512 << 10;
 
 /// The user's code runs on it.
@@ -439,6 +484,10 @@ const USER_STACK_BYTES: usize = 2 << 20;
 
 /// How often the children of an ended shard are looked for: listings lag behind by seconds at most.
 const CHILDREN_INTERVAL: Duration = Duration::from_secs(1);
+
+/// How long the shards that a bounding checkpoint names are looked for: others have read them, so a listing
+/// that lags behind shows them soon.
+pub(super) const BOUNDS_WAIT_MAX: Duration = Duration::from_secs(60);
 
 #[cfg(test)]
 mod tests {

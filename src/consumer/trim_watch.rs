@@ -1,7 +1,8 @@
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use crate::client::{GetRecordsOutput, RawRecord};
-use crate::consumer::retention::RETENTION_MIN;
+use crate::client::{GetRecordsOutput, RawRecord, ServerTime};
+use crate::consumer::bound::Reached;
+use crate::consumer::retention::{ASK_INTERVAL, RETENTION_MIN};
 use crate::model::{SequenceNumber, ShardPosition, Timestamp};
 
 /// Notices that records may have outlived the stream's retention before they were read.
@@ -10,33 +11,47 @@ use crate::model::{SequenceNumber, ShardPosition, Timestamp};
 /// of time: as long as everything up to a time within the retention was read, nothing can be
 /// missing. Else the last record that was read is read once more: if it is still there, so is all
 /// that came behind it. Pure: times are told.
+///
+/// The retention is not a constant. It may be shortened at any time, down to 24 hours, and what a
+/// reader was behind by is gone then. So what was read on the strength of a longer retention counts
+/// once a later reading of the retention confirms it.
 #[derive(Debug)]
 pub(super) struct TrimWatch {
     /// Everything that arrived up to then has been read, or was told to be missing. Of a shard that is
     /// read for the first time: what arrived later is expected, and what is there from before.
     complete_to: Option<Timestamp>,
-    retention: Option<Duration>,
+    retention: Option<Retention>,
     check: Check,
+    unconfirmed: Option<Unconfirmed>,
+}
+
+/// How long the stream keeps its records, as of some time.
+#[derive(Clone, Copy, Debug)]
+struct Retention {
+    asked: Instant,
+    /// The shortest there is, if the service did not say.
+    kept: Duration,
+}
+
+/// What was read more than 24 hours behind since the retention was read last.
+#[derive(Debug)]
+struct Unconfirmed {
+    /// The last record that was read before.
+    after: Option<SequenceNumber>,
+    /// How far behind the reader was at most: the retention must not have been shorter.
+    lag: Duration,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Check {
     /// No reason for doubt so far.
     None,
-    /// In doubt by the shortest retention there is: the stream's own one has to be asked for.
+    /// In doubt by the retention that is known: the stream's own one has to be asked for.
     AskRetention,
     /// In doubt: the next answer is to begin with the last record that was read.
     Verify,
     /// Verified at this time, by an answer that had room for nothing else: the next goes on from it.
     Verified(Timestamp),
-}
-
-/// When an answer was asked for and when it came, by the service's clock: `at` or later, and
-/// `answered` or earlier.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Asked {
-    pub at: Timestamp,
-    pub answered: Timestamp,
 }
 
 /// What to make of an answer.
@@ -45,12 +60,16 @@ pub(super) enum Judgement {
     /// Nothing is missing before it.
     Take,
     /// Records may be missing before it, or before what is to come if it is empty.
-    Gap {
-        after: Option<SequenceNumber>,
-        before: Option<SequenceNumber>,
-    },
+    Gap(Missing),
     /// It may have passed over records: read again, with a new iterator.
     Discard,
+}
+
+/// Between which records others may be missing.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Missing {
+    pub after: Option<SequenceNumber>,
+    pub before: Option<SequenceNumber>,
 }
 
 impl TrimWatch {
@@ -61,6 +80,7 @@ impl TrimWatch {
             complete_to,
             retention: None,
             check: if doubtful { Check::Verify } else { Check::None },
+            unconfirmed: None,
         }
     }
 
@@ -68,15 +88,71 @@ impl TrimWatch {
         self.complete_to
     }
 
-    pub fn asks_retention(&self) -> bool {
-        self.check == Check::AskRetention
+    /// Looks ahead to an answer that is about to be asked for, and says whether it has to be asked for
+    /// from another place.
+    ///
+    /// An answer that has to be judged by the last record read had better begin with that record. One
+    /// that does not is read again, and of a full shard near its horizon the record is trimmed
+    /// meanwhile: then nothing can be proved any more.
+    pub fn foresee(&mut self, server_now: Timestamp) -> bool {
+        let answered = server_now.saturating_add(CALL_TIME);
+        if self.check != Check::None || !self.is_past(RETENTION_MIN, answered) {
+            return false;
+        }
+        self.check = match self.retention {
+            None => Check::AskRetention,
+            Some(retention) if self.is_past(retention.kept, answered) => Check::Verify,
+            Some(_) => Check::None,
+        };
+        self.check == Check::Verify
     }
 
-    /// Takes how long the stream keeps records, as of `now`.
-    pub fn on_retention(&mut self, now: Timestamp, retention: Duration) {
-        self.retention = Some(retention);
-        let in_doubt = self.is_past_retention(now);
+    /// Says whether the stream's retention has to be read before anything else; at the end of the
+    /// reading, whether all that was read counts.
+    pub fn asks_retention(&self, now: Instant, is_end: bool) -> bool {
+        let is_due = |asked: Instant| is_end || now >= asked + ASK_INTERVAL;
+        let asked = self.retention.map(|retention| retention.asked);
+        self.check == Check::AskRetention
+            || (self.unconfirmed.is_some() && asked.is_none_or(is_due))
+    }
+
+    /// Says whether the retention has to be read anew, and not from memory: what was read since has to
+    /// be confirmed.
+    pub fn is_unconfirmed(&self) -> bool {
+        self.unconfirmed.is_some()
+    }
+
+    /// Takes how long the stream keeps records, as of now, for a reader at `position`; `None` if the
+    /// service does not say.
+    ///
+    /// Gives what may be missing of what was read since the retention was read before.
+    pub fn on_retention(
+        &mut self,
+        (asked, server_now): (Instant, Timestamp),
+        kept: Option<Duration>,
+        position: &ShardPosition,
+        is_end: bool,
+    ) -> Option<Missing> {
+        let is_known = kept.is_some();
+        let kept = kept.unwrap_or(RETENTION_MIN);
+        self.retention = Some(Retention { asked, kept });
+        let in_doubt = self.is_past(kept, server_now.saturating_add(CALL_TIME));
         self.check = if in_doubt { Check::Verify } else { Check::None };
+        // Without an answer the next reading may confirm it yet, but at the end there is none.
+        let confirms = is_known || is_end;
+        let unconfirmed = self.unconfirmed.take_if(|_| confirms)?;
+        let after = unconfirmed.after;
+        let last = number(position).filter(|last| Some(*last) != after.as_ref());
+        let missing = Missing {
+            before: last.cloned(),
+            after,
+        };
+        (unconfirmed.lag > kept).then_some(missing)
+    }
+
+    /// Says whether the next answer has to begin with the last record that was read.
+    pub fn verifies(&self) -> bool {
+        self.check == Check::Verify
     }
 
     /// Says from where an iterator has to be taken for a reader at `position`.
@@ -106,38 +182,36 @@ impl TrimWatch {
     pub fn on_answer(
         &mut self,
         position: &ShardPosition,
-        asked: Asked,
+        answered: ServerTime,
         output: &mut GetRecordsOutput,
     ) -> Judgement {
         if let Check::Verified(at) = self.check
-            && asked.answered.saturating_since(at) > VERIFIED_MAX
+            && answered.latest.saturating_since(at) > VERIFIED_MAX
         {
             self.check = Check::None;
         }
-        let verifies = self.check == Check::Verify;
-        let judgement = match self.check {
+        match self.check {
             Check::AskRetention => Judgement::Discard,
-            Check::None if self.is_past_retention(asked.answered) => {
-                self.check = match self.retention.take() {
-                    None => Check::AskRetention,
-                    Some(_) => Check::Verify,
-                };
+            Check::None if self.is_past(self.kept(), answered.latest) => {
+                self.check = Check::AskRetention;
                 Judgement::Discard
             }
-            Check::None => Judgement::Take,
+            Check::None => {
+                self.rely_on_retention(position, answered.latest);
+                Judgement::Take
+            }
             Check::Verified(_) => {
                 self.check = Check::None;
                 Judgement::Take
             }
-            Check::Verify => self.verify(position, asked.answered, output),
-        };
-        if judgement != Judgement::Discard {
-            if verifies && judgement == Judgement::Take {
-                leave_out(position, output);
+            Check::Verify => {
+                let judgement = self.verify(position, answered.latest, output);
+                if judgement == Judgement::Take {
+                    leave_out(position, output);
+                }
+                judgement
             }
-            self.note(position, asked.at, output);
         }
-        judgement
     }
 
     fn verify(
@@ -148,7 +222,7 @@ impl TrimWatch {
     ) -> Judgement {
         let after = number(position).cloned();
         let first = output.records.first().map(|first| &first.sequence_number);
-        let gap = match (&after, first) {
+        let before = match (&after, first) {
             (Some(last), Some(first)) if first <= last => {
                 self.check = match output.records.len() {
                     1 => Check::Verified(now),
@@ -157,40 +231,69 @@ impl TrimWatch {
                 return Judgement::Take;
             }
             (_, Some(first)) => Some(first.clone()),
-            (_, None) if is_at_tip(output) || output.next.is_none() => None,
+            (_, None) if output.is_at_tip() || output.next.is_none() => None,
             // The service gives empty answers in the middle of a shard, too.
             (_, None) => return Judgement::Take,
         };
         self.check = Check::None;
-        Judgement::Gap { after, before: gap }
+        Judgement::Gap(Missing { after, before })
     }
 
-    fn note(&mut self, position: &ShardPosition, asked: Timestamp, output: &GetRecordsOutput) {
-        let reached = match output.records.last() {
-            // The epoch stands for an endpoint that does not tell.
-            Some(last) if last.approximate_arrival.as_millis() > 0 => last.approximate_arrival,
-            Some(_) => asked,
-            None if is_at_tip(output) => asked,
-            None => return,
+    /// Notes that an answer counts only if the retention is still what it was.
+    fn rely_on_retention(&mut self, position: &ShardPosition, now: Timestamp) {
+        let Some(lag) = self.lag(now).filter(|lag| *lag > RETENTION_MIN) else {
+            return;
+        };
+        let unconfirmed = self.unconfirmed.get_or_insert_with(|| Unconfirmed {
+            after: number(position).cloned(),
+            lag,
+        });
+        unconfirmed.lag = unconfirmed.lag.max(lag);
+    }
+
+    /// Notes up to when nothing is missing, once an answer to a reader at `position` was taken, which
+    /// was asked for at `asked` or later. What lies behind the bound is not in `output` any more.
+    pub fn note(
+        &mut self,
+        position: &ShardPosition,
+        asked: Timestamp,
+        output: &GetRecordsOutput,
+        reached: Reached,
+    ) {
+        // The epoch stands for an endpoint that does not tell.
+        let last = output.records.last().map(|last| last.approximate_arrival);
+        let last = last.filter(|arrival| arrival.as_millis() > 0);
+        let complete_to = match reached {
+            // What was left out has been there when the answer was made: its time says nothing here.
+            Reached::Cut(bound) => last.max(bound.map(just_before)),
+            _ if output.records.is_empty() => Some(asked).filter(|_| output.is_at_tip()),
+            _ => last.or(Some(asked)),
+        };
+        let Some(complete_to) = complete_to else {
+            return;
         };
         // Up to now it said since when the shard is waited for, and records may well be older.
         let is_first = number(position).is_none();
         self.complete_to = match self.complete_to.filter(|_| !is_first) {
-            Some(complete_to) => Some(complete_to.max(reached)),
-            None => Some(reached),
+            Some(known) => Some(known.max(complete_to)),
+            None => Some(complete_to),
         };
     }
 
-    fn is_past_retention(&self, now: Timestamp) -> bool {
-        let kept = self.retention.unwrap_or(RETENTION_MIN);
-        let known = |complete_to| now.saturating_add(MARGIN).saturating_since(complete_to) > kept;
-        self.complete_to.is_some_and(known)
+    fn kept(&self) -> Duration {
+        self.retention
+            .map_or(RETENTION_MIN, |retention| retention.kept)
     }
-}
 
-/// Says whether nothing is ahead of an empty answer.
-pub(super) fn is_at_tip(output: &GetRecordsOutput) -> bool {
-    output.records.is_empty() && output.millis_behind_latest.unwrap_or(0) == 0
+    fn is_past(&self, kept: Duration, now: Timestamp) -> bool {
+        self.lag(now).is_some_and(|lag| lag > kept)
+    }
+
+    /// How far behind the reader may be.
+    fn lag(&self, now: Timestamp) -> Option<Duration> {
+        let lag = |complete_to| now.saturating_add(MARGIN).saturating_since(complete_to);
+        self.complete_to.map(lag)
+    }
 }
 
 /// The last record that was read before is not to be read twice, but for the rest of it.
@@ -216,11 +319,19 @@ fn number(position: &ShardPosition) -> Option<&SequenceNumber> {
     }
 }
 
+/// The last moment before a time, as times are told.
+fn just_before(time: Timestamp) -> Timestamp {
+    time.saturating_sub(Duration::from_millis(1))
+}
+
 /// What is still there now is there a moment later, unless its time runs out just then.
 const VERIFIED_MAX: Duration = Duration::from_secs(10);
 
 /// When records arrive is told approximately.
 const MARGIN: Duration = Duration::from_secs(10);
+
+/// How long a call may take that is foreseen: one that takes longer may have to be made again.
+const CALL_TIME: Duration = Duration::from_secs(10);
 
 #[cfg(test)]
 mod tests {
@@ -237,9 +348,12 @@ mod tests {
         Timestamp::from_millis(millis)
     }
 
-    fn asked(millis: i64) -> Asked {
+    fn answered(millis: i64) -> ServerTime {
         let at = at(millis);
-        Asked { at, answered: at }
+        ServerTime {
+            earliest: at,
+            latest: at,
+        }
     }
 
     fn after(number: u64, sub_sequence_number: Option<u64>) -> ShardPosition {
@@ -272,20 +386,45 @@ mod tests {
 
     fn gap(after: Option<u64>, before: Option<u64>) -> Judgement {
         let number = |number: u64| number.to_string().parse().expect("a number");
-        Judgement::Gap {
+        Judgement::Gap(Missing {
             after: after.map(number),
             before: before.map(number),
+        })
+    }
+
+    /// Judges an answer, and notes what is taken of it.
+    fn take(
+        watch: &mut TrimWatch,
+        position: &ShardPosition,
+        answered: ServerTime,
+        output: &mut GetRecordsOutput,
+    ) -> Judgement {
+        let judgement = watch.on_answer(position, answered, output);
+        if judgement != Judgement::Discard {
+            watch.note(position, answered.earliest, output, Reached::No);
         }
+        judgement
+    }
+
+    /// The stream keeps its records for so many days, asked anew.
+    fn keeps(
+        watch: &mut TrimWatch,
+        now: i64,
+        days: u32,
+        position: &ShardPosition,
+    ) -> Option<Missing> {
+        let kept = Some(days * RETENTION_MIN);
+        watch.on_retention((Instant::now(), at(now)), kept, position, false)
     }
 
     /// A watch that has come to doubt, and knows that the stream keeps a day.
     fn doubting(position: &ShardPosition) -> TrimWatch {
         let mut watch = TrimWatch::new(position, Some(at(1_000)));
         let now = 1_000 + DAY;
-        let judged = watch.on_answer(position, asked(now), &mut answer(&[9], 0));
+        let judged = take(&mut watch, position, answered(now), &mut answer(&[9], 0));
         assert_eq!(judged, Judgement::Discard);
-        assert!(watch.asks_retention());
-        watch.on_retention(at(now), RETENTION_MIN);
+        assert!(watch.asks_retention(Instant::now(), false));
+        assert_eq!(keeps(&mut watch, now, 1, position), None);
         watch
     }
 
@@ -294,21 +433,41 @@ mod tests {
         let position = after(1, None);
         let mut watch = TrimWatch::new(&position, Some(at(1_000)));
         let now = DAY - 10_000 + 1_000;
-        let judged = watch.on_answer(&position, asked(now), &mut answer(&[2], 0));
+        let judged = take(&mut watch, &position, answered(now), &mut answer(&[2], 0));
         assert_eq!(judged, Judgement::Take);
         assert_eq!(watch.complete_to(), Some(at(2_000)));
-        watch.on_answer(&after(2, None), asked(now), &mut answer(&[], 0));
+        take(
+            &mut watch,
+            &after(2, None),
+            answered(now),
+            &mut answer(&[], 0),
+        );
         assert_eq!(watch.complete_to(), Some(at(now)), "at the tip");
-        watch.on_answer(&after(2, None), asked(now + 1), &mut answer(&[], 1));
+        take(
+            &mut watch,
+            &after(2, None),
+            answered(now + 1),
+            &mut answer(&[], 1),
+        );
         assert_eq!(watch.complete_to(), Some(at(now)), "not at the tip");
     }
 
     #[test]
     fn what_is_there_from_before_the_start_is_expected_once_reading_has_begun() {
         let mut watch = TrimWatch::new(&TRIM_HORIZON, Some(at(5_000)));
-        watch.on_answer(&TRIM_HORIZON, asked(5_000), &mut answer(&[2], 7));
+        take(
+            &mut watch,
+            &TRIM_HORIZON,
+            answered(5_000),
+            &mut answer(&[2], 7),
+        );
         assert_eq!(watch.complete_to(), Some(at(2_000)));
-        let judged = watch.on_answer(&after(2, None), asked(2_000 + DAY), &mut answer(&[4], 7));
+        let judged = take(
+            &mut watch,
+            &after(2, None),
+            answered(2_000 + DAY),
+            &mut answer(&[4], 7),
+        );
         assert_eq!(judged, Judgement::Discard);
     }
 
@@ -316,10 +475,83 @@ mod tests {
     fn a_longer_retention_ends_the_doubt() {
         let position = after(1, None);
         let mut watch = doubting(&position);
-        watch.on_retention(at(1_000 + DAY), 7 * RETENTION_MIN);
+        assert_eq!(keeps(&mut watch, 1_000 + DAY, 7, &position), None);
         assert_eq!(watch.iterator_position(&position), position);
-        let judged = watch.on_answer(&position, asked(1_000 + DAY), &mut answer(&[9], 0));
+        let judged = take(
+            &mut watch,
+            &position,
+            answered(1_000 + DAY),
+            &mut answer(&[9], 0),
+        );
         assert_eq!(judged, Judgement::Take);
+    }
+
+    #[test]
+    fn doubt_is_foreseen_before_an_answer_is_asked_for() {
+        let (position, now) = (after(1, None), Instant::now());
+        let mut watch = TrimWatch::new(&position, Some(at(0)));
+        assert!(!watch.foresee(at(DAY - 20_000)));
+        assert!(!watch.asks_retention(now, false));
+        assert!(!watch.foresee(at(DAY - 19_999)));
+        assert!(watch.asks_retention(now, false));
+        assert_eq!(keeps(&mut watch, DAY, 2, &position), None);
+        assert!(!watch.foresee(at(DAY)) && !watch.verifies());
+        assert!(watch.foresee(at(2 * DAY)) && watch.verifies());
+        assert!(!watch.foresee(at(2 * DAY)), "once");
+    }
+
+    /// Three days behind in a stream that keeps seven, and read on by two records.
+    fn three_days_behind() -> TrimWatch {
+        let mut watch = TrimWatch::new(&after(1, None), Some(at(1_000)));
+        let now = 3 * DAY;
+        assert!(!watch.foresee(at(now)));
+        assert_eq!(keeps(&mut watch, now, 7, &after(1, None)), None);
+        for (last, next) in [(1, 2), (2, 3)] {
+            let mut output = answer(&[next], 7);
+            let judged = take(&mut watch, &after(last, None), answered(now), &mut output);
+            assert_eq!(judged, Judgement::Take);
+        }
+        assert!(watch.is_unconfirmed());
+        watch
+    }
+
+    #[test]
+    fn a_retention_that_is_shortened_meanwhile_is_a_gap_since_the_last_good_reading() {
+        let soon = Instant::now() + Duration::from_secs(299);
+        let mut watch = three_days_behind();
+        assert!(!watch.asks_retention(soon, false) && watch.asks_retention(soon, true));
+        let due = Instant::now() + ASK_INTERVAL;
+        assert!(watch.asks_retention(due, false));
+        let missing = keeps(&mut watch, 3 * DAY, 2, &after(3, None));
+        let missing = Judgement::Gap(missing.expect("something"));
+        assert_eq!(missing, gap(Some(1), Some(3)));
+        assert!(!watch.is_unconfirmed() && watch.verifies());
+        // And then it is less behind than even the shorter one, which says nothing of before.
+        let mut watch = three_days_behind();
+        let caught_up = at(3 * DAY);
+        watch.complete_to = Some(caught_up);
+        let missing = keeps(&mut watch, 3 * DAY, 1, &after(3, None));
+        assert_eq!(missing.map(Judgement::Gap), Some(gap(Some(1), Some(3))));
+        assert!(!watch.verifies());
+    }
+
+    #[test]
+    fn a_retention_that_is_still_long_enough_confirms_what_was_read() {
+        let mut watch = three_days_behind();
+        assert_eq!(keeps(&mut watch, 3 * DAY, 4, &after(3, None)), None);
+        assert!(!watch.is_unconfirmed() && !watch.verifies());
+    }
+
+    #[test]
+    fn without_an_answer_the_next_reading_decides_and_at_the_end_it_is_a_gap() {
+        for (is_end, is_gap) in [(false, false), (true, true)] {
+            let mut watch = three_days_behind();
+            let now = (Instant::now(), at(3 * DAY));
+            let missing = watch.on_retention(now, None, &after(3, None), is_end);
+            assert_eq!(missing.is_some(), is_gap);
+            assert_eq!(watch.is_unconfirmed(), !is_gap);
+            assert!(watch.verifies(), "24 hours count meanwhile");
+        }
     }
 
     #[test]
@@ -328,9 +560,14 @@ mod tests {
         let mut watch = doubting(&position);
         assert_eq!(watch.iterator_position(&position), after(1, Some(0)));
         let mut output = answer(&[1, 9], 5);
-        let judged = watch.on_answer(&position, asked(2 * DAY), &mut output);
+        let judged = take(&mut watch, &position, answered(2 * DAY), &mut output);
         assert_eq!((judged, numbers(&output)), (Judgement::Take, vec!["9"]));
-        let judged = watch.on_answer(&after(9, None), asked(2 * DAY), &mut answer(&[10], 0));
+        let judged = take(
+            &mut watch,
+            &after(9, None),
+            answered(2 * DAY),
+            &mut answer(&[10], 0),
+        );
         assert_eq!(judged, Judgement::Discard, "and then in doubt again");
     }
 
@@ -340,14 +577,19 @@ mod tests {
             let position = after(1, None);
             let mut watch = doubting(&position);
             let mut output = answer(&[1], 5);
-            let judged = watch.on_answer(&position, asked(2 * DAY), &mut output);
+            let judged = take(&mut watch, &position, answered(2 * DAY), &mut output);
             assert_eq!((judged, numbers(&output)), (Judgement::Take, vec![]));
-            let later = asked(2 * DAY + seconds * 1_000);
-            let judged = watch.on_answer(&position, later, &mut answer(&[2], 5));
+            let later = answered(2 * DAY + seconds * 1_000);
+            let judged = take(&mut watch, &position, later, &mut answer(&[2], 5));
             assert_eq!(judged, judgement, "{seconds} s later");
         }
         let mut at_tip = doubting(&after(1, None));
-        at_tip.on_answer(&after(1, None), asked(2 * DAY), &mut answer(&[1], 0));
+        take(
+            &mut at_tip,
+            &after(1, None),
+            answered(2 * DAY),
+            &mut answer(&[1], 0),
+        );
         assert_eq!(at_tip.complete_to(), Some(at(2 * DAY)));
     }
 
@@ -357,7 +599,7 @@ mod tests {
         let mut watch = doubting(&position);
         assert_eq!(watch.iterator_position(&position), position);
         let mut output = answer(&[1, 9], 0);
-        let judged = watch.on_answer(&position, asked(2 * DAY), &mut output);
+        let judged = take(&mut watch, &position, answered(2 * DAY), &mut output);
         assert_eq!(
             (judged, numbers(&output)),
             (Judgement::Take, vec!["1", "9"])
@@ -373,7 +615,7 @@ mod tests {
         ] {
             let mut watch = doubting(&position);
             let mut output = answer(&[9], 0);
-            let judged = watch.on_answer(&position, asked(2 * DAY), &mut output);
+            let judged = take(&mut watch, &position, answered(2 * DAY), &mut output);
             assert_eq!((judged, numbers(&output)), (gap(last, Some(9)), vec!["9"]));
         }
     }
@@ -382,11 +624,26 @@ mod tests {
     fn an_empty_answer_decides_only_at_the_tip() {
         let position = after(1, None);
         let mut watch = doubting(&position);
-        let judged = watch.on_answer(&position, asked(2 * DAY), &mut answer(&[], 7));
+        let judged = take(
+            &mut watch,
+            &position,
+            answered(2 * DAY),
+            &mut answer(&[], 7),
+        );
         assert_eq!(judged, Judgement::Take);
-        let judged = watch.on_answer(&position, asked(2 * DAY), &mut answer(&[], 0));
+        let judged = take(
+            &mut watch,
+            &position,
+            answered(2 * DAY),
+            &mut answer(&[], 0),
+        );
         assert_eq!(judged, gap(Some(1), None));
-        let judged = watch.on_answer(&position, asked(2 * DAY), &mut answer(&[], 0));
+        let judged = take(
+            &mut watch,
+            &position,
+            answered(2 * DAY),
+            &mut answer(&[], 0),
+        );
         assert_eq!(judged, Judgement::Take, "told once");
     }
 
@@ -403,7 +660,7 @@ mod tests {
     fn an_endpoint_that_does_not_tell_when_records_came_is_believed() {
         let mut watch = TrimWatch::new(&TRIM_HORIZON, None);
         let mut output = answer(&[0], 0);
-        watch.on_answer(&TRIM_HORIZON, asked(5 * DAY), &mut output);
+        take(&mut watch, &TRIM_HORIZON, answered(5 * DAY), &mut output);
         assert_eq!(watch.complete_to(), Some(at(5 * DAY)));
     }
 }

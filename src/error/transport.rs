@@ -2,6 +2,7 @@ use std::fmt::{self, Write};
 use std::io;
 use std::time::Duration;
 
+use crate::error::{Error, ErrorKind};
 use crate::model::Escaping;
 
 /// Why a request got no answer.
@@ -23,6 +24,16 @@ pub enum TransportError {
         /// The longest answer taken, in bytes.
         limit_bytes: usize,
     },
+}
+
+impl Error {
+    /// Says whether an answer did not come, or not as a whole, within its time.
+    pub(crate) fn is_timeout(&self) -> bool {
+        matches!(
+            self.kind(),
+            ErrorKind::Transport(TransportError::Timeout(_))
+        )
+    }
 }
 
 impl TransportError {

@@ -22,7 +22,10 @@ pub(crate) use over_ureq::UreqTransport;
 /// The client comes with one of its own, over `ureq`, which takes answers of up to 32 MiB. Give it
 /// another to speak over something else, or to answer in a test.
 pub trait HttpTransport: Send + Sync {
-    /// Sends one request and blocks for the whole answer, of any status, until `timeout`.
+    /// Sends one request and blocks for the whole answer, of any status.
+    ///
+    /// Gives up once nothing has happened for `timeout`. A body that keeps arriving may take longer, but
+    /// no more than 4 minutes.
     ///
     /// # Errors
     /// No answer came. Redirects are answers, and are not followed.

@@ -26,7 +26,7 @@ use crate::http::phase::{Connecting, not_connected, unresolved};
 use crate::http::tcp::{PHASE, TcpConnector};
 use crate::http::{HttpTransport, Network, Proxying, Trust};
 use crate::sys::buffers::Buffers;
-use crate::sys::clock::{Clock, NEVER, later};
+use crate::sys::clock::{Clock, NEVER};
 
 /// A client's connections, shared by all its threads.
 pub(crate) struct UreqTransport {
@@ -160,7 +160,6 @@ impl HttpTransport for UreqTransport {
         timeout: Duration,
     ) -> Result<http::Response<Bytes>, TransportError> {
         exposure::warn_once();
-        let deadline = later(self.clock.now(), timeout);
         let (parts, body) = request.into_parts();
         let request = http::Request::from_parts(parts, &body[..]);
         let answer = match timeout == self.timeout {
@@ -170,13 +169,14 @@ impl HttpTransport for UreqTransport {
         let answer = answer.map_err(|error| transport_error(error, timeout))?;
         let (parts, mut body) = answer.into_parts();
         let expected_bytes = body.content_length();
-        let in_time = || self.clock.now() < deadline;
+        let begun = self.clock.now();
+        let passed = || self.clock.now().saturating_duration_since(begun);
         let body = Body {
             expected_bytes: usize::try_from(expected_bytes.unwrap_or(0)).unwrap_or(usize::MAX),
             reader: &mut body.as_reader(),
             buffers: &self.bodies,
         };
-        let body = body.read(in_time, timeout)?;
+        let body = body.read(passed, timeout)?;
         Ok(http::Response::from_parts(parts, body))
     }
 }
@@ -210,15 +210,18 @@ struct Body<'a, R> {
 }
 
 impl<R: Read> Body<'_, R> {
-    /// Reads to the end: a body left unread costs its connection. A peer who sends a byte now and then
-    /// does not hold the thread for ever.
-    fn read(self, in_time: impl Fn() -> bool, timeout: Duration) -> Result<Bytes, TransportError> {
+    /// Reads to the end: a body left unread costs its connection. `passed` says how long that takes so far.
+    fn read(
+        self,
+        passed: impl Fn() -> Duration,
+        timeout: Duration,
+    ) -> Result<Bytes, TransportError> {
         let (mut body, mut filled) = (self.buffers.take(self.expected_bytes), 0);
         // Memory to read into has to be cleared, which that of an answer before is; and there has to be
         // some left for the read that finds the end.
         let wanted = self.expected_bytes.min(CLEARED_BYTES_MAX) + 1;
         body.resize(body.len().max(wanted).max(READ_BYTES_MIN), 0);
-        while in_time() {
+        while passed() < time_for(filled, timeout) {
             if filled == body.len() {
                 body.resize(
                     (2 * filled).clamp(READ_BYTES_MIN, RESPONSE_BYTES_MAX + 1),
@@ -235,8 +238,18 @@ impl<R: Read> Body<'_, R> {
                 return Err(TransportError::TooLarge { limit_bytes });
             }
         }
-        Err(TransportError::Timeout(timeout))
+        Err(TransportError::Timeout(time_for(filled, timeout)))
     }
+}
+
+/// How long a body may take of which so many bytes are there.
+///
+/// A slow link needs long for a long answer, and given up it would have to begin again. So the time
+/// grows with what arrives, and a peer who sends a byte now and then gains next to nothing by it.
+fn time_for(bytes: usize, timeout: Duration) -> Duration {
+    let gained = Duration::from_secs((bytes / BODY_BYTES_PER_SECOND_MIN) as u64);
+    let most = BODY_TIME_MAX.max(timeout);
+    timeout.saturating_add(gained).min(most)
 }
 
 fn transport_error(error: ureq::Error, timeout: Duration) -> TransportError {
@@ -309,6 +322,14 @@ impl Resolver for CachingResolver {
 /// 10 MiB of records are 14 MB in base64; 10,000 records with the longest keys add 14 MB more.
 /// Source: <https://docs.aws.amazon.com/kinesis/latest/APIReference/API_GetRecords.html>
 const RESPONSE_BYTES_MAX: usize = 32 << 20;
+
+/// What brings less is no link but a peer that stalls. GetRecords of one record of 10 MiB, 14 MB in base64,
+/// takes two minutes at 1 Mbit/s.
+const BODY_BYTES_PER_SECOND_MIN: usize = 1 << 10;
+
+/// The end of the longest body: the iterator behind an answer lives for five minutes.
+/// Source: <https://docs.aws.amazon.com/kinesis/latest/APIReference/API_GetShardIterator.html>
+const BODY_TIME_MAX: Duration = Duration::from_secs(240);
 
 /// How much is read between two looks at the clock. Of a long answer it is more, but stays in the
 /// processor's cache.
@@ -383,37 +404,68 @@ mod tests {
     fn read_body(
         bytes: usize,
         expected_bytes: usize,
-        in_time: impl Fn() -> bool,
+        passed: impl Fn() -> Duration,
     ) -> Result<Bytes, TransportError> {
         let body = Body {
             reader: &mut Dripping(bytes),
             expected_bytes,
             buffers: &Buffers::default(),
         };
-        body.read(in_time, TIMEOUT)
+        body.read(passed, TIMEOUT)
     }
 
     #[test]
     fn a_body_is_read_whole_up_to_the_cap() {
         for bytes in [0, 1, READ_BYTES_MIN, CLEARED_BYTES_MAX, RESPONSE_BYTES_MAX] {
             for expected in [0, 1, bytes] {
-                let body = read_body(bytes, expected, || true);
+                let body = read_body(bytes, expected, || Duration::ZERO);
                 assert_eq!(body.expect("a body").len(), bytes);
             }
         }
-        let error = read_body(RESPONSE_BYTES_MAX + 1, 0, || true).expect_err("over the cap");
+        let error =
+            read_body(RESPONSE_BYTES_MAX + 1, 0, || Duration::ZERO).expect_err("over the cap");
         assert_eq!(
             error.to_string(),
             "the answer is longer than 33554432 bytes"
         );
     }
 
+    /// Brings so many bytes in each second, and says what became of the body and how long it took.
+    fn over_link(bytes: usize, per_second: usize) -> (Result<usize, TransportError>, u64) {
+        struct Link<'a>(usize, usize, &'a std::cell::Cell<u64>);
+
+        impl Read for Link<'_> {
+            fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+                let n = self.0.min(self.1).min(buffer.len());
+                self.0 -= n;
+                self.2.set(self.2.get() + 1);
+                Ok(n)
+            }
+        }
+
+        let seconds = std::cell::Cell::new(0);
+        let body = Body {
+            reader: &mut Link(bytes, per_second, &seconds),
+            expected_bytes: bytes,
+            buffers: &Buffers::default(),
+        };
+        let passed = || Duration::from_secs(seconds.get());
+        let outcome = body.read(passed, TIMEOUT).map(|body| body.len());
+        (outcome, seconds.get())
+    }
+
     #[test]
-    fn a_body_that_never_ends_is_given_up_in_time() {
-        let looks = std::cell::Cell::new(3);
-        let in_time = || looks.replace(looks.get() - 1) > 0;
-        let error = read_body(RESPONSE_BYTES_MAX, 0, in_time).expect_err("too slow");
-        assert_eq!(error.to_string(), "no answer within 6.0 s");
+    fn a_body_may_take_as_long_as_it_goes_on_but_not_for_ever() {
+        let record = (10 << 20) * 4 / 3;
+        let (whole, took) = over_link(record, 1_000_000 / 8);
+        assert_eq!(whole.expect("a body"), record);
+        assert!((112..=120).contains(&took), "{took} s");
+        for (per_second, gives_up, limit) in [(1, 6, "6.0"), (50_000, 240, "240.0")] {
+            let (outcome, took) = over_link(record, per_second);
+            let error = outcome.expect_err("too slow");
+            assert_eq!(error.to_string(), format!("no answer within {limit} s"));
+            assert_eq!(took, gives_up, "{per_second} bytes a second");
+        }
     }
 
     #[test]

@@ -15,6 +15,13 @@ const TOO_LONG: Duration = Duration::from_secs(20);
 
 /// A peer that treats its one connection so until told to end, and a client of it.
 fn peer(treat: impl FnOnce(TcpStream, Receiver<()>) + Send + 'static) -> (Client, Sender<()>) {
+    peer_with(TIMEOUT, treat)
+}
+
+fn peer_with(
+    timeout: Duration,
+    treat: impl FnOnce(TcpStream, Receiver<()>) + Send + 'static,
+) -> (Client, Sender<()>) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = listener.local_addr().expect("an address");
     let (end, is_over) = channel();
@@ -23,7 +30,7 @@ fn peer(treat: impl FnOnce(TcpStream, Receiver<()>) + Send + 'static) -> (Client
         .region("us-east-1")
         .endpoint(format!("http://{address}"))
         .credentials(Credentials::new("AKIDEXAMPLE", "secret"))
-        .request_timeout(TIMEOUT);
+        .request_timeout(timeout);
     (client.build().expect("a client"), end)
 }
 
@@ -81,3 +88,28 @@ fn a_request_that_nobody_takes_is_given_up() {
     let took = timed_out(&client, 64 << 20);
     assert!(took >= TIMEOUT && took < TOO_LONG, "{took:?}");
 }
+
+#[test]
+fn an_answer_that_keeps_arriving_may_take_longer_than_its_time() {
+    const PART: usize = 64 << 10;
+    const PARTS: u32 = 6;
+    let (client, _end) = peer_with(2 * PAUSE, |mut stream, is_over| {
+        let mut request = [0; 4096];
+        let _ = stream.read(&mut request);
+        let bytes = PART * PARTS as usize;
+        let body = format!("{{\"Shards\":[]{}}}", " ".repeat(bytes - 13));
+        let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {bytes}\r\n\r\n");
+        let _ = stream.write_all(head.as_bytes());
+        for part in body.as_bytes().chunks(PART) {
+            let _ = is_over.recv_timeout(PAUSE);
+            let _ = stream.write_all(part);
+        }
+        let _ = is_over.recv();
+    });
+    let began = Instant::now();
+    assert_eq!(client.list_shards("orders").expect("answered").len(), 0);
+    assert!(began.elapsed() >= PARTS * PAUSE);
+}
+
+/// Between two parts of an answer.
+const PAUSE: Duration = Duration::from_millis(500);

@@ -172,3 +172,34 @@ fn a_dead_letter_is_somebody_elses_before_a_checkpoint_covers_it() {
     let mut again = restored(&client, all(), consumer.close().expect("closed"));
     assert_eq!(read(&mut again), ["x", "2", "3", "y"]);
 }
+
+#[test]
+fn a_decoder_has_room_for_a_mebibyte_on_its_stack() {
+    let client = client(1);
+    put_numbers(&client, &["7"], &["8"]);
+    let builder = Consumer::builder(client).stream("orders").config(all());
+    let deep = |record: &Record| {
+        let mut room = [0_u8; 1 << 20];
+        room[..record.data().len()].copy_from_slice(record.data());
+        let room = std::hint::black_box(&room);
+        let digit = room.first().copied().unwrap_or_default();
+        Ok::<u64, std::fmt::Error>(u64::from(digit - b'0'))
+    };
+    let mut consumer = builder.decoder(deep).start().expect("started");
+    assert_eq!(numbers(&mut consumer), [7, 8]);
+}
+
+#[test]
+fn a_stack_is_within_its_range() {
+    for bytes in [(128 << 10) - 1, (1 << 30) + 1] {
+        let config = ConsumerConfig::builder().shard_stack_bytes(bytes);
+        let error = config.build().expect_err("out of range").to_string();
+        let expected = format!("shard_stack_bytes: \"{bytes}\" is not from 131072 to 1073741824");
+        assert_eq!(error, expected);
+    }
+    let small = config(StartPosition::TrimHorizon).shard_stack_bytes(128 << 10);
+    let config = small.until_caught_up(true).build().expect("valid");
+    let client = client(1);
+    put(&client, named("r", 100));
+    assert_eq!(read(&mut consumer(&client, config)).len(), 100);
+}

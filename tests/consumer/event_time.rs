@@ -1,11 +1,14 @@
 //! Event time on the fake: records say when they happened, in milliseconds behind START.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use kinesis_blocking::fake::{FakeKinesis, Fault, VirtualClock};
 use kinesis_blocking::{
     BoundedOutOfOrderness, Checkpoint, Client, Consumer, ConsumerConfigBuilder, Event, HashKey,
-    Operation, PutRecordsEntry, Record, Shard, StartPosition, Timestamp,
+    Operation, PutRecordsEntry, Record, Shard, ShardRef, StartPosition, Timestamp,
+    WatermarkGenerator,
 };
 
 use crate::time::{Flow, world};
@@ -214,4 +217,86 @@ fn without_a_strategy_event_time_is_the_time_of_arrival() {
         consumer.checkpoint().to_json().matches("watermark").count(),
         0
     );
+}
+
+/// Fails once, at the record that happened then.
+struct Failing {
+    latest: i64,
+    fails_at: i64,
+    has_failed: Arc<AtomicBool>,
+}
+
+impl Failing {
+    fn at(fails_at: i64) -> impl Fn(&ShardRef) -> Failing + Send + Sync {
+        let has_failed = Arc::new(AtomicBool::new(false));
+        move |_| Failing {
+            latest: i64::MIN,
+            fails_at,
+            has_failed: has_failed.clone(),
+        }
+    }
+}
+
+impl WatermarkGenerator for Failing {
+    fn event_time(&mut self, record: &Record, _: Option<Timestamp>) -> Timestamp {
+        let time = own_time(record);
+        self.latest = self.latest.max(time.as_millis());
+        let fails = self.latest >= self.fails_at && !self.has_failed.swap(true, Ordering::Relaxed);
+        assert!(!fails, "a fault that passes");
+        time
+    }
+
+    fn watermark(&mut self) -> Option<Timestamp> {
+        Some(Timestamp::from_millis(self.latest - 1))
+    }
+}
+
+#[test]
+fn a_generator_that_panicked_does_not_judge_records_that_come_again() {
+    let (clock, kinesis) = world(1);
+    let client = kinesis.client();
+    for millis in 0..100 {
+        put(&client, 0, millis);
+    }
+    let config = settings().watermark_interval(Duration::ZERO);
+    let builder = Consumer::builder(client).stream("orders");
+    let builder = builder.config(config.build().expect("valid"));
+    let mut consumer = builder
+        .watermarks(Failing::at(95))
+        .start()
+        .expect("started");
+    let _flow = Flow::of(&clock);
+    let (mut records, mut late) = (0, 0);
+    while records < 100 {
+        if let Event::Record(record) = consumer.next_event(5 * MINUTE).expect("an event") {
+            records += 1;
+            let told = consumer.watermark();
+            late += usize::from(told.is_some_and(|told| record.event_time() <= told));
+        }
+    }
+    assert_eq!(late, 0);
+}
+
+#[test]
+fn a_panic_before_the_first_record_does_not_move_the_start() {
+    let (clock, kinesis) = world(1);
+    let client = kinesis.client();
+    let latest = config(StartPosition::Latest).get_records_interval(Duration::from_millis(200));
+    let builder = Consumer::builder(client.clone()).stream("orders");
+    let builder = builder.config(latest.build().expect("valid"));
+    let mut consumer = builder.watermarks(Failing::at(0)).start().expect("started");
+    for millis in 0..3 {
+        put(&client, 0, millis);
+    }
+    let _flow = Flow::of(&clock);
+    let (mut told, mut quiet) = (Vec::new(), 0);
+    // Time may pass while the thread waits for a processor, but not for so long.
+    while told.len() < 3 && quiet < 200 {
+        match consumer.next_event(5 * MINUTE).expect("an event") {
+            Event::Record(record) => told.push(record.event_time().as_millis()),
+            Event::Timeout => quiet += 1,
+            _ => {}
+        }
+    }
+    assert_eq!(told, [0, 1, 2]);
 }

@@ -5,10 +5,10 @@ use std::time::{Duration, Instant};
 use base64::Engine;
 use bytes::Bytes;
 use kinesis_blocking::aggregation::{SubRecord, encode};
-use kinesis_blocking::fake::Fault;
+use kinesis_blocking::fake::{Fault, VirtualClock};
 use kinesis_blocking::{
     Checkpoint, Client, Consumer, ConsumerBuilder, DataLoss, ErrorKind, Event, HashKey, Misplaced,
-    Operation, PutRecordsEntry, StartPosition,
+    Operation, PutRecordsEntry, Result, StartPosition,
 };
 
 use crate::time::{Flow, HOUR, run, told, world};
@@ -91,6 +91,103 @@ fn an_old_checkpoint_whose_last_record_is_still_there_is_no_gap() {
     put(&client, named("new", 2));
     let (told, _) = run(&clock, bounded(&client, &timeless, DataLoss::Fail)).expect("read");
     assert_eq!(told, ["new0", "new1"]);
+}
+
+/// A record an hour for three days in a stream that keeps a week, read by one record each `interval`;
+/// when ten have been handed out, the stream keeps a day. Says what is told.
+fn read_while_the_retention_is_shortened(interval: Duration) -> Vec<String> {
+    let (clock, kinesis) = world(1);
+    kinesis.set_retention("orders", 7 * 24 * HOUR);
+    let client = kinesis.client();
+    for name in named("r", 72) {
+        put(&client, [name]);
+        clock.advance(HOUR);
+    }
+    let config = config(StartPosition::TrimHorizon)
+        .get_records_max(1)
+        .get_records_interval(interval)
+        .data_loss(REPORT)
+        .until_caught_up(true);
+    let builder = Consumer::builder(client).stream("orders");
+    let builder = builder.config(config.build().expect("valid"));
+    let _flow = Flow::of(&clock);
+    let mut consumer = builder.start().expect("started");
+    let read = consumer.by_ref().take(10);
+    let mut all: Vec<_> = read.map(|r| crate::data(&r.expect("a record"))).collect();
+    kinesis.set_retention("orders", 24 * HOUR);
+    all.extend(told(&mut consumer).expect("read on"));
+    all
+}
+
+#[test]
+fn a_retention_that_is_shortened_while_the_reader_is_behind_is_noticed() {
+    for interval in [Duration::from_millis(200), Duration::from_secs(60)] {
+        let told = read_while_the_retention_is_shortened(interval);
+        let (gaps, records): (Vec<_>, Vec<_>) =
+            told.into_iter().partition(|told| told.contains(".."));
+        assert!(records.len() < 72 && records.len() > 20, "{records:?}");
+        assert_eq!(gaps.len(), 1, "{interval:?}: {gaps:?}");
+        assert!(gaps[0].starts_with("Trimmed: x.."), "{gaps:?}");
+    }
+}
+
+#[test]
+fn a_retention_that_stays_is_no_gap_however_far_behind_the_reader_is() {
+    let (clock, kinesis) = world(1);
+    kinesis.set_retention("orders", 7 * 24 * HOUR);
+    let client = kinesis.client();
+    for name in named("r", 72) {
+        put(&client, [name]);
+        clock.advance(HOUR);
+    }
+    let config = config(StartPosition::TrimHorizon)
+        .get_records_max(1)
+        .get_records_interval(Duration::from_secs(60))
+        .until_caught_up(true);
+    let builder = Consumer::builder(client).stream("orders");
+    let builder = builder.config(config.build().expect("valid"));
+    let told = run_step_by_step(&clock, builder).expect("nothing is lost");
+    assert_eq!(told, named("r", 72).collect::<Vec<_>>());
+    // 49 minutes more than a day behind: once in five, and not for each record.
+    let asked = kinesis.calls(Operation::DescribeStreamSummary);
+    assert!((9..=13).contains(&asked), "asked {asked} times");
+}
+
+#[test]
+fn a_start_at_the_horizon_of_a_full_shard_is_no_gap() {
+    let (clock, kinesis) = world(1);
+    let client = kinesis.client();
+    for n in 0..100 {
+        put_sized(&client, n, 100 << 10);
+        clock.advance(Duration::from_secs(1));
+    }
+    // Records are trimmed one a second from now on, and ten are read in five seconds.
+    clock.advance(24 * HOUR - Duration::from_secs(100));
+    let config = config(StartPosition::TrimHorizon)
+        .until_caught_up(true)
+        .get_records_max(10)
+        .read_bytes_per_second(Some(200 << 10));
+    let builder = Consumer::builder(client).stream("orders");
+    let builder = builder.config(config.build().expect("valid"));
+    let told = run_step_by_step(&clock, builder).expect("nothing is lost");
+    assert!(told.len() >= 98, "{} records", told.len());
+    // Each answer begins with the last record before it, and none is asked for in vain.
+    assert_eq!(kinesis.calls(Operation::GetRecords), 12);
+}
+
+/// Reads one shard to the end of the reading. Time passes only while its thread and that of discovery
+/// wait: not while one of them waits for a processor.
+fn run_step_by_step(clock: &VirtualClock, builder: ConsumerBuilder) -> Result<Vec<String>> {
+    clock.auto_advance(2);
+    told(&mut builder.start()?)
+}
+
+/// Puts a record whose data begins with its number.
+fn put_sized(client: &Client, n: usize, bytes: usize) {
+    let mut data = format!("{n} ").into_bytes();
+    data.resize(bytes, b'.');
+    let output = client.put_records("orders", &[entry("key", data.into())]);
+    assert!(output.expect("answered").records.iter().all(Result::is_ok));
 }
 
 #[test]

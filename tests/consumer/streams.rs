@@ -1,7 +1,9 @@
 //! Which streams are read, from where, and what becomes of those that are not ready.
 
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use bytes::Bytes;
 use kinesis_blocking::aggregation::{SubRecord, encode};
 use kinesis_blocking::fake::{FakeKinesis, Fault, VirtualClock};
 use kinesis_blocking::{
@@ -243,4 +245,25 @@ fn starting_asks_for_nothing_but_shards_and_iterators() {
     run(&clock, builder).expect("read");
     assert_eq!(kinesis.calls(Operation::GetShardIterator), 20);
     assert_eq!(kinesis.calls(Operation::DescribeStreamSummary), 0);
+}
+
+#[test]
+fn after_a_time_out_a_read_asks_for_half_as_much() {
+    let (clock, kinesis) = world(1);
+    let client = kinesis.client();
+    put(&client, named("r", 10));
+    let limits: Arc<Mutex<Vec<u64>>> = Arc::default();
+    let seen = limits.clone();
+    let limit = move |request: &http::Request<Bytes>| {
+        let body: serde_json::Value = serde_json::from_slice(request.body()).expect("JSON");
+        let limit = body["Limit"].as_u64().expect("a limit");
+        seen.lock().expect("not poisoned").push(limit);
+    };
+    let reads = kinesis.on(Operation::GetRecords).observe(limit);
+    reads.fail_next(2, Fault::Slow(HOUR));
+    let builder = Consumer::builder(client).stream("orders").config(all());
+    let (names, _) = run(&clock, builder).expect("read");
+    assert_eq!(names, named("r", 10).collect::<Vec<_>>());
+    let limits = limits.lock().expect("not poisoned");
+    assert_eq!(limits[..3], [10_000, 5_000, 2_500]);
 }

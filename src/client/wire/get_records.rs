@@ -13,13 +13,15 @@ use crate::client::wire::scanner::{Scanner, Template, once};
 use crate::client::wire::shards::WireRange;
 use crate::client::wire::text::{push_json_string, push_stream};
 use crate::client::wire::{Exchange, malformed, parsed, stream_field};
-use crate::error::{Context, Result};
+use crate::error::{Context, Error, Result};
 use crate::model::{Operation, PartitionKey, SequenceNumber, Timestamp};
 use crate::sys::buffers::Writing;
 
 pub(in crate::client) struct GetRecords<'a> {
     pub iterator: &'a ShardIterator,
     pub limit: u32,
+    /// The caller asks for less after a time-out: so much would not arrive the next time either.
+    pub is_shortened: bool,
 }
 
 impl Exchange for GetRecords<'_> {
@@ -48,6 +50,10 @@ impl Exchange for GetRecords<'_> {
         // Its memory is wanted for the records.
         drop(body);
         self.output(read)
+    }
+
+    fn is_repeated_after(&self, error: &Error) -> bool {
+        !(self.is_shortened && error.is_timeout())
     }
 
     fn subject(&self, context: &mut Context) {
@@ -335,6 +341,7 @@ mod tests {
         GetRecords {
             iterator: &iterator,
             limit: 10_000,
+            is_shortened: false,
         }
         .answer(Bytes::copy_from_slice(body.as_bytes()))
     }

@@ -42,6 +42,11 @@ pub(super) trait Exchange {
 
     fn answer(&self, body: Bytes) -> Result<Self::Answer>;
 
+    /// Says whether the same request may be made again after an error that passes.
+    fn is_repeated_after(&self, _: &Error) -> bool {
+        true
+    }
+
     /// Says what the call is about.
     fn subject(&self, context: &mut Context);
 }

@@ -263,6 +263,17 @@ pub(super) static KEYS: &[Key<Draft>] = &[
         },
         "How long commits by interval may fail before the consumer ends. This library's own key.",
     ),
+    Key::new(
+        "shard.stack.bytes",
+        Setting::Integer {
+            range: 131_072..=1_073_741_824,
+            unit: "bytes",
+            cap: None,
+            set: |d, n| d.config.shard_stack_bytes = usize::try_from(n).unwrap_or(usize::MAX),
+            get: |d| d.config.shard_stack_bytes as u64,
+        },
+        "The stack of each thread that reads a shard, on which the decoder runs; on 32 bits it is 524288 unless set. This library's own key.",
+    ),
     ignored("flink.stream.efo.consumername", EFO_ONLY),
     ignored("flink.stream.efo.http-client.max-concurrency", EFO_ONLY),
     ignored("flink.stream.efo.http-client.read-timeout", EFO_ONLY),

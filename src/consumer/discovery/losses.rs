@@ -33,7 +33,7 @@ impl Discovery {
                         found.fates.push((at, Fate::Recreated(starting)));
                     }
                     // Nobody reads it, and the next start finds out.
-                    State::Resting => {}
+                    State::Resting | State::Passed => {}
                     _ => reborn.push(at),
                 },
                 None if self.is_of_another(&at, shard) => reborn.push(at),

@@ -13,7 +13,8 @@ pub trait WatermarkStrategy: Send + Sync {
     /// What judges the records of one shard.
     type Generator: WatermarkGenerator + 'static;
 
-    /// Makes a shard's generator: called once for each shard, on the thread that reads it.
+    /// Makes a shard's generator, on the thread that reads it: once for each shard, and once more after
+    /// each panic on that thread.
     fn for_shard(&self, shard: &ShardRef) -> Self::Generator;
 }
 
@@ -32,7 +33,9 @@ where
 /// Judges the records of one shard, on the thread that reads it, in their order.
 ///
 /// Records that the [decoder](crate::ConsumerBuilder::decoder) refused are not shown to it. If it
-/// panics, the shard's reading begins again behind what was handed over, with the same generator.
+/// panics, the shard's reading begins again behind what was handed over, with a new generator: the old
+/// one may be half-way through records that come again. The watermark does not go back, and the
+/// previous event time is still told.
 ///
 /// ```
 /// use kinesis_blocking::{Record, Timestamp, WatermarkGenerator};
