@@ -101,7 +101,8 @@ fn without_an_answer_the_keys_decide_and_nothing_waits_or_fails() {
             }
         }
         assert!(fake.records(STREAM).len() < 300, "aggregated");
-        assert_eq!(fake.calls(Operation::DescribeStreamSummary), 2);
+        // The other stream's may still be ahead: nothing waited for it.
+        assert!(fake.calls(Operation::DescribeStreamSummary) <= 2);
         producer.close().expect("closed");
     }
 }

@@ -15,6 +15,7 @@ mod everywhere;
 mod group;
 mod history;
 mod loss;
+mod producer;
 mod truth;
 mod world;
 
@@ -43,6 +44,11 @@ fn whatever_happens_event_time_goes_on_and_nobody_runs_ahead() {
 #[test]
 fn histories_that_look_everywhere() {
     everywhere::look(300, "histories_that_look_everywhere");
+}
+
+#[test]
+fn whatever_its_neighbours_do_what_is_said_of_a_record_is_true() {
+    live_through(300, producer::live_through);
 }
 
 fn live_through(histories: u64, history: impl Fn(u64)) {
