@@ -53,8 +53,8 @@ pub use consumer::{
     Bounded, BoundedOutOfOrderness, Checkpoint, CheckpointStore, Commit, CommitMetrics, Consumer,
     ConsumerBuilder, ConsumerMetrics, DeadLetterHandler, DirectoryWatermarkTracker,
     DiscoveryMetrics, Event, EventTimeMetrics, FileCheckpointStore, FlinkHashAssigner, Marked,
-    MemoryCheckpointStore, MemoryWatermarkTracker, MonotonousTimestamps, PoisonPolicy, Punctuated,
-    ReadCounts, Record, ShardAssigner, ShardMetrics, StopHandle, UniformAssigner,
+    MemoryCheckpointStore, MemoryWatermarkTracker, MonotonousTimestamps, Outage, PoisonPolicy,
+    Punctuated, ReadCounts, Record, ShardAssigner, ShardMetrics, StopHandle, UniformAssigner,
     WatermarkGenerator, WatermarkReport, WatermarkStrategy, WatermarkTracker,
 };
 #[cfg(feature = "client")]

@@ -54,6 +54,18 @@ impl RetryPolicy {
         self.bound(retry).mul_f64(rng.next_f64())
     }
 
+    /// Draws the wait after a whole call that failed, with all its retries, when so many such calls have
+    /// failed before it.
+    ///
+    /// It begins at the longest wait within a call and doubles up to 10 s. Chance takes up to a half off:
+    /// threads that failed together come back apart, and none at once.
+    pub(crate) fn pause(&self, calls_failed: u32, rng: &mut Rng) -> Duration {
+        let first = self.backoff_max.max(PAUSE_MIN);
+        let grown = first.saturating_mul(2_u32.saturating_pow(calls_failed));
+        let bound = grown.min(first.max(PAUSE_MAX));
+        bound.mul_f64(0.5 + rng.next_f64() / 2.0)
+    }
+
     fn bound(&self, retry: u32) -> Duration {
         let max = self.backoff_max.as_secs_f64();
         // A huge power is infinite, and the lesser of it and the maximum is the maximum.
@@ -61,6 +73,12 @@ impl RetryPolicy {
         Duration::try_from_secs_f64(bound.min(max)).unwrap_or(self.backoff_max)
     }
 }
+
+/// So that a policy without waits does not spin while the service is away.
+const PAUSE_MIN: Duration = Duration::from_millis(100);
+
+/// A shard is asked at least every 10 s, and found again as soon once the service is back.
+const PAUSE_MAX: Duration = Duration::from_secs(10);
 
 #[cfg(test)]
 mod tests {
@@ -92,6 +110,35 @@ mod tests {
             .collect();
         assert!(waits.iter().all(|&wait| wait < 300));
         assert!(waits.iter().any(|&wait| wait < 30) && waits.iter().any(|&wait| wait > 270));
+    }
+
+    #[test]
+    fn pauses_between_calls_grow_to_10_s_and_none_is_short() {
+        let policy = RetryPolicy::default_for(Operation::GetRecords);
+        let slow = RetryPolicy::of(3, 300, 60_000);
+        let spinning = RetryPolicy::of(3, 0, 0);
+        for (policy, calls_failed, bound_ms) in [
+            (&policy, 0, 1_000),
+            (&policy, 1, 2_000),
+            (&policy, 3, 8_000),
+            (&policy, 4, 10_000),
+            (&policy, u32::MAX, 10_000),
+            (&slow, 0, 60_000),
+            (&slow, 9, 60_000),
+            (&spinning, 0, 100),
+            (&spinning, 9, 10_000),
+        ] {
+            let mut rng = Rng::from_seed(1);
+            let pauses: Vec<_> = (0..100)
+                .map(|_| policy.pause(calls_failed, &mut rng).as_millis())
+                .collect();
+            let (least, most) = (pauses.iter().min(), pauses.iter().max());
+            assert!(
+                least >= Some(&(bound_ms / 2)) && most <= Some(&bound_ms),
+                "{pauses:?}"
+            );
+            assert!(most > Some(&(bound_ms * 9 / 10)), "{pauses:?}");
+        }
     }
 
     #[test]

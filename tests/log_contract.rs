@@ -84,6 +84,7 @@ fn each_line_is_at_its_level_and_none_shows_data_or_secrets() {
     put(&kinesis);
     consume(&kinesis, Some(second));
     put_to(&kinesis, EVIL);
+    outlast(&kinesis);
     for (words, level) in [
         ("reading starts at", Level::Info),
         ("reading ends: CaughtUp", Level::Info),
@@ -94,6 +95,7 @@ fn each_line_is_at_its_level_and_none_shows_data_or_secrets() {
         ("may have outlived the stream", Level::Warn),
         ("PutRecords: 200 OK in", Level::Trace),
         ("committed", Level::Debug),
+        (": no call has succeeded since", Level::Error),
     ] {
         assert_eq!(
             KEPT.levels_of(words),
@@ -102,6 +104,17 @@ fn each_line_is_at_its_level_and_none_shows_data_or_secrets() {
             KEPT.lines()
         );
     }
+    // Every 10 s one warning for all shards, which says how many there would have been.
+    let lines = KEPT.lines().clone();
+    let warned = |words: &str| {
+        let with = lines
+            .iter()
+            .filter(|(level, line)| *level == Level::Warn && line.contains(words));
+        with.count()
+    };
+    let warnings = warned("next attempt in");
+    assert!((2..=31).contains(&warnings), "{warnings}");
+    assert!(warned(" other calls failed since the last warning") > 0);
     for (_, line) in KEPT.lines().iter() {
         for private in [DATA, KEY, "secret"] {
             assert!(!line.contains(private), "{line}");
@@ -130,6 +143,21 @@ fn put(kinesis: &FakeKinesis) {
     let producer = producer.expect("started");
     drop(producer.put(UserRecord::new(KEY, DATA)).expect("taken in"));
     producer.close().expect("closed");
+}
+
+/// Reads until an outage ends the consumer.
+fn outlast(kinesis: &FakeKinesis) {
+    let iterators = kinesis.on(Operation::GetShardIterator);
+    iterators.fail_next(u64::MAX, Fault::ServiceUnavailable);
+    let config = ConsumerConfig::builder().start_position(StartPosition::TrimHorizon);
+    let consumer = Consumer::builder(kinesis.client()).stream("orders");
+    let consumer = consumer.config(config.build().expect("valid"));
+    let mut consumer = consumer.start().expect("started");
+    let error = consumer.find_map(Result::err).expect("an outage");
+    assert!(
+        error.to_string().contains("no call has succeeded"),
+        "{error}"
+    );
 }
 
 fn consume(

@@ -40,6 +40,7 @@ pub struct ConsumerConfig {
     pub(crate) watermark_sync_queue_capacity: usize,
     pub(crate) one_past_lookahead: bool,
     pub(crate) commit_retry_timeout: Duration,
+    pub(crate) outage_timeout: Option<Duration>,
 }
 
 /// What becomes of a consumer when records may be lost before it has read them: they outlived the
@@ -102,6 +103,7 @@ impl Default for ConsumerConfig {
             watermark_sync_queue_capacity: 100,
             one_past_lookahead: false,
             commit_retry_timeout: Duration::from_secs(300),
+            outage_timeout: Some(Duration::from_secs(300)),
         }
     }
 }
@@ -319,6 +321,22 @@ impl ConsumerConfigBuilder {
         self
     }
 
+    /// Sets for how long a shard may be out of reach until the consumer ends with
+    /// [`ErrorKind::Outage`](crate::ErrorKind::Outage). Default: 5 minutes. Range: 1 s to 1 day. `None`:
+    /// it never ends for that.
+    ///
+    /// The time counts in which no GetRecords and no GetShardIterator of the shard succeeded, from the
+    /// first failure on; time in which the service throttles does not. The calls are made again all the
+    /// while, with pauses that grow to 10 s. After a minute the consumer tells of it by
+    /// [`Event::Unavailable`](crate::Event::Unavailable). A restart goes on without loss. ListShards that
+    /// fails ends a consumer only if no shard is being read.
+    ///
+    /// The key is `shard.outage.timeout`, in milliseconds, or `never`.
+    pub fn outage_timeout(mut self, timeout: Option<Duration>) -> ConsumerConfigBuilder {
+        self.config.outage_timeout = timeout;
+        self
+    }
+
     /// Sets for how long commits by [interval](crate::ConsumerBuilder::commit_interval) may fail before the
     /// consumer ends with the store's error. Default: 5 minutes. Range: 0 to 1 day; 0 ends it at the first.
     ///
@@ -362,6 +380,9 @@ impl ConsumerConfigBuilder {
         }
         if let Some(interval) = config.shard_idle_interval {
             check("shard_idle_interval", interval, 1..=DAY_MS)?;
+        }
+        if let Some(timeout) = config.outage_timeout {
+            check("outage_timeout", timeout, 1_000..=DAY_MS)?;
         }
         if config.buffered_bytes_max < 1 << 20 {
             return Err(Error::config(
@@ -453,6 +474,17 @@ mod tests {
             (
                 builder().shard_discovery_interval(millis(99)),
                 Some("shard_discovery_interval: \"99\" is not from 100 to 86400000 milliseconds"),
+            ),
+            (builder().outage_timeout(Some(millis(1_000))), None),
+            (builder().outage_timeout(Some(millis(86_400_000))), None),
+            (builder().outage_timeout(None), None),
+            (
+                builder().outage_timeout(Some(millis(999))),
+                Some("outage_timeout: \"999\" is not from 1000 to 86400000 milliseconds"),
+            ),
+            (
+                builder().outage_timeout(Some(millis(86_400_001))),
+                Some("outage_timeout: \"86400001\" is not from 1000 to 86400000 milliseconds"),
             ),
             (builder().get_records_interval(millis(3_600_000)), None),
             (

@@ -64,7 +64,12 @@ impl Emitter {
             }
             self.turn = at;
             match slot.queue.look() {
-                Look::Empty => slot.last_time = None,
+                Look::Empty => {
+                    slot.last_time = None;
+                    if let Some(report) = self.take_report() {
+                        return Some(report);
+                    }
+                }
                 Look::Message(Message::Records(records)) => {
                     slot.take(records);
                     if let Some(awake) = self.wake() {

@@ -79,6 +79,8 @@ pub(super) enum News {
     /// A restored shard that is gone: what is reported of it is all that will come.
     Vanished(ShardRef),
     Gap(Gap),
+    /// The streams' shards cannot be listed, or can be again.
+    Reported(Event),
     /// Discovery cannot go on.
     Failed(Error),
 }
@@ -98,7 +100,7 @@ impl News {
             | News::Moved(shard) => Some(&shard.stream),
             News::Gap(gap) => Some(&gap.shard.stream),
             News::Listed(stream, ..) | News::Lineage(stream, _) => Some(stream),
-            News::Complete | News::Failed(_) => None,
+            News::Complete | News::Failed(_) | News::Reported(_) => None,
         }
     }
 }
@@ -115,7 +117,8 @@ pub(super) enum Next {
     Failed(Error),
     /// A shard is read no further, because of a record behind its position.
     Halted(ShardRef, Error),
-    /// A shard that was idle has records: this is to be told before them.
+    /// A shard that was idle has records, or its calls fail or succeed again: this is to be told before
+    /// the next record.
     Awake(Vec<Event>),
     /// Nothing at the moment.
     Nothing,
@@ -375,8 +378,15 @@ impl Emitter {
                 slot.take(records);
                 self.take_turn()
             }
+            Look::Empty => self.take_report().unwrap_or(Next::Nothing),
             look => self.take_other(look),
         }
+    }
+
+    /// What there is to tell of the shard whose turn it is, beside its records.
+    pub(super) fn take_report(&self) -> Option<Next> {
+        let report = self.slots.get(self.turn)?.queue.take_report()?;
+        Some(Next::Awake(vec![report]))
     }
 
     /// Takes in what is no record.

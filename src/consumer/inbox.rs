@@ -98,6 +98,7 @@ impl Inbox {
                 self.gapped.insert(gap.shard.stream.clone());
                 self.events.push_back(Event::Gap(gap));
             }
+            News::Reported(event) => self.events.push_back(event),
             News::Lineage(stream, parents) => emitter.learn_parents(&stream, &parents),
             News::Listed(stream, now, shards) => emitter.on_listing(stream, now, shards),
             News::Failed(error) => self.failed = self.failed.take().or(Some(error)),

@@ -19,8 +19,10 @@ use crate::consumer::first_listings::first_listings;
 use crate::consumer::glances::Glances;
 use crate::consumer::inbox::Inbox;
 use crate::consumer::listing::Listing;
+use crate::consumer::listing_outages::ListingOutages;
 use crate::consumer::members::{Member, Members};
 use crate::consumer::meters::{DiscoveryMeter, Meters};
+use crate::consumer::outage::Warnings;
 use crate::consumer::retention::Retentions;
 use crate::consumer::shard_reader::{START_AHEAD_MAX, Settings};
 use crate::consumer::shelf::{Bell, Shelf};
@@ -136,6 +138,7 @@ impl ConsumerBuilder {
         let bytes = self.config.buffered_bytes_max / all.len().max(1) as u64;
         let retentions = Arc::new(Retentions::default());
         let decoding = Arc::new(mem::take(&mut self.decoding));
+        let warnings = Arc::new(Warnings::default());
         let seat = |(meters, stop): (Arc<Meters>, Arc<StopSource>)| {
             let ((bell, heard), crew) = (Bell::new(), Crew::new());
             let workers = Workers {
@@ -145,6 +148,7 @@ impl ConsumerBuilder {
                 retentions: retentions.clone(),
                 bell: bell.clone(),
                 told: told.clone(),
+                warnings: warnings.clone(),
                 stop: stop.stop(),
                 meters,
                 decoding: decoding.clone(),
@@ -188,6 +192,8 @@ impl ConsumerBuilder {
             client,
             listed_by,
             stop: group.stop.stop(),
+            outages: ListingOutages::default(),
+            warnings: Warnings::default(),
             childless: discovery.childless(),
             is_bounded: members.settings.is_bounded() && group.size > 1,
             members,

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Instant;
 
 use crossbeam::channel::Sender;
 
@@ -14,6 +15,7 @@ use crate::consumer::event_time::Parents;
 use crate::consumer::fate::FateSlot;
 use crate::consumer::listing::{Listed, Listing};
 use crate::consumer::meters::DiscoveryMeter;
+use crate::consumer::record::Event;
 use crate::consumer::shard_reader::Settings;
 use crate::consumer::shelf::Shelf;
 use crate::consumer::threads::Workers;
@@ -275,6 +277,16 @@ impl Members {
         for index in (0..self.all.len()).filter(|index| *index != owner) {
             self.tell(index, news());
         }
+    }
+
+    /// Tells everybody of an outage of the listings, or of its end.
+    pub fn report_outage(&self, event: &Event) {
+        self.tell_all(|| News::Reported(event.clone()));
+    }
+
+    /// Since when a stream could not be listed, for the metrics.
+    pub fn listing_fails_since(&self, since: Option<Instant>) {
+        self.meter.failing_since(since);
     }
 
     fn tell_all(&self, news: impl Fn() -> News) {

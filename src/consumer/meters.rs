@@ -90,14 +90,14 @@ impl Meters {
     }
 
     pub fn snapshot(&self, now: Instant) -> ConsumerMetrics {
-        let (shards, total) = self.read_shards();
+        let (shards, total) = self.read_shards(now);
         let committed = locked(&self.commits).clone();
         let age =
             |time: Option<Instant>| time.map(|time| millis(now.saturating_duration_since(time)));
         ConsumerMetrics {
             shards,
             total,
-            discovery: locked(&self.discovery.0).clone(),
+            discovery: self.discovery.read(now),
             commits: CommitMetrics {
                 millis_since_last: age(committed.last),
                 failing_millis: age(committed.failing_since),
@@ -110,11 +110,11 @@ impl Meters {
 
 impl Meters {
     /// All shards' metrics and their sum. Shards with nothing more to come go into the sum alone.
-    fn read_shards(&self) -> (BTreeMap<ShardRef, ShardMetrics>, ReadCounts) {
+    fn read_shards(&self, now: Instant) -> (BTreeMap<ShardRef, ShardMetrics>, ReadCounts) {
         let (mut meters, mut total) = (locked(&self.shards), locked(&self.gone));
         let mut shards = BTreeMap::new();
         meters.retain(|shard, meter| {
-            let (metrics, is_over) = meter.read();
+            let (metrics, is_over) = meter.read(now);
             if is_over {
                 total.add(&metrics.counts);
             } else {
@@ -132,23 +132,45 @@ impl Meters {
 
 /// The meter of a search for shards.
 #[derive(Debug, Default)]
-pub(super) struct DiscoveryMeter(Mutex<DiscoveryMetrics>);
+pub(super) struct DiscoveryMeter(Mutex<Discovering>);
+
+#[derive(Debug, Default)]
+struct Discovering {
+    metrics: DiscoveryMetrics,
+    /// Since when a stream could not be listed.
+    failing: Option<Instant>,
+}
 
 impl DiscoveryMeter {
     /// A shard is read to its end.
     pub fn ended(&self) {
-        locked(&self.0).shards_ended += 1;
+        locked(&self.0).metrics.shards_ended += 1;
     }
 
     pub fn found(&self, shards: usize) {
-        locked(&self.0).shards_found += shards as u64;
+        locked(&self.0).metrics.shards_found += shards as u64;
+    }
+
+    /// Since when a stream could not be listed, or that all were.
+    pub fn failing_since(&self, since: Option<Instant>) {
+        locked(&self.0).failing = since;
+    }
+
+    fn read(&self, now: Instant) -> DiscoveryMetrics {
+        let discovering = locked(&self.0);
+        let failing = discovering.failing;
+        let failing = failing.map(|since| now.saturating_duration_since(since));
+        DiscoveryMetrics {
+            unavailable_millis: failing.map(millis),
+            ..discovering.metrics.clone()
+        }
     }
 }
 
 /// The calls of discovery.
 impl Watch for DiscoveryMeter {
     fn attempted(&self, _: Operation, took: Duration, error: Option<&Error>) {
-        let mut discovery = locked(&self.0);
+        let discovery = &mut locked(&self.0).metrics;
         discovery.list_shards_calls += 1;
         discovery.list_shards_millis += millis(took);
         if let Some(error) = error {
@@ -168,6 +190,8 @@ struct Reading {
     metrics: ShardMetrics,
     /// When the last answer came.
     answered: Option<Instant>,
+    /// Since when no call has succeeded.
+    failing: Option<Instant>,
     /// Nothing is read any more; some may still wait for the caller.
     is_over: bool,
 }
@@ -282,11 +306,21 @@ impl ShardMeter {
         (counts.poison_records, counts.dead_letters)
     }
 
+    /// Since when no call has succeeded, or that the last did.
+    pub fn failing_since(&self, since: Option<Instant>) {
+        locked(&self.0).failing = since;
+    }
+
     /// The metrics, and whether they will never change again.
-    fn read(&self) -> (ShardMetrics, bool) {
+    fn read(&self, now: Instant) -> (ShardMetrics, bool) {
         let reading = locked(&self.0);
         let is_over = reading.is_over && reading.metrics.queued_records == 0;
-        (reading.metrics.clone(), is_over)
+        let mut metrics = reading.metrics.clone();
+        let failing = reading
+            .failing
+            .map(|since| now.saturating_duration_since(since));
+        metrics.unavailable_millis = failing.map(millis);
+        (metrics, is_over)
     }
 }
 
@@ -355,7 +389,7 @@ mod tests {
         let (meter, now) = (ShardMeter::default(), Instant::now());
         let three = records(&["four", "sixsix", ""]);
         meter.fetched(fetch(2, Some(7)), 0.0, &three, &[], now);
-        let (first, none) = (meter.read().0, records(&[]));
+        let (first, none) = (meter.read(Instant::now()).0, records(&[]));
         assert_eq!(first.millis_behind_latest, Some(7));
         assert_eq!(first.number_of_aggregated_records_per_fetch, 2);
         assert_eq!(first.number_of_deaggregated_records_per_fetch, 3);
@@ -380,7 +414,7 @@ mod tests {
             &gaps,
             now + Duration::from_millis(200),
         );
-        let second = meter.read().0;
+        let second = meter.read(Instant::now()).0;
         assert_eq!(
             second.millis_behind_latest,
             Some(7),
@@ -403,10 +437,10 @@ mod tests {
         let (one, two) = (records(&["data"]), records(&["a", "b"]));
         meter.queued(&one);
         meter.queued(&two);
-        let waiting = meter.read().0;
+        let waiting = meter.read(Instant::now()).0;
         assert_eq!((waiting.queued_records, waiting.queued_bytes), (3, 15));
         meter.taken(&one);
-        let taken = meter.read().0;
+        let taken = meter.read(Instant::now()).0;
         assert_eq!((taken.queued_records, taken.queued_bytes), (2, 8));
         assert_eq!(taken.counts.user_records_taken, 1);
     }
@@ -440,6 +474,20 @@ mod tests {
     }
 
     #[test]
+    fn an_outage_grows_older_until_it_is_over() {
+        let (meter, now) = (ShardMeter::default(), Instant::now());
+        let unavailable = |seconds| {
+            let at = now + Duration::from_secs(seconds);
+            meter.read(at).0.unavailable_millis
+        };
+        assert_eq!(unavailable(1), None);
+        meter.failing_since(Some(now));
+        assert_eq!([unavailable(1), unavailable(2)], [Some(1_000), Some(2_000)]);
+        meter.failing_since(None);
+        assert_eq!(unavailable(3), None);
+    }
+
+    #[test]
     fn calls_are_counted_by_how_they_fared() {
         let (meter, meters, took) = (
             ShardMeter::default(),
@@ -460,7 +508,7 @@ mod tests {
                 .attempted(Operation::ListShards, took, error);
         }
         meter.attempted(Operation::GetShardIterator, took, None);
-        let metrics = meter.read().0;
+        let metrics = meter.read(Instant::now()).0;
         let expected = ReadCounts {
             get_records_calls: 5,
             get_records_millis: 15,

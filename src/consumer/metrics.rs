@@ -55,6 +55,8 @@ pub struct ShardMetrics {
     pub watermark: Option<i64>,
     /// Whether the watermark goes on without the shard, as nothing happens in it.
     pub is_idle: bool,
+    /// For how long no call on it has succeeded; `None` if the last did.
+    pub unavailable_millis: Option<u64>,
     /// What went wrong last, if anything did.
     pub last_error: Option<String>,
     /// Sums since the consumer was started.
@@ -130,6 +132,8 @@ pub struct DiscoveryMetrics {
     pub shards_found: u64,
     /// Shards that were read to their end.
     pub shards_ended: u64,
+    /// For how long a stream could not be listed; `None` if all were, the last time.
+    pub unavailable_millis: Option<u64>,
     /// What went wrong last, if anything did.
     pub last_error: Option<String>,
 }
@@ -291,11 +295,12 @@ mod tests {
             r#""averageRecordSizeBytes":0,"maxNumberOfRecordsPerFetch":0,"#,
             r#""bytesRequestedPerFetch":0.0,"runLoopTimeNanos":0,"loopFrequencyHz":5.0,"#,
             r#""sleepTimeMillis":0,"queuedRecords":0,"queuedBytes":0,"watermark":null,"isIdle":false,"#,
-            r#""lastError":null,"#,
+            r#""unavailableMillis":null,"lastError":null,"#,
         );
         let rest = concat!(
             r#""discovery":{"listShardsCalls":0,"listShardsMillis":0,"retries":0,"#,
-            r#""throttledCalls":0,"shardsFound":0,"shardsEnded":0,"lastError":null},"#,
+            r#""throttledCalls":0,"shardsFound":0,"shardsEnded":0,"unavailableMillis":null,"#,
+            r#""lastError":null},"#,
             r#""commits":{"commits":0,"failedCommits":0,"millisSinceLast":null,"#,
             r#""failingMillis":null,"lastError":null},"#,
             r#""eventTime":{"watermark":null,"isIdle":false,"localWatermark":null,"#,

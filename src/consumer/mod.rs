@@ -23,10 +23,12 @@ mod known;
 mod launch;
 mod lister;
 mod listing;
+mod listing_outages;
 mod members;
 mod meters;
 mod metrics;
 mod missing;
+mod outage;
 mod pace;
 mod parts;
 mod queue;
@@ -36,6 +38,7 @@ mod shard_reader;
 mod shard_worker;
 mod shelf;
 mod slot;
+mod stop_handle;
 mod store;
 mod threads;
 mod trim_watch;
@@ -75,7 +78,9 @@ pub use file_store::FileCheckpointStore;
 pub use metrics::{
     CommitMetrics, ConsumerMetrics, DiscoveryMetrics, EventTimeMetrics, ReadCounts, ShardMetrics,
 };
+pub use outage::Outage;
 pub use record::{Event, Record};
+pub use stop_handle::StopHandle;
 pub use store::{CheckpointStore, Commit, MemoryCheckpointStore};
 
 /// Reads the shards of one or more streams, one thread each, into the caller's loop.
@@ -452,17 +457,6 @@ impl fmt::Debug for Consumer {
         f.debug_struct("Consumer")
             .field("checkpoint", &self.checkpoint())
             .finish_non_exhaustive()
-    }
-}
-
-/// Asks a consumer to stop, from any thread.
-#[derive(Clone, Debug)]
-pub struct StopHandle(Arc<StopSource>);
-
-impl StopHandle {
-    /// Makes the consumer's iterator end, also while it blocks. Returns at once.
-    pub fn stop(&self) {
-        self.0.signal();
     }
 }
 

@@ -1,5 +1,5 @@
-use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use crossbeam::channel::{self, Receiver, Sender, TryRecvError, TrySendError, select};
@@ -9,6 +9,7 @@ use crate::consumer::budget::{Account, Room};
 use crate::consumer::chunk::Chunk;
 use crate::consumer::event_time::Pulse;
 use crate::consumer::meters::ShardMeter;
+use crate::consumer::record::Event;
 use crate::consumer::shard_reader::End;
 use crate::consumer::shelf::Bell;
 use crate::error::Error;
@@ -36,6 +37,7 @@ pub(super) struct QueueSender {
     messages: Option<Sender<(Message, Option<Room>)>>,
     complete_to: Arc<AtomicI64>,
     pulse: Arc<Pulse>,
+    reports: Arc<Reports>,
     bell: Bell,
     meter: Arc<ShardMeter>,
     stop: Stop,
@@ -48,6 +50,7 @@ pub(super) struct QueueReceiver {
     pub meter: Arc<ShardMeter>,
     complete_to: Arc<AtomicI64>,
     pulse: Arc<Pulse>,
+    reports: Arc<Reports>,
     account: Arc<Account>,
     /// What the message takes that was found last: the caller is at it until it looks again.
     room: Option<Room>,
@@ -76,10 +79,12 @@ pub(super) fn queue(
     let complete_to = complete_to.map_or(UNKNOWN, Timestamp::as_millis);
     let complete_to = Arc::new(AtomicI64::new(complete_to));
     let pulse = Arc::new(Pulse::default());
+    let reports = Arc::new(Reports::default());
     let sender = QueueSender {
         messages: Some(sender),
         complete_to: complete_to.clone(),
         pulse: pulse.clone(),
+        reports: reports.clone(),
         bell,
         meter: meter.clone(),
         stop,
@@ -89,6 +94,7 @@ pub(super) fn queue(
         meter,
         complete_to,
         pulse,
+        reports,
         account,
         room: None,
     };
@@ -130,6 +136,13 @@ impl QueueSender {
         self.complete_to.store(to.as_millis(), Ordering::Release);
     }
 
+    /// Tells the caller of the shard beside what is queued, in place of what it was not told yet. Never
+    /// blocks: a thread whose calls fail goes on making them.
+    pub fn report(&self, event: Event) {
+        self.reports.put(event);
+        self.bell.ring();
+    }
+
     /// Where to note whether anything happens in the shard: before what happens is sent.
     pub fn pulse(&self) -> &Pulse {
         &self.pulse
@@ -160,6 +173,11 @@ impl QueueReceiver {
         }
     }
 
+    /// What there is to tell of the shard beside its records.
+    pub fn take_report(&self) -> Option<Event> {
+        self.reports.take()
+    }
+
     /// Up to when nothing is missing, once all that was found here has been handed out; `None` while
     /// there is more to find, or if records were the last that was found.
     pub fn complete_to(&self) -> Option<Timestamp> {
@@ -181,6 +199,31 @@ impl QueueReceiver {
     /// Says that nobody is about to look, or that somebody is again.
     pub fn set_paused(&self, paused: bool) {
         self.account.set_paused(paused);
+    }
+}
+
+/// The newest report of a shard.
+#[derive(Debug, Default)]
+struct Reports {
+    /// Whether there is one: every look into a queue asks.
+    is_full: AtomicBool,
+    newest: Mutex<Option<Event>>,
+}
+
+impl Reports {
+    fn put(&self, event: Event) {
+        let mut newest = self.newest.lock().unwrap_or_else(PoisonError::into_inner);
+        *newest = Some(event);
+        self.is_full.store(true, Ordering::Release);
+    }
+
+    fn take(&self) -> Option<Event> {
+        if !self.is_full.load(Ordering::Acquire) {
+            return None;
+        }
+        let mut newest = self.newest.lock().unwrap_or_else(PoisonError::into_inner);
+        self.is_full.store(false, Ordering::Release);
+        newest.take()
     }
 }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::consumer::answer::Answer;
+use crate::consumer::outage::Outage;
 use crate::error::Error;
 use crate::model::{Gap, HashKey, SequenceNumber, ShardRef, Timestamp};
 
@@ -180,6 +181,8 @@ impl fmt::Debug for Record {
 pub enum Event {
     /// A shard is not idle any more, after [`Idle`](Event::Idle): the watermark may move again.
     Active,
+    /// Calls succeed again whose outage was reported as [`Unavailable`](Event::Unavailable).
+    Available(Outage),
     /// A commit by [interval](crate::ConsumerBuilder::commit_interval) failed, and is tried again. Reading goes
     /// on until commits have failed for the
     /// [retry timeout](crate::ConsumerConfigBuilder::commit_retry_timeout), and ends with the store's error.
@@ -211,6 +214,10 @@ pub enum Event {
     ShardStarted(ShardRef),
     /// Nothing came in the time that was given.
     Timeout,
+    /// For a minute, all calls that read a shard have failed, or all that list a stream's shards. They
+    /// are made again until the [outage timeout](crate::ConsumerConfigBuilder::outage_timeout), and then
+    /// the consumer ends with an error; for a listing it does so only if it reads no shard.
+    Unavailable(Outage),
     /// Event time has come so far: the records that follow are not earlier, but for late ones. Each is
     /// later than the one before. See [`manual::event_time`](crate::manual::event_time).
     Watermark(Timestamp),

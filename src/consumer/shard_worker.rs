@@ -10,13 +10,15 @@ use crate::consumer::discovery::Start;
 use crate::consumer::event_time::Stamper;
 use crate::consumer::fate::{Fate, FateSlot};
 use crate::consumer::meters::{Fetch, ShardMeter};
+use crate::consumer::outage::{Outage, OutageWatch, Subject};
 use crate::consumer::queue::{Message, QueueSender};
-use crate::consumer::record::Stamp;
+use crate::consumer::record::{Event, Stamp};
 use crate::consumer::shard_reader::{End, ShardReader, Step, Taken};
 use crate::consumer::threads::{Alive, Told, Workers};
 use crate::error::{Error, Result, Verdict};
 use crate::model::{Operation, ShardPosition};
 use crate::sys::clock::later;
+use crate::sys::rng::Rng;
 use crate::sys::thread;
 
 /// A shard's thread, from its first iterator to its end.
@@ -36,6 +38,8 @@ pub(super) struct ShardWorker {
     /// Behind what was handed over: where to begin again after a panic.
     pub start: Start,
     pub trouble: Trouble,
+    pub outage: OutageWatch,
+    pub rng: Rng,
     /// Made of the user's strategy, if there is one, when the first records come.
     pub stamper: Option<Box<dyn Stamper>>,
     /// Of the last record that was handed over.
@@ -153,8 +157,10 @@ impl ShardWorker {
 
     fn get_iterator(&mut self, position: &ShardPosition, reader: &mut ShardReader) -> Result<()> {
         let client = &self.workers.client;
+        self.outage.calling(client.sys().clock.now());
         match client.get_shard_iterator(&self.start.shard, position) {
             Ok(iterator) => {
+                self.on_success();
                 reader.on_iterator(iterator);
                 // Before anything is read that a panic may lose: begun again, LATEST would mean later.
                 self.start.position = self.workers.settings.fixed(self.start.position.clone());
@@ -194,8 +200,11 @@ impl ShardWorker {
             return Ok(());
         };
         let called = client.sys().clock.now();
+        self.outage.calling(called);
         let (output, answered) = client.get_records_timed(iterator, limit)?;
         let took = client.sys().clock.now().saturating_duration_since(called);
+        self.on_success();
+        let client = &self.workers.client;
         let at_tip = output.is_at_tip();
         match at_tip {
             true => self.queue.pulse().nothing(called),
@@ -284,8 +293,7 @@ impl ShardWorker {
                 reader.on_expired(clock.now());
             }
             _ if error.is_retryable() => {
-                let operation = error.operation().unwrap_or(Operation::GetRecords);
-                self.pause_after(&error, operation);
+                self.pause_after(&error)?;
             }
             _ if error.is_service("ResourceNotFoundException") => {
                 if self.fate.get() == Some(Fate::Gone) {
@@ -295,8 +303,7 @@ impl ShardWorker {
                     // It may be a late answer; listings decide.
                     let doubt = Told::Doubted(self.start.shard.clone());
                     self.workers.told.put([doubt]);
-                    let operation = error.operation().unwrap_or(Operation::GetRecords);
-                    self.pause_after(&error, operation);
+                    self.pause_after(&error)?;
                 }
             }
             _ => return Err(error),
@@ -305,12 +312,44 @@ impl ShardWorker {
     }
 
     /// Waits until stopped or until a failed call may be made again.
-    fn pause_after(&self, error: &Error, operation: Operation) {
-        let (client, stop) = (&self.workers.client, &self.workers.stop);
-        let (clock, pause) = (&client.sys().clock, client.policy(operation).backoff_max);
-        log::warn!("{error}; it is tried again in {} ms", pause.as_millis());
+    ///
+    /// # Errors
+    /// `Outage`: calls have failed for too long.
+    fn pause_after(&mut self, error: &Error) -> Result<()> {
+        let client = &self.workers.client;
+        let (clock, rng) = (&client.sys().clock, &mut self.rng);
+        let policy = client.policy(error.operation().unwrap_or(Operation::GetRecords));
+        let (now, wall) = (clock.now(), clock.wall());
+        let pause = |calls_failed| policy.pause(calls_failed, rng);
+        let pause = self.outage.failed(now, error, pause);
+        self.meter.failing_since(self.outage.since());
+        let subject = Subject::Shard(self.start.shard.clone());
+        let Some(pause) = pause else {
+            let outage = self.outage.outage(&subject, now, wall);
+            return Err(outage.map_or_else(|| error.clone(), Outage::into_error));
+        };
+        if self.outage.is_report_due() {
+            let outage = self.outage.outage(&subject, now, wall);
+            outage.map(|outage| self.queue.report(Event::Unavailable(outage)));
+        }
+        self.workers.warnings.warn(now, error, pause);
         // A configured pause may be as long as a number can be.
-        clock.wait_until(later(clock.now(), pause), stop);
+        clock.wait_until(later(now, pause), &self.workers.stop);
+        Ok(())
+    }
+
+    /// Tells the caller of the end of an outage that it knows of.
+    fn on_success(&mut self) {
+        let Some(end) = self.outage.succeeded() else {
+            return;
+        };
+        self.meter.failing_since(None);
+        let clock = &self.workers.client.sys().clock;
+        let subject = Subject::Shard(self.start.shard.clone());
+        if let Some(outage) = end.reported(&subject, clock.now(), clock.wall()) {
+            log::info!("{}: calls succeed again: {outage}", self.start.shard);
+            self.queue.report(Event::Available(outage));
+        }
     }
 }
 

@@ -18,9 +18,11 @@ use crate::consumer::event_time::{Stamping, Tracking};
 use crate::consumer::fate::FateSlot;
 use crate::consumer::lister::{Answer, Lister, Listings};
 use crate::consumer::listing::Times;
+use crate::consumer::listing_outages::ListingOutages;
 use crate::consumer::members::Members;
 use crate::consumer::meters::Meters;
 use crate::consumer::metrics::ConsumerMetrics;
+use crate::consumer::outage::{OutageWatch, Warnings};
 use crate::consumer::queue::queue;
 use crate::consumer::retention::Retentions;
 use crate::consumer::shard_reader::Settings;
@@ -76,6 +78,7 @@ pub(super) struct Workers {
     pub bell: Bell,
     /// For discovery.
     pub told: Arc<Shelf<Told>>,
+    pub warnings: Arc<Warnings>,
     pub stop: Stop,
     pub meters: Arc<Meters>,
     pub decoding: Arc<Decoding>,
@@ -110,6 +113,8 @@ impl Workers {
         );
         let position = self.settings.fixed(start.position.clone());
         let name = shard_thread_name(&shard.shard_id);
+        // By the whole name: pauses of shards that fail together differ.
+        let rng = self.client.sys().rng(&shard.to_string());
         let mut workers = self.clone();
         workers.client = self.client.with_watch(meter.clone());
         log::info!("{shard}: reading starts at {position:?}");
@@ -125,6 +130,8 @@ impl Workers {
             ready,
             start,
             trouble: Trouble::default(),
+            outage: OutageWatch::new(self.settings.config.outage_timeout),
+            rng,
             stamper: None,
             last_stamp: None,
         };
@@ -159,6 +166,8 @@ pub(super) struct DiscoveryThread {
     pub interval: Duration,
     pub told: Arc<Shelf<Told>>,
     pub told_bell: Receiver<()>,
+    pub outages: ListingOutages,
+    pub warnings: Warnings,
     /// Ended shards whose children are not listed yet.
     pub childless: Vec<ShardRef>,
     /// A shard has ended since the last listing was asked for.
@@ -344,16 +353,16 @@ impl DiscoveryThread {
 
     fn take_in(&mut self, (stream, times, listing): Answer) -> Result<()> {
         match listing {
-            Ok(listing) => self.members.take_in(&mut self.discovery, &listing, None)?,
+            Ok(listing) => {
+                self.on_listed(&stream);
+                self.members.take_in(&mut self.discovery, &listing, None)?;
+            }
             Err(error) if error.is_service("ResourceNotFoundException") => {
                 self.without_stream(&stream, times, error)?;
             }
-            // The shards that are known go on; a later round may bring the others.
-            Err(error) if error.is_retryable() || error.is_service("ResourceInUseException") => {
-                log::warn!("{error}");
-            }
             Err(_) if self.stop.is_stopped() => {}
-            Err(error) => return Err(error),
+            // The shards that are known are read on; a later round may bring the others.
+            Err(error) => self.on_failed_listing(&stream, times.asked, &error)?,
         }
         self.settle();
         Ok(())

@@ -16,6 +16,9 @@ impl ErrorKind {
             ErrorKind::Misplaced { .. } => {
                 Some("choose what to do with them: ConsumerConfigBuilder::misplaced")
             }
+            ErrorKind::Outage { .. } => Some(
+                "a restart goes on from the last commit; to wait longer or for ever: ConsumerConfigBuilder::outage_timeout",
+            ),
             ErrorKind::OwnThread { .. } => Some("call it on another thread"),
             ErrorKind::Poison { .. } => Some(
                 "repair the decoder, or choose what to do with such records: ConsumerBuilder::on_poison",

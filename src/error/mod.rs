@@ -1,7 +1,9 @@
 //! The one error of the crate, and the judgement on what to do about it.
 
 mod advice;
+mod context;
 mod transport;
+mod utc;
 mod verdict;
 
 use std::fmt::{self, Write};
@@ -10,10 +12,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::model::{
-    Escaping, Gap, Operation, SequenceNumber, ShardRef, is_misleading, without_password,
+    Escaping, Gap, Operation, SequenceNumber, ShardRef, Timestamp, is_misleading, without_password,
 };
 
+use context::Subject;
+
+pub(crate) use context::Context;
 pub use transport::TransportError;
+pub(crate) use utc::Utc;
 pub(crate) use verdict::Verdict;
 
 /// What this crate's calls return.
@@ -30,21 +36,6 @@ pub struct Error(Arc<Inner>);
 struct Inner {
     kind: Arc<ErrorKind>,
     context: Context,
-}
-
-/// What was being done when the error came up.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Context {
-    pub operation: Option<Operation>,
-    pub stream: Option<Arc<str>>,
-    pub shard: Option<ShardRef>,
-    /// Told where it may be what is wrong.
-    pub endpoint: Option<String>,
-    pub request_id: Option<String>,
-    pub attempts: u32,
-    pub elapsed: Duration,
-    /// Whether another attempt was due, but not the time for it.
-    pub is_out_of_time: bool,
 }
 
 /// What went wrong.
@@ -120,6 +111,15 @@ pub enum ErrorKind {
         sequence_number: SequenceNumber,
         /// How many of its user records lie outside the shard.
         records: usize,
+    },
+    /// A shard could not be read, or a stream's shards could not be listed, for longer than the
+    /// [outage timeout](crate::ConsumerConfigBuilder::outage_timeout). Nothing is lost: a restart goes on
+    /// from the last commit.
+    Outage {
+        /// When the first of the calls that failed was made, by this machine's clock.
+        since: Timestamp,
+        /// What the last of them failed with.
+        cause: Error,
     },
     /// The decoder refused a record, and the policy on that was to fail or to halt its shard, or the
     /// handler of dead letters failed.
@@ -239,6 +239,10 @@ impl Error {
         self
     }
 
+    pub(crate) fn context(&self) -> &Context {
+        &self.0.context
+    }
+
     /// Says what went wrong.
     pub fn kind(&self) -> &ErrorKind {
         &self.0.kind
@@ -302,6 +306,7 @@ impl Error {
         match self.kind() {
             ErrorKind::Service { code, .. } => code,
             ErrorKind::Expired { .. } => "Expired",
+            ErrorKind::Outage { cause, .. } => cause.code(),
             ErrorKind::Transport(error) => error.code(),
             ErrorKind::Malformed { .. } => "MalformedResponse",
             _ => "Error",
@@ -326,7 +331,11 @@ impl fmt::Display for Error {
         let context = &self.0.context;
         if let Some(operation) = context.operation {
             write!(f, "{operation}{}", Subject(context))?;
-            if let (ErrorKind::Transport(_), Some(endpoint)) = (self.kind(), &context.endpoint) {
+            let concerns_endpoint = matches!(
+                self.kind(),
+                ErrorKind::Outage { .. } | ErrorKind::Transport(_)
+            );
+            if let Some(endpoint) = context.endpoint.as_ref().filter(|_| concerns_endpoint) {
                 write!(f, " at {endpoint}")?;
             }
             f.write_str(": ")?;
@@ -353,7 +362,8 @@ impl std::error::Error for Error {
             }
             | ErrorKind::Expired {
                 cause: Some(cause), ..
-            } => Some(cause),
+            }
+            | ErrorKind::Outage { cause, .. } => Some(cause),
             ErrorKind::Poison { cause, .. } => Some(&**cause),
             ErrorKind::Transport(source) => Some(source),
             _ => None,
@@ -364,39 +374,6 @@ impl std::error::Error for Error {
 impl From<TransportError> for Error {
     fn from(error: TransportError) -> Error {
         Error::new(ErrorKind::Transport(error))
-    }
-}
-
-/// ` on stream S, shard X`, as far as it is known.
-struct Subject<'a>(&'a Context);
-
-impl fmt::Display for Subject<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match (&self.0.shard, &self.0.stream) {
-            (Some(shard), _) => write!(f, " on {shard}"),
-            (None, Some(stream)) => write!(f, " on stream {stream}"),
-            (None, None) => Ok(()),
-        }
-    }
-}
-
-impl Context {
-    fn fmt_attempts(&self, f: &mut impl Write) -> fmt::Result {
-        let plural = if self.attempts == 1 { "" } else { "s" };
-        let tried = format!(
-            "{} attempt{plural} in {:.1} s",
-            self.attempts,
-            self.elapsed.as_secs_f64()
-        );
-        match (self.attempts, &self.request_id) {
-            (0, _) => return Ok(()),
-            (_, None) => write!(f, " ({tried}")?,
-            (_, Some(request_id)) => write!(f, " ({tried}, request {request_id}")?,
-        }
-        f.write_str(match self.is_out_of_time {
-            true => ", no time left for another)",
-            false => ")",
-        })
     }
 }
 
@@ -458,6 +435,15 @@ impl fmt::Display for ErrorKind {
                 f,
                 "the aggregate at {sequence_number} has {records} user records of another shard"
             ),
+            // What the call was about is said of the outage itself.
+            ErrorKind::Outage { since, cause } => {
+                write!(
+                    f,
+                    "no call has succeeded since {}: {}",
+                    Utc(*since),
+                    cause.kind()
+                )
+            }
             ErrorKind::Poison {
                 sequence_number,
                 sub_sequence_number,

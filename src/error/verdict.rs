@@ -28,6 +28,8 @@ impl Verdict {
             ErrorKind::Credentials {
                 cause: Some(cause), ..
             } if cause.is_retryable() => Verdict::Retry,
+            // Whoever restarts the consumer needs no change.
+            ErrorKind::Outage { .. } => Verdict::Retry,
             _ => Verdict::Fatal,
         }
     }

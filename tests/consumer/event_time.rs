@@ -66,6 +66,7 @@ pub fn told(clock: &VirtualClock, consumer: &mut Consumer, last: &str) -> Vec<St
             Event::ShardIdle(shard) => format!("{} is idle", shard.shard_id),
             Event::ShardActive(shard) => format!("{} is active", shard.shard_id),
             Event::ShardStarted(_) | Event::ShardEnded(_) => continue,
+            Event::Available(_) | Event::Unavailable(_) => continue,
             other => format!("{other:?}"),
         });
     }
@@ -140,6 +141,7 @@ fn a_shard_whose_calls_fail_is_not_idle() {
         .shard("shardId-000000000001")
         .fail_next(u64::MAX, Fault::InternalFailure);
     let patient = settings().shard_idle_interval(Some(MINUTE));
+    let patient = patient.outage_timeout(None);
     let mut consumer = consumer(&client, patient, &Checkpoint::default());
     let stalled = told(&clock, &mut consumer, "Timeout");
     let expected = ["10", "shardId-000000000000 is idle", "Timeout"];

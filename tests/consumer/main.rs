@@ -10,6 +10,7 @@ mod event_time;
 mod gaps;
 mod group;
 mod metering;
+mod outages;
 mod resources;
 mod shards;
 mod stopping;

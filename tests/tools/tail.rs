@@ -1,9 +1,11 @@
 use std::fs;
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
+use kinesis_blocking::Operation;
 use kinesis_blocking::fake::FakeKinesis;
 
-use crate::{json, printed, run, text, tool_for};
+use crate::{json, printed, properties, run, text, tool, tool_for};
 
 #[test]
 fn json_has_the_keys_and_copies_a_stream_whole() {
@@ -125,4 +127,32 @@ fn times_may_lack_milliseconds_or_be_dates() {
         tail.args(["--stream=orders", "--until-caught-up", "--from", from]);
         assert_eq!(printed(&mut tail, ""), "one\n", "{from}");
     }
+}
+
+#[test]
+fn an_endpoint_that_stays_away_ends_it_with_the_reason_also_without_a_log() {
+    let kinesis = FakeKinesis::new().with_stream("orders", 1);
+    let server = kinesis.serve().expect("a socket");
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = properties(folder.path(), &server, "shard.outage.timeout = 1000\n");
+    let mut tail = tool("tail");
+    tail.args(["--stream=orders", "--from=trim_horizon", "--properties"]);
+    let tail = tail.arg(&file).env("RUST_LOG", "off").stdin(Stdio::null());
+    let tail = tail.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let child = tail.spawn().expect("started");
+    while kinesis.calls(Operation::GetRecords) == 0 {
+        std::thread::yield_now();
+    }
+    drop(server);
+    let output = child.wait_with_output().expect("ended");
+    let told = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{told}");
+    let start =
+        "tail: GetRecords on stream orders, shard shardId-000000000000 at http://127.0.0.1:";
+    assert!(told.starts_with(start), "{told}");
+    assert!(told.contains(": no call has succeeded since "), "{told}");
+    assert!(
+        told.contains("; a restart goes on from the last commit"),
+        "{told}"
+    );
 }

@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use crate::config::date_pattern::DatePattern;
-use crate::config::keys::{Key, LONG_MAX, Setting, read, verdict};
+use crate::config::keys::{Key, LONG_MAX, Setting, integer, read, verdict};
 use crate::config::{ConsumerConfig, Properties};
 use crate::error::{Error, Result};
 use crate::model::{StartPosition, Timestamp};
@@ -255,6 +255,18 @@ pub(super) static KEYS: &[Key<Draft>] = &[
         "Most records that a shard lays down for the caller at once where shards are aligned.",
     ),
     Key::new(
+        "shard.outage.timeout",
+        Setting::Text {
+            what: "an integer from 1000 to 86400000 (milliseconds), or never",
+            set: |d, text| {
+                d.config.outage_timeout = outage_timeout(text)?;
+                Ok(())
+            },
+            default: "300000",
+        },
+        "How long no read of a shard may succeed until the consumer ends. This library's own key.",
+    ),
+    Key::new(
         "commit.retry.timeout",
         Setting::Millis {
             range: 0..=86_400_000,
@@ -356,6 +368,15 @@ fn interval_or_off(text: &str) -> Result<Option<Duration>, String> {
     Ok((millis > 0).then(|| Duration::from_millis(millis)))
 }
 
+fn outage_timeout(text: &str) -> Result<Option<Duration>, String> {
+    if text == "never" {
+        return Ok(None);
+    }
+    let expected = || "an integer from 1000 to 86400000 (milliseconds), or never".to_owned();
+    let millis = integer(text, &(1_000..=86_400_000)).ok_or_else(expected)?;
+    Ok(Some(Duration::from_millis(millis)))
+}
+
 const fn ignored(name: &'static str, because: &'static str) -> Key<Draft> {
     Key::new(name, Setting::Ignored { because }, "")
 }
@@ -377,6 +398,24 @@ mod tests {
 
     fn at(millis: i64) -> StartPosition {
         StartPosition::AtTimestamp(Timestamp::from_millis(millis))
+    }
+
+    #[test]
+    fn an_outage_has_a_time_or_no_end() {
+        for (text, timeout) in [
+            ("1000", Some(Some(1_000))),
+            ("86400000", Some(Some(86_400_000))),
+            ("never", Some(None)),
+            ("999", None),
+            ("86400001", None),
+            ("-1", None),
+            ("", None),
+        ] {
+            let config = read_all(&[("shard.outage.timeout", text)]);
+            let read = config.ok().map(|config| config.outage_timeout);
+            let expected = timeout.map(|timeout| timeout.map(Duration::from_millis));
+            assert_eq!(read, expected, "{text}");
+        }
     }
 
     #[test]

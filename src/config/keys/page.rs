@@ -92,8 +92,8 @@ mod tests {
     }
 
     const HEAD: &str = "\
-Every key that [`Properties`](crate::Properties) are asked for: Flink's, the KPL's, and those of \
-Flink's newer source that mean the same.
+Every key that [`Properties`](crate::Properties) are asked for: Flink's, the KPL's, those of \
+Flink's newer source that mean the same, and this library's own.
 
 A key that is not in these tables has no effect, and the log says so if it looks like one of them;
 [`Properties::strict`](crate::Properties::strict) makes it an error. This page is made from the
