@@ -3,11 +3,13 @@
 //! Pure: time is an argument, jobs are handed out and their outcomes handed in, and what is to be
 //! done to the world outside waits in [`Effects`]. A test drives it by hand.
 
+mod outcomes;
+
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::client::{Listed, PutRecordOutput, PutRecordsOutput, StreamSummary};
+use crate::client::{Listed, PutRecordOutput};
 use crate::config::ProducerConfig;
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::ShardMap;
@@ -15,13 +17,11 @@ use crate::producer::aggregator::Rules;
 use crate::producer::batch::Batch;
 use crate::producer::delivery::Stored;
 use crate::producer::existence::Existence;
-use crate::producer::job::{Answer, Job, Outcome, Span};
+use crate::producer::job::{Answer, Job, Outcome};
 use crate::producer::kinesis_record::KinesisRecord;
 use crate::producer::listing::{Listing, ListingClass};
-use crate::producer::placement::{Placement, earlier, is_outdated, regroup};
-use crate::producer::retrier::{
-    Retrier, blames_one_record, entry_error, stored_despite, told, wrong_shard,
-};
+use crate::producer::placement::{earlier, is_outdated, regroup};
+use crate::producer::retrier::{Retrier, told};
 use crate::producer::stream_state::{StreamState, Unplaced};
 use crate::producer::tally::CallReport;
 use crate::sys::rng::Rng;
@@ -412,157 +412,6 @@ impl Pipeline {
             stream,
             entries,
         })
-    }
-
-    fn on_answered(&mut self, now: Instant, batch: Batch, span: Span, output: &PutRecordsOutput) {
-        self.effects.calls.push(batch.answered(span, output));
-        let mut again = Vec::new();
-        for (mut record, result) in batch.records.into_iter().zip(&output.records) {
-            match result {
-                Ok(output) => self.on_stored(now, record, span, output.clone()),
-                Err(error) => {
-                    let error = entry_error(&batch.stream, error.clone());
-                    record.note(span.attempt(record.since, Some(error.clone())), span.ended);
-                    self.heed(now, &record, &error);
-                    match self.retrier.allows(&error) {
-                        true => again.push(record),
-                        false => self.fail(now, record, error),
-                    }
-                }
-            }
-        }
-        self.again(now, again);
-    }
-
-    /// Sends less to a shard that was throttled.
-    fn heed(&mut self, now: Instant, record: &KinesisRecord, error: &Error) {
-        if let Some(shard) = record.predicted.as_ref().filter(|_| error.is_throttled()) {
-            self.stream(&record.stream).limiter.slow_down(now, shard);
-        }
-    }
-
-    fn on_stored(
-        &mut self,
-        now: Instant,
-        mut record: KinesisRecord,
-        span: Span,
-        output: PutRecordOutput,
-    ) {
-        record.note(span.attempt(record.since, None), span.ended);
-        let name = record.stream.clone();
-        let stream = self.stream(&name);
-        let foreseen = record.predicted.as_ref() == Some(&output.shard_id);
-        if record.predicted.is_some() && !foreseen {
-            let listing = &mut stream.listing;
-            if listing.knows_of(span.began) || listing.is_fruitless() {
-                stream.distribution.contradicted(now);
-            }
-            listing.want_if_older(span.began, now);
-        }
-        let is_newest = stream.listing.knows_of(span.ended);
-        self.place(now, Unplaced { record, output }, is_newest);
-    }
-
-    /// Settles a stored record, puts it again, or keeps it for a map that was listed later than it was stored.
-    fn place(&mut self, now: Instant, unplaced: Unplaced, is_newest: bool) {
-        let Unplaced { mut record, output } = unplaced;
-        let (name, shard) = (record.stream.clone(), &output.shard_id);
-        let map = self.map_of(&name);
-        let distribution = &self.stream(&name).distribution;
-        let is_auto = distribution.is_auto();
-        if is_auto && self.config.aggregation_under_auto {
-            // Whoever asked for aggregates there reads them wherever they are.
-            return self.settle(record, Ok(output));
-        }
-        let is_outdated = is_outdated(&record, map.as_deref());
-        match Placement::of(&record, shard, map.as_deref()) {
-            Placement::InPlace => self.settle(record, Ok(output)),
-            Placement::Misplaced if is_newest || is_auto || is_outdated => {
-                record.blame(wrong_shard(&name, shard));
-                // The newest map does not explain it, so no aggregate made by it will fare better.
-                let is_explained = is_auto || is_outdated;
-                if !is_explained {
-                    self.stream(&name).distribution.contradicted(now);
-                }
-                self.regroup(now, vec![record], map.as_deref(), is_explained);
-            }
-            Placement::Misplaced | Placement::Unknown => {
-                let stream = self.stream(&name);
-                stream.listing.want(record.since, now);
-                stream.unplaced.push(Unplaced { record, output });
-            }
-        }
-    }
-
-    fn on_failed(&mut self, now: Instant, batch: Batch, span: Span, error: &Error) {
-        self.effects.calls.push(CallReport {
-            error: Some(error.code().to_owned()),
-            ..batch.called(span)
-        });
-        let Batch {
-            stream,
-            mut records,
-            ..
-        } = batch;
-        for record in &mut records {
-            record.note(span.attempt(record.since, Some(error.clone())), span.ended);
-            if stored_despite(error) == Stored::Possibly {
-                record.stored = Stored::Possibly;
-            }
-        }
-        if self.retrier.allows(error) {
-            self.again(now, records);
-        } else if records.len() > 1 && blames_one_record(error) {
-            let half = records.split_off(records.len() / 2);
-            let known = self.stream(&stream);
-            known.ready.push_front(Batch::new(now, &stream, half));
-            known.ready.push_front(Batch::new(now, &stream, records));
-            self.ready(now, &stream, None);
-        } else {
-            records
-                .into_iter()
-                .for_each(|record| self.fail(now, record, error.clone()));
-        }
-    }
-
-    fn on_listed(&mut self, now: Instant, name: &Arc<str>, listed: Result<Listed>) {
-        let error = listed.as_ref().err();
-        self.stream(name).existence.answered(now, error);
-        match listed {
-            Ok(listed) => self.on_map(now, name, listed),
-            Err(error) => self.stream(name).on_no_map(now, name, &error),
-        }
-    }
-
-    /// Goes by what the service says of who decides on shards.
-    pub fn on_described(&mut self, now: Instant, name: &Arc<str>, summary: &Result<StreamSummary>) {
-        let stream = self.stream(name);
-        stream.existence.answered(now, summary.as_ref().err());
-        if stream.on_described(now, name, summary) {
-            let waiting = stream.limiter.take_all();
-            let aggregates = !self.is_bare(name);
-            self.effects.aggregation.push((name.clone(), aggregates));
-            let map = self.map_of(name);
-            self.regroup(now, waiting, map.as_deref(), true);
-        }
-    }
-
-    fn on_map(&mut self, now: Instant, name: &Arc<str>, listed: Listed) {
-        let Listed { map, began, ended } = listed;
-        let stream = self.stream(name);
-        let before = stream.map.as_ref();
-        let is_news = before.is_none_or(|before| !before.has_same_open_shards(&map));
-        stream.listing.succeeded(began, ended, is_news);
-        stream.degraded = false;
-        stream.map = Some(map.clone());
-        let unplaced = std::mem::take(&mut stream.unplaced);
-        let homeless = stream.limiter.take_closed(|shard| map.is_open(shard));
-        self.effects.maps.push((name.clone(), map.clone()));
-        self.regroup(now, homeless, Some(&map), true);
-        for unplaced in unplaced {
-            let is_newest = began >= unplaced.record.since;
-            self.place(now, unplaced, is_newest);
-        }
     }
 
     /// Groups records of one stream anew, each alone unless they may be aggregated.

@@ -133,6 +133,7 @@ impl StreamState {
         let said = summary.as_ref().ok();
         let said = said.and_then(|summary| summary.record_distribution_strategy);
         if said.is_none() && !std::mem::replace(&mut self.is_undescribed, true) {
+            let name = Escaped(name);
             match summary {
                 Ok(_) => log::info!(
                     "DescribeStreamSummary on stream {name} names no record distribution strategy; \

@@ -298,6 +298,7 @@ fn retention_and_record_size_can_be_set() {
             "OpenShardCount": 1,
             "ConsumerCount": 0,
             "MaxRecordSizeInKiB": 10_240,
+            "RecordDistributionStrategy": "USER_PARTITION_KEY",
         })
     );
     let hours = json!({ "StreamARN": arn, "RetentionPeriodHours": 24 });
