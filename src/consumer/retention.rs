@@ -7,7 +7,10 @@ use crate::model::Escaped;
 
 /// How long streams keep their records, asked for when it matters only. Shared by all readers.
 #[derive(Debug, Default)]
-pub(super) struct Retentions(Mutex<BTreeMap<Arc<str>, (Instant, Option<Duration>)>>);
+pub(super) struct Retentions(Mutex<BTreeMap<Arc<str>, Asked>>);
+
+/// When the service was asked last, and what it said.
+type Asked = (Instant, Option<Duration>);
 
 impl Retentions {
     /// Asks the service, but not more often than every 5 minutes unless it has to be `anew`. `None` if

@@ -328,9 +328,10 @@ impl ShardWorker {
             let outage = self.outage.outage(&subject, now, wall);
             return Err(outage.map_or_else(|| error.clone(), Outage::into_error));
         };
-        if self.outage.is_report_due() {
-            let outage = self.outage.outage(&subject, now, wall);
-            outage.map(|outage| self.queue.report(Event::Unavailable(outage)));
+        if self.outage.is_report_due()
+            && let Some(outage) = self.outage.outage(&subject, now, wall)
+        {
+            self.queue.report(Event::Unavailable(outage));
         }
         self.workers.warnings.warn(now, error, pause);
         // A configured pause may be as long as a number can be.

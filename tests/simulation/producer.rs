@@ -360,8 +360,7 @@ impl History {
     }
 
     fn take_producer(&mut self) -> Option<Arc<Producer>> {
-        let producer = self.producer.take();
-        producer
+        self.producer.take()
     }
 
     fn close(&mut self, in_time: bool) {
