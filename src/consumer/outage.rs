@@ -176,7 +176,8 @@ pub(super) enum Subject {
 impl Current {
     fn count(&mut self, called: Instant, now: Instant, error: &Error) {
         self.count_pause(called);
-        self.counted += now.saturating_duration_since(called);
+        // A machine that was suspended, or a clock that leapt, makes one call look as long as an outage.
+        self.counted += now.saturating_duration_since(called).min(CALL_COUNTED_MAX);
         self.attempts += u64::from(error.attempts().max(1));
         self.error = error.clone();
     }
@@ -262,6 +263,10 @@ impl WarningLimit {
     }
 }
 
+/// How much of one call counts: what a call may take by default, all of its attempts together. So an outage of 5 minutes
+/// takes three calls at least.
+const CALL_COUNTED_MAX: Duration = Duration::from_secs(120);
+
 /// Long enough for a fail-over of the service or a restart of a router, and no news to anybody.
 const REPORTED_AFTER: Duration = Duration::from_secs(60);
 
@@ -329,6 +334,23 @@ mod tests {
     }
 
     #[test]
+    fn one_call_in_which_the_clock_leaps_ends_nothing() {
+        let mut shard = Shard::new(TIMEOUT);
+        for _ in 0..2 {
+            shard.watch.calling(shard.now);
+            shard.now += 24 * 3_600 * SECOND;
+            let pause = shard.watch.failed(shard.now, &unavailable(), |_| SECOND);
+            assert_eq!(pause, Some(SECOND));
+        }
+        shard.watch.calling(shard.now);
+        shard.now += 24 * 3_600 * SECOND;
+        assert_eq!(
+            shard.watch.failed(shard.now, &unavailable(), |_| SECOND),
+            None
+        );
+    }
+
+    #[test]
     fn never_is_never() {
         let mut shard = Shard::new(None);
         for _ in 0..100_000 {
@@ -356,11 +378,14 @@ mod tests {
         assert!(shard.fail(&unavailable(), SECOND));
         shard.now += 3_600 * SECOND;
         assert!(shard.fail(&unavailable(), SECOND), "the caller was busy");
-        shard.watch.calling(shard.now);
-        shard.now += 297 * SECOND;
-        let late = shard.watch.failed(shard.now, &unavailable(), |_| SECOND);
-        assert_eq!(late, Some(SECOND), "the call itself counts");
-        shard.now += SECOND;
+        // The calls themselves count: 2 s of pauses so far, and two more between the calls.
+        for seconds in [120, 120, 55] {
+            shard.watch.calling(shard.now);
+            shard.now += seconds * SECOND;
+            let late = shard.watch.failed(shard.now, &unavailable(), |_| SECOND);
+            assert_eq!(late, Some(SECOND), "{seconds} s");
+            shard.now += SECOND;
+        }
         assert!(!shard.fail(&unavailable(), SECOND));
     }
 

@@ -20,7 +20,7 @@ use crate::producer::existence::Existence;
 use crate::producer::job::{Answer, Job, Outcome};
 use crate::producer::kinesis_record::KinesisRecord;
 use crate::producer::listing::{Listing, ListingClass};
-use crate::producer::placement::{earlier, is_outdated, regroup};
+use crate::producer::placement::{earlier, is_outdated};
 use crate::producer::retrier::{Retrier, told};
 use crate::producer::stream_state::{StreamState, Unplaced};
 use crate::producer::tally::CallReport;
@@ -412,36 +412,6 @@ impl Pipeline {
             stream,
             entries,
         })
-    }
-
-    /// Groups records of one stream anew, each alone unless they may be aggregated.
-    fn regroup(
-        &mut self,
-        now: Instant,
-        mut records: Vec<KinesisRecord>,
-        map: Option<&ShardMap>,
-        aggregates: bool,
-    ) {
-        let Some(first) = records.first() else { return };
-        let mut rules = self.rules_of(&first.stream);
-        rules.aggregation &= aggregates;
-        KinesisRecord::seal_all(&mut records);
-        let (ordered, free): (Vec<_>, Vec<_>) =
-            records.into_iter().partition(|one| one.lane.is_some());
-        for record in regroup(now, free, map, &rules) {
-            self.route(now, record);
-        }
-        for record in ordered {
-            self.part(now, record, map, &rules);
-        }
-    }
-
-    /// Groups one record anew, by itself, so that it stays before those behind it.
-    fn part(&mut self, now: Instant, record: KinesisRecord, map: Option<&ShardMap>, rules: &Rules) {
-        let (lane, name) = (record.lane.clone(), record.stream.clone());
-        let parts = regroup(now, vec![record], map, rules);
-        let first = lane.and_then(|lane| self.stream(&name).turnstile.part(&lane, parts));
-        first.into_iter().for_each(|first| self.route(now, first));
     }
 
     fn again(&mut self, now: Instant, records: Vec<KinesisRecord>) {

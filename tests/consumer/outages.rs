@@ -41,8 +41,10 @@ fn take(
     let _flow = Flow::of(clock);
     let mut events = Vec::new();
     while !is_enough(&events) {
-        match consumer.next_event(HOUR) {
+        // By seconds: time may move to the caller's own deadline while a shard's thread is about to call.
+        match consumer.next_event(SECOND) {
             Ok(Event::Ended) => break,
+            Ok(Event::Timeout) => {}
             Ok(event) => events.push(event),
             Err(error) => return (events, Some(error)),
         }

@@ -5,12 +5,14 @@ use std::time::Instant;
 
 use crate::client::{Listed, PutRecordOutput, PutRecordsOutput, StreamSummary};
 use crate::error::{Error, Result};
+use crate::model::ShardMap;
+use crate::producer::aggregator::Rules;
 use crate::producer::batch::Batch;
 use crate::producer::delivery::Stored;
 use crate::producer::job::Span;
 use crate::producer::kinesis_record::KinesisRecord;
 use crate::producer::pipeline::Pipeline;
-use crate::producer::placement::{Placement, is_outdated};
+use crate::producer::placement::{Placement, is_outdated, regroup};
 use crate::producer::retrier::{blames_one_record, entry_error, stored_despite, wrong_shard};
 use crate::producer::stream_state::Unplaced;
 use crate::producer::tally::CallReport;
@@ -176,5 +178,41 @@ impl Pipeline {
             let is_newest = began >= unplaced.record.since;
             self.place(now, unplaced, is_newest);
         }
+    }
+
+    /// Groups records of one stream anew, each alone unless they may be aggregated.
+    pub(super) fn regroup(
+        &mut self,
+        now: Instant,
+        mut records: Vec<KinesisRecord>,
+        map: Option<&ShardMap>,
+        aggregates: bool,
+    ) {
+        let Some(first) = records.first() else { return };
+        let mut rules = self.rules_of(&first.stream);
+        rules.aggregation &= aggregates;
+        KinesisRecord::seal_all(&mut records);
+        let (ordered, free): (Vec<_>, Vec<_>) =
+            records.into_iter().partition(|one| one.lane.is_some());
+        for record in regroup(now, free, map, &rules) {
+            self.route(now, record);
+        }
+        for record in ordered {
+            self.part(now, record, map, &rules);
+        }
+    }
+
+    /// Groups one record anew, by itself, so that it stays before those behind it.
+    pub(super) fn part(
+        &mut self,
+        now: Instant,
+        record: KinesisRecord,
+        map: Option<&ShardMap>,
+        rules: &Rules,
+    ) {
+        let (lane, name) = (record.lane.clone(), record.stream.clone());
+        let parts = regroup(now, vec![record], map, rules);
+        let first = lane.and_then(|lane| self.stream(&name).turnstile.part(&lane, parts));
+        first.into_iter().for_each(|first| self.route(now, first));
     }
 }
