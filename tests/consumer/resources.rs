@@ -71,6 +71,8 @@ fn calls_under_way_have_a_limit_and_each_shard_its_turn() {
     let calls = kinesis.requests().into_iter();
     let calls: Vec<_> = calls
         .filter(|call| call.operation == "GetRecords")
+        // Those behind them may be cut short by close, and leave their places at once.
+        .take(100)
         .collect();
     // Time may run away from a thread that is about to call, but never back.
     for (first, third) in calls.iter().zip(&calls[2..]) {
