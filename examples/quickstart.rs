@@ -16,8 +16,8 @@ use std::time::{Duration, Instant};
 use indicatif::{ProgressBar, ProgressStyle};
 use kinesis_blocking::fake::FakeKinesis;
 use kinesis_blocking::{
-    Client, Consumer, ConsumerConfig, Credentials, Event, FileCheckpointStore, Misplaced,
-    Operation, Producer, ShardRef, StartPosition, UserRecord,
+    Client, Consumer, ConsumerConfig, Credentials, Event, FileCheckpointStore, Operation, Producer,
+    ShardRef, StartPosition, UserRecord,
 };
 
 const STREAM: &str = "orders";
@@ -149,12 +149,11 @@ fn consume(client: &Client, checkpoint: &Path, done: &AtomicBool) -> Result<Tall
     Ok(tally)
 }
 
-/// The producer writes records again that a reshard put into the wrong shard; the rule of the KCL
-/// leaves out the first copy.
+/// The producer stores records again that a reshard put into the wrong shard. By default a consumer hands
+/// out one of the copies.
 fn consumer(client: &Client, checkpoint: &Path, until_caught_up: bool) -> Result<Consumer> {
     let config = ConsumerConfig::builder()
         .start_position(StartPosition::TrimHorizon)
-        .misplaced(Misplaced::CompatKcl)
         .until_caught_up(until_caught_up)
         .build()?;
     let consumer = Consumer::builder(client.clone())

@@ -1,6 +1,8 @@
 use std::borrow::Cow;
 use std::fmt;
 
+#[cfg(feature = "client")]
+use crate::aggregation::EarlierCopy;
 use crate::aggregation::{
     DecodeError, DecodeLimits, debug_record,
     digest::{digest, digest_all},
@@ -133,9 +135,7 @@ impl<'a> AggregateRef<'a> {
 
     /// Iterates over the user records, each with the place of its partition key in the table.
     #[cfg(feature = "client")]
-    pub(crate) fn iter_indexed(
-        &self,
-    ) -> impl Iterator<Item = Result<(usize, SubRecordRef<'_>), DecodeError>> {
+    pub(crate) fn iter_indexed(&self) -> impl Iterator<Item = Result<Indexed<'_>, DecodeError>> {
         let mut records = self.iter();
         std::iter::from_fn(move || records.next_indexed())
     }
@@ -212,6 +212,27 @@ impl<'t> IntoIterator for &'t AggregateRef<'_> {
     }
 }
 
+/// A user record as it lies in its aggregate.
+pub(crate) struct Indexed<'t> {
+    /// The place of its partition key in the table.
+    pub(crate) key: usize,
+    pub(crate) record: SubRecordRef<'t>,
+    /// All of its fields.
+    #[cfg_attr(not(feature = "client"), expect(dead_code))]
+    message: &'t [u8],
+}
+
+#[cfg(feature = "client")]
+impl<'t> Indexed<'t> {
+    /// Says where the record was stored before, if its producer wrote that down.
+    #[inline]
+    pub(crate) fn earlier_copies(&self) -> impl Iterator<Item = EarlierCopy> + use<'t> {
+        // Encoders write the tags behind the data, so of a record without tags nothing is read again.
+        let ends_with_data = self.message.as_ptr_range().end == self.record.data.as_ptr_range().end;
+        EarlierCopy::all_of(if ends_with_data { &[] } else { self.message })
+    }
+}
+
 /// Iterates over the user records of an [`AggregateRef`].
 pub struct SubRecords<'t> {
     aggregate: &'t AggregateRef<'t>,
@@ -222,14 +243,12 @@ pub struct SubRecords<'t> {
 impl<'t> SubRecords<'t> {
     /// The next user record, with its partition key's index.
     #[inline]
-    pub(super) fn next_indexed(
-        &mut self,
-    ) -> Option<Result<(usize, SubRecordRef<'t>), DecodeError>> {
+    pub(super) fn next_indexed(&mut self) -> Option<Result<Indexed<'t>, DecodeError>> {
         loop {
             // Reading the aggregate has been through every field once and found no fault.
             let field = self.fields.next()?.ok()?;
             if let (RECORDS, Value::Bytes(message)) = (field.number, field.value) {
-                let read = self.resolve(RawRecord::of(message).ok()?);
+                let read = self.resolve(message, RawRecord::of(message).ok()?);
                 self.position += 1;
                 if read.is_err() {
                     self.fields = Fields::new(&[], 0);
@@ -240,7 +259,7 @@ impl<'t> SubRecords<'t> {
     }
 
     #[inline]
-    fn resolve(&self, raw: RawRecord<'t>) -> Result<(usize, SubRecordRef<'t>), DecodeError> {
+    fn resolve(&self, message: &'t [u8], raw: RawRecord<'t>) -> Result<Indexed<'t>, DecodeError> {
         let keys = &self.aggregate.partition_keys;
         let (index, partition_key) = entry(keys, raw.partition_key_index).ok_or(
             DecodeError::PartitionKeyIndexOutOfRange {
@@ -252,14 +271,15 @@ impl<'t> SubRecords<'t> {
         let explicit_hash_key = raw
             .explicit_hash_key_index
             .map(|index| self.hash_key(index));
-        Ok((
-            index,
-            SubRecordRef {
+        Ok(Indexed {
+            key: index,
+            record: SubRecordRef {
                 partition_key,
                 explicit_hash_key: explicit_hash_key.transpose()?,
                 data: raw.data,
             },
-        ))
+            message,
+        })
     }
 
     fn hash_key(&self, index: u64) -> Result<HashKey, DecodeError> {
@@ -290,11 +310,8 @@ impl<'t> Iterator for SubRecords<'t> {
 
     #[inline]
     fn next(&mut self) -> Option<Self::Item> {
-        let (_, record) = match self.next_indexed()? {
-            Ok(indexed) => indexed,
-            Err(error) => return Some(Err(error)),
-        };
-        Some(Ok(record))
+        let indexed = self.next_indexed()?;
+        Some(indexed.map(|indexed| indexed.record))
     }
 }
 

@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::aggregation::{AggregateRef, DecodeError, SubRecord};
+use crate::aggregation::{AggregateRef, DecodeError, SubRecord, aggregate_ref::Indexed};
 
 /// Takes an aggregate apart into its user records; their position is the sub-sequence number.
 ///
@@ -76,12 +76,12 @@ impl Decoded {
         let mut records = Vec::with_capacity(aggregate.len());
         let mut read = aggregate.iter();
         let unreadable = loop {
-            let (index, record) = match read.next_indexed() {
+            let Indexed { key, record, .. } = match read.next_indexed() {
                 None => break None,
                 Some(Err(error)) => break Some(error),
                 Some(Ok(indexed)) => indexed,
             };
-            let key = keys[index].get_or_insert_with(|| record.partition_key.into());
+            let key = keys[key].get_or_insert_with(|| record.partition_key.into());
             records.push(SubRecord {
                 partition_key: Arc::clone(key),
                 explicit_hash_key: record.explicit_hash_key,

@@ -96,6 +96,18 @@ impl Aggregate {
         explicit_hash_key: Option<HashKey>,
         data: &[u8],
     ) -> bool {
+        self.try_push_tagged(partition_key, explicit_hash_key, data, &[])
+    }
+
+    /// The same for a user record with tags, which are encoded already; the KPL never has any.
+    #[inline]
+    pub(crate) fn try_push_tagged(
+        &mut self,
+        partition_key: &str,
+        explicit_hash_key: Option<HashKey>,
+        data: &[u8],
+        tags: &[u8],
+    ) -> bool {
         let explicit_hash_key = explicit_hash_key.map(Decimal::new);
         let key = self.partition_keys.find(partition_key.as_bytes());
         let hash_key = explicit_hash_key
@@ -103,7 +115,7 @@ impl Aggregate {
             .map(|text| self.explicit_hash_keys.find(text.as_bytes()));
 
         let hash_key_index = hash_key.map(|found| found.index);
-        let inner_len = inner_len(key.index, hash_key_index, data.len());
+        let inner_len = inner_len(key.index, hash_key_index, data.len()).saturating_add(tags.len());
         let added_len = (1 + varint_len(inner_len as u64))
             .saturating_add(inner_len)
             .saturating_add(key.added_len)
@@ -121,6 +133,7 @@ impl Aggregate {
             self.explicit_hash_keys.insert(text.as_bytes(), found);
         }
         self.put_record(inner_len, key.index, hash_key_index, data);
+        self.records.end().extend_from_slice(tags);
         true
     }
 

@@ -1,27 +1,59 @@
 use crate::aggregation::{SubRecord, hash_keys};
 use crate::model::{HashKey, HashKeyRange};
 
-/// What becomes of user records that lie outside the shard they are read from.
+/// What becomes of user records that lie outside the shard they are read from, and of their copies.
 ///
-/// Such records come from resharding: a producer whose shard map is stale puts them into an aggregate
-/// that the service files under another record's hash key. When it learns of it, it writes some of
-/// them again. A plain record cannot be misplaced.
+/// Such records come from resharding. A producer whose shard map is stale puts them into an aggregate
+/// that the service files under another record's hash key. When the producer learns where the aggregate
+/// went, it stores some of its records again. A plain record cannot be misplaced.
 ///
-/// | who wrote | what it writes twice after a reshard | the policy that cancels just that |
+/// | who wrote the aggregate | what it stores again after a reshard | the policy that hands out each record once |
 /// | --- | --- | --- |
-/// | this crate's producer; the KPL before 0.15.11 | every user record of the aggregate | [`CompatKcl`](Misplaced::CompatKcl) |
-/// | the KPL from 0.15.11 on | the user records outside the shard | [`DropAndCount`](Misplaced::DropAndCount) |
-/// | one that does not look where its records went, such as the aggregators of `kinesis-aggregation` | nothing | [`Deliver`](Misplaced::Deliver) |
-/// | nobody knows | nobody knows | [`Deliver`](Misplaced::Deliver): it may show a record twice and never loses one |
+/// | this crate's producer | every user record, each with a mark that names its first copy | [`DeduplicateByMark`](Misplaced::DeduplicateByMark), and [`CompatKcl`](Misplaced::CompatKcl) |
+/// | the KPL 1.1 and later, and before 0.15.11 | every user record of an aggregate whose shard is not the predicted one, also if all lie in place | [`CompatKcl`](Misplaced::CompatKcl), but for aggregates that lie in place |
+/// | the KPL from 0.15.11 to 1.0 | every user record while its map does not know the shard, then those outside only | none; [`DropAndCount`](Misplaced::DropAndCount) repeats the fewest |
+/// | one that does not look where its records went, such as the aggregators of `kinesis-aggregation` | nothing | every one but [`CompatKcl`](Misplaced::CompatKcl) and [`DropAndCount`](Misplaced::DropAndCount) |
 ///
-/// Whatever the policy, the [`Placement`] has the numbers to count and report.
+/// A reader cannot tell who wrote an aggregate. No rule that leaves records out fits all of them:
+/// [`CompatKcl`](Misplaced::CompatKcl) loses what the KPL 1.0 does not repeat, and
+/// [`DropAndCount`](Misplaced::DropAndCount) loses what an aggregator without placement puts outside,
+/// which in the first minute after a reshard looks the same as what a stale map does. So the default
+/// leaves a record out only if a mark proves that an earlier copy is handed out. It loses nothing,
+/// whoever wrote. What the KPL repeats comes twice;
+/// [`DeduplicateByContent`](Misplaced::DeduplicateByContent) leaves that out too, if the records of a
+/// stream all differ.
+///
+/// [`DeduplicateByMark`](Misplaced::DeduplicateByMark) and
+/// [`DeduplicateByContent`](Misplaced::DeduplicateByContent) need what a consumer knows of its shards.
+/// To judge one aggregate by itself, as here, they deliver everything. Whatever the policy, the
+/// [`Placement`] has the numbers to count and report.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Misplaced {
     /// Leaves the whole aggregate out as soon as one user record lies outside, as the KCL does.
     CompatKcl,
-    /// Delivers them like the others: none is lost, those written again are seen twice.
+    /// Delivers every copy, but for a repeat of this crate's producer whose first copy is handed out.
+    ///
+    /// The producer marks each record that it stores again with the shard and sequence number of the
+    /// earlier copies. A consumer leaves the repeat out if it reads that shard, and has done so from
+    /// that number or an earlier one on, in this run or in those whose checkpoint it goes on from. So
+    /// one of the copies is always handed out. The repeat is handed out as well where this is not
+    /// certain: the shard is another process's, the consumer started between the two copies, the
+    /// checkpoint is older than marks or was made by hand, or the record nearly filled its aggregate
+    /// and had no room for the mark. A misplaced record may overtake records of its key in their own
+    /// shard; [`CompatKcl`](Misplaced::CompatKcl) keeps their order, if this crate alone writes.
     #[default]
+    DeduplicateByMark,
+    /// As [`DeduplicateByMark`](Misplaced::DeduplicateByMark), and leaves out every unmarked record
+    /// that equals one handed out within a window, whoever wrote it. Window: 60 s, or
+    /// `ConsumerConfigBuilder::misplaced_window`.
+    ///
+    /// Equal are partition key, explicit hash key and bytes, in any shards of the consumer or of its
+    /// group. Take it only if all records of the stream differ, by an id in each for example: of two
+    /// equal ones it hands out one. It remembers the newest 524,288 records at most, about 64 MiB, and
+    /// none across a restart: what was handed out before may come again then.
+    DeduplicateByContent,
+    /// Delivers them like the others: none is lost, those written again are seen twice.
     Deliver,
     /// Leaves out the user records that lie outside, and delivers the others.
     DropAndCount,
@@ -51,6 +83,16 @@ impl Misplaced {
         self.judge_keys(keys, range)
     }
 
+    /// Says whether misplaced records that are handed out are reported as such: not where the caller
+    /// chose to have all copies.
+    #[cfg(feature = "client")]
+    pub(crate) fn reports_handed_out(self) -> bool {
+        matches!(
+            self,
+            Misplaced::DeduplicateByMark | Misplaced::DeduplicateByContent
+        )
+    }
+
     /// The same by the partition keys and the explicit hash keys of the records.
     pub(crate) fn judge_keys<'a>(
         self,
@@ -63,7 +105,9 @@ impl Misplaced {
         let verdict = match self {
             _ if misplaced == 0 => Verdict::DeliverAll,
             Misplaced::CompatKcl => Verdict::DeliverNone,
-            Misplaced::Deliver => Verdict::DeliverAll,
+            Misplaced::DeduplicateByMark | Misplaced::DeduplicateByContent | Misplaced::Deliver => {
+                Verdict::DeliverAll
+            }
             Misplaced::DropAndCount => Verdict::DeliverSome,
             Misplaced::Fail => Verdict::Fail,
         };
@@ -189,6 +233,7 @@ fn of_partition_keys<'a>(records: impl Iterator<Item = Keys<'a>>) -> Vec<HashKey
 mod tests {
     use super::*;
 
+    /// Those of which an aggregate by itself is all there is to know.
     const POLICIES: [Misplaced; 4] = [
         Misplaced::CompatKcl,
         Misplaced::Deliver,
@@ -224,7 +269,11 @@ mod tests {
     #[test]
     fn every_policy_delivers_what_is_in_place() {
         let records = [at(10), at(15), at(20)];
-        for policy in POLICIES {
+        let all = [
+            Misplaced::DeduplicateByMark,
+            Misplaced::DeduplicateByContent,
+        ];
+        for policy in all.into_iter().chain(POLICIES) {
             let placement = policy.judge(&records, &range(10, 20));
             assert_eq!(placement.verdict(), Verdict::DeliverAll, "{policy:?}");
             assert_eq!(
@@ -262,6 +311,8 @@ mod tests {
         for (policy, verdict, left_out) in [
             (Misplaced::CompatKcl, Verdict::DeliverNone, 4),
             (Misplaced::Deliver, Verdict::DeliverAll, 0),
+            (Misplaced::DeduplicateByMark, Verdict::DeliverAll, 0),
+            (Misplaced::DeduplicateByContent, Verdict::DeliverAll, 0),
             (Misplaced::DropAndCount, Verdict::DeliverSome, 3),
             (Misplaced::Fail, Verdict::Fail, 4),
         ] {

@@ -74,6 +74,8 @@
 mod aggregate_ref;
 mod decode;
 mod digest;
+#[cfg(feature = "client")]
+mod earlier_copy;
 mod encode;
 mod error;
 mod gap_buffer;
@@ -99,7 +101,11 @@ pub use encode::{Aggregate, Unsealed, encode, seal_all};
 pub use error::DecodeError;
 pub use misplaced::{Misplaced, Placement, Verdict};
 #[cfg(feature = "client")]
-pub(crate) use {aggregate_ref::checked, written::Written};
+pub(crate) use {
+    aggregate_ref::{Indexed, checked},
+    earlier_copy::{EarlierCopy, tags},
+    written::Written,
+};
 
 /// A user record inside an aggregate.
 #[derive(Clone, PartialEq, Eq)]

@@ -210,6 +210,15 @@ pub(super) const TAG_PARTITION_KEY_INDEX: u8 = 0x08;
 pub(super) const TAG_EXPLICIT_HASH_KEY_INDEX: u8 = 0x10;
 /// `Record.data = 3`, length-delimited; written also when it is empty, being `required`.
 pub(super) const TAG_DATA: u8 = 0x1a;
+/// `Record.tags = 4`, length-delimited.
+#[cfg(feature = "client")]
+pub(super) const TAG_TAGS: u8 = 0x22;
+/// `Tag.key = 1`, length-delimited.
+#[cfg(feature = "client")]
+pub(super) const TAG_TAG_KEY: u8 = 0x0a;
+/// `Tag.value = 2`, length-delimited.
+#[cfg(feature = "client")]
+pub(super) const TAG_TAG_VALUE: u8 = 0x12;
 
 const VARINT_TOO_LONG: Problem = "a number is longer than 64 bits";
 const WIRE_VARINT: u64 = 0;

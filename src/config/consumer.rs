@@ -24,6 +24,7 @@ pub struct ConsumerConfig {
     pub(crate) get_records_max: u32,
     pub(crate) get_records_interval: Duration,
     pub(crate) misplaced: Misplaced,
+    pub(crate) misplaced_window: Duration,
     pub(crate) until_caught_up: bool,
     pub(crate) until_timestamp: Option<Timestamp>,
     pub(crate) data_loss: DataLoss,
@@ -86,7 +87,8 @@ impl Default for ConsumerConfig {
             shard_discovery_interval: Duration::from_secs(10),
             get_records_max: 10_000,
             get_records_interval: Duration::from_millis(200),
-            misplaced: Misplaced::Deliver,
+            misplaced: Misplaced::DeduplicateByMark,
+            misplaced_window: Duration::from_secs(60),
             until_caught_up: false,
             until_timestamp: None,
             data_loss: DataLoss::Fail,
@@ -163,12 +165,26 @@ impl ConsumerConfigBuilder {
         self
     }
 
-    /// Sets what to do with user records that lie outside the shard they are read from, which a
-    /// reshard brings about. Default: [`Misplaced::Deliver`], which never loses a record.
+    /// Sets what to do with user records that lie outside the shard they are read from, and with those
+    /// that their producer stored again for that reason. Reshards bring both about. Default:
+    /// [`Misplaced::DeduplicateByMark`], which never loses a record.
     ///
-    /// Each such aggregate is told in the log, whatever the policy.
+    /// Whatever is left out, and whatever may come twice, is counted in the metrics and reported as
+    /// [`Event::Gap`](crate::Event::Gap), which ends nothing. Own key:
+    /// `shard.misplaced.policy`.
     pub fn misplaced(mut self, policy: Misplaced) -> ConsumerConfigBuilder {
         self.config.misplaced = policy;
+        self
+    }
+
+    /// Sets how far apart two copies of a record may arrive after a reshard. Default: 60 s. Range: 1 s to
+    /// 1 h.
+    ///
+    /// [`Misplaced::DeduplicateByContent`] leaves out a repeat within this time. All policies that hand
+    /// out misplaced records report as explained by a reshard those that arrived in the first such time
+    /// of their shard. Own key: `shard.misplaced.window`.
+    pub fn misplaced_window(mut self, window: Duration) -> ConsumerConfigBuilder {
+        self.config.misplaced_window = window;
         self
     }
 
@@ -365,6 +381,11 @@ impl ConsumerConfigBuilder {
             config.get_records_interval,
             0..=3_600_000,
         )?;
+        check(
+            "misplaced_window",
+            config.misplaced_window,
+            1_000..=3_600_000,
+        )?;
         check("empty_interval", config.empty_interval, 0..=3_600_000)?;
         check("watermark_interval", config.watermark_interval, 0..=DAY_MS)?;
         let timeout = config.commit_retry_timeout;
@@ -485,6 +506,11 @@ mod tests {
             (
                 builder().outage_timeout(Some(millis(86_400_001))),
                 Some("outage_timeout: \"86400001\" is not from 1000 to 86400000 milliseconds"),
+            ),
+            (builder().misplaced_window(millis(1_000)), None),
+            (
+                builder().misplaced_window(millis(3_600_001)),
+                Some("misplaced_window: \"3600001\" is not from 1000 to 3600000 milliseconds"),
             ),
             (builder().get_records_interval(millis(3_600_000)), None),
             (

@@ -77,6 +77,19 @@ impl Answer {
         self.kinesis_record(at).approximate_arrival
     }
 
+    /// Which Kinesis record of the answer it came in.
+    pub fn kinesis_record_index(&self, at: usize) -> usize {
+        let parts = self.parts.as_ref();
+        parts.map_or(at, |parts| parts.kinesis_record(at))
+    }
+
+    /// Leaves out the records of which this says `false`, in their order.
+    pub fn retain_each(&mut self, wanted: &[bool]) {
+        let all = &self.kinesis_records;
+        let parts = self.parts.get_or_insert_with(|| Parts::of_whole(all));
+        parts.retain_each(wanted);
+    }
+
     #[inline]
     fn kinesis_record(&self, at: usize) -> &RawRecord {
         match &self.parts {

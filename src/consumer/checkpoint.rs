@@ -20,6 +20,9 @@ pub struct Checkpoint {
     pub(super) times: BTreeMap<ShardRef, Timestamp>,
     /// How far the event time of each shard has come with its position, where that is known.
     pub(super) watermarks: BTreeMap<ShardRef, Timestamp>,
+    /// The first Kinesis record of each shard that was read, where that is known and nothing of the
+    /// shard has been missing or left out since.
+    pub(super) firsts: BTreeMap<ShardRef, SequenceNumber>,
     /// The last watermark that was handed out.
     pub(super) watermark: Option<Timestamp>,
     /// When the shards of each stream were listed last: what it does not know was not there then.
@@ -95,6 +98,7 @@ impl Checkpoint {
         self.times.remove(shard);
         self.watermarks.remove(shard);
         self.origins.remove(shard);
+        self.firsts.remove(shard);
         self.watermark = None;
         self.shards.remove(shard)
     }
@@ -152,9 +156,15 @@ impl Checkpoint {
                 // The times of both hold.
                 keep_later(&mut self.times, &other.times, shard);
                 keep_later(&mut self.watermarks, &other.watermarks, shard);
+                // Both lines of readers handed out what follows; the earlier one says more.
+                let firsts = [self.firsts.remove(shard), other.firsts.get(shard).cloned()];
+                let first = firsts.into_iter().flatten().min();
+                self.firsts
+                    .extend(first.map(|first| (shard.clone(), first)));
             } else if mine.is_none_or(|mine| counts_more(position, mine)) {
                 replace(&mut self.times, &other.times, shard);
                 replace(&mut self.watermarks, &other.watermarks, shard);
+                replace(&mut self.firsts, &other.firsts, shard);
                 self.shards.insert(shard.clone(), position.clone());
                 match other.origins.get(shard) {
                     Some(origin) => self.origins.insert(shard.clone(), origin.clone()),
@@ -188,6 +198,10 @@ impl Checkpoint {
             shards: shards.map(|(of, at)| (shard(of), at)).collect(),
             times: all(self.times),
             watermarks: all(self.watermarks),
+            firsts: {
+                let firsts = self.firsts.into_iter();
+                firsts.map(|(of, first)| (shard(of), first)).collect()
+            },
             watermark: self.watermark,
             listed: streams(self.listed),
             newest: self
@@ -207,6 +221,7 @@ impl Checkpoint {
         self.times.retain(|shard, _| &*shard.stream != stream);
         self.watermarks.retain(|shard, _| &*shard.stream != stream);
         self.origins.retain(|shard| &*shard.stream != stream);
+        self.firsts.retain(|shard, _| &*shard.stream != stream);
         self.listed.remove(stream);
         self.newest.remove(stream);
         self.starts.remove(stream);
@@ -261,9 +276,13 @@ fn keep_later(mine: &mut Times, others: &Times, shard: &ShardRef) {
 }
 
 /// A time goes with its position.
-fn replace(mine: &mut Times, others: &Times, shard: &ShardRef) {
+fn replace<T: Clone>(
+    mine: &mut BTreeMap<ShardRef, T>,
+    others: &BTreeMap<ShardRef, T>,
+    shard: &ShardRef,
+) {
     mine.remove(shard);
-    mine.extend(others.get(shard).map(|time| (shard.clone(), *time)));
+    mine.extend(others.get(shard).map(|one| (shard.clone(), one.clone())));
 }
 
 type Times = BTreeMap<ShardRef, Timestamp>;

@@ -7,9 +7,9 @@ use crate::consumer::record::{Record, Stamp, Value, is_left_out};
 use crate::model::{ShardPosition, Timestamp};
 #[cfg(test)]
 use crate::{
-    aggregation::Misplaced,
     client::RawRecord,
-    consumer::{deaggregator::Deaggregator, discovery::Start},
+    config::ConsumerConfig,
+    consumer::{deaggregator::Deaggregator, discovery::Start, repeats::Repeats},
     model::{HashKeyRange, ShardRef, StartPosition},
 };
 
@@ -201,11 +201,14 @@ impl Chunk {
         let start = Start {
             shard: shard.clone(),
             range: HashKeyRange::FULL,
+            ancestry: HashKeyRange::FULL,
             closed: false,
             position: ShardPosition::Start(StartPosition::TrimHorizon),
             complete_to: None,
         };
-        let mut deaggregator = Deaggregator::new(&start, Misplaced::Deliver);
-        Chunk::new(deaggregator.take_apart(answer).expect("records"))
+        let mut deaggregator =
+            Deaggregator::new(&start, &ConsumerConfig::default(), Repeats::default());
+        let taken = deaggregator.take_apart(answer, Timestamp::default());
+        Chunk::new(taken.expect("records"))
     }
 }

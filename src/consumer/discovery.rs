@@ -11,7 +11,8 @@ use crate::consumer::known::{Known, State, Stream};
 use crate::consumer::listing::{Listing, Times};
 use crate::consumer::missing::LAG_MAX;
 use crate::model::{
-    Gap, HashKeyRange, Shard, ShardId, ShardPosition, ShardRef, StartPosition, Timestamp,
+    Gap, HashKeyRange, SequenceNumber, Shard, ShardId, ShardPosition, ShardRef, StartPosition,
+    Timestamp,
 };
 
 /// Which shards there are, which may be read now, and from where. Pure: listings in, starts out.
@@ -46,6 +47,9 @@ pub(super) type Place = (ShardPosition, Option<Timestamp>);
 pub(super) struct Start {
     pub shard: ShardRef,
     pub range: HashKeyRange,
+    /// The hash keys of the shard and of those it came from: a producer that does not know of the
+    /// reshards yet puts records of all of them into it.
+    pub ancestry: HashKeyRange,
     /// Takes no more records: it has an end.
     pub closed: bool,
     pub position: ShardPosition,
@@ -357,6 +361,19 @@ impl Discovery {
         self.streams.iter().flat_map(hidden).collect()
     }
 
+    /// The parents of a shard, as far as they are known.
+    pub fn parents(&self, shard: &ShardRef) -> impl Iterator<Item = ShardRef> {
+        let stream = self.streams.get(&shard.stream);
+        let known = stream.and_then(|stream| stream.get(&shard.shard_id));
+        let parents = known.into_iter().flat_map(|known| known.shard.parents());
+        parents.map(|id| reference(&shard.stream, id))
+    }
+
+    /// The first record of a shard that was read, as a checkpoint has it.
+    pub fn restored_first(&self, shard: &ShardRef) -> Option<&SequenceNumber> {
+        self.restored.firsts.get(shard)
+    }
+
     /// Says whether the next listing of a stream is to say what became of a shard.
     pub fn is_waited_for(&self, name: &Arc<str>) -> bool {
         let stream = self.streams.get(name);
@@ -431,12 +448,14 @@ impl Discovery {
         let mut ready = candidates;
         ready.retain(|id| stream.is_ready(id, ordered));
         let start = |id: ShardId| {
+            let ancestry = stream.ancestry(&id, GENERATIONS);
             stream.set_state(&id, State::Reading);
             let known = stream.get(&id)?;
             let (position, complete_to) = known.place.clone();
             Some(Start {
                 shard: reference(name, &id),
                 range: known.shard.hash_key_range,
+                ancestry: ancestry.unwrap_or(known.shard.hash_key_range),
                 closed: !known.shard.is_open(),
                 position,
                 complete_to,
@@ -452,6 +471,9 @@ fn reference(stream: &Arc<str>, id: &ShardId) -> ShardRef {
         shard_id: id.clone(),
     }
 }
+
+/// Reshards of so many in a row may be news to a producer.
+const GENERATIONS: usize = 8;
 
 #[cfg(test)]
 mod tests {

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::consumer::discovery::Place;
 use crate::consumer::listing::{Listing, Times};
 use crate::consumer::missing::{Missing, Shown, Spell};
-use crate::model::{Shard, ShardId, ShardPosition, StartPosition, Timestamp};
+use crate::model::{HashKeyRange, Shard, ShardId, ShardPosition, StartPosition, Timestamp};
 
 /// A stream's shards, as of the last listing.
 #[derive(Debug, Default)]
@@ -217,6 +217,20 @@ impl Stream {
     pub fn childless(&self) -> impl Iterator<Item = &ShardId> {
         let childless = self.childless.iter();
         childless.filter(|id| !self.has_all_children(id))
+    }
+
+    /// The hash keys of a shard and of those it came from, so many generations back. They all touch or
+    /// overlap, so they are one range.
+    pub fn ancestry(&self, id: &ShardId, generations: usize) -> Option<HashKeyRange> {
+        let shard = &self.shards.get(id)?.shard;
+        let mut all = shard.hash_key_range;
+        for parent in shard.parents().filter(|_| generations > 0) {
+            if let Some(range) = self.ancestry(parent, generations - 1) {
+                all.start = all.start.min(range.start);
+                all.end = all.end.max(range.end);
+            }
+        }
+        Some(all)
     }
 
     fn has_children(&self, id: &ShardId) -> bool {

@@ -188,6 +188,7 @@ impl ConsumerBuilder {
         (told, told_bell): (Arc<Shelf<Told>>, Receiver<()>),
     ) -> DiscoveryThread {
         let listed_by = client.sys().clock.now() + BOUNDS_WAIT_MAX;
+        members.settings.repeats.set_bell(told.bell());
         DiscoveryThread {
             client,
             listed_by,
@@ -366,6 +367,7 @@ impl Seat {
             crew: Some(self.crew),
             group: Some(group.clone()),
             commits,
+            repeats: self.workers.settings.repeats.clone(),
             meters: self.workers.meters,
             clock: self.workers.client.sys().clock.clone(),
             glances: Glances::default(),

@@ -84,6 +84,8 @@ impl Members {
         let found = discovery.on_listing(listing);
         self.pass_on(discovery, found, ready)?;
         let shown = self.shown(listing);
+        // Once they are all known.
+        self.settings.repeats.listed(stream, listing.at, &shown);
         for member in self.all.iter().flatten() {
             let listed = News::Listed(stream.clone(), listing.at, shown.clone());
             // A consumer that is not asked for long keeps the last one only.
@@ -91,6 +93,11 @@ impl Members {
             member.news.put_instead(listed, is_older);
         }
         Ok(())
+    }
+
+    /// Says whether discovery, or a shard's reader, waits for the next listing of a stream.
+    pub fn waits_for(&self, discovery: &Discovery, stream: &Arc<str>) -> bool {
+        discovery.is_waited_for(stream) || self.settings.repeats.wants_listing(stream)
     }
 
     /// What a listing shows: the same as the one before, mostly.
@@ -156,8 +163,12 @@ impl Members {
         }
         for shard in found.foreign {
             self.note_owner(discovery, &shard, None);
+            self.settings.repeats.unknown(&shard);
         }
         for (shard, place) in found.known {
+            // Before any shard starts, as the readers of others ask for it.
+            let (first, parents) = (discovery.restored_first(&shard), discovery.parents(&shard));
+            (self.settings.repeats).known(&shard, &place.0, first, parents);
             let known = News::Known(shard.clone(), self.settings.fixed_place(place));
             self.note_owner(discovery, &shard, Some(known));
         }

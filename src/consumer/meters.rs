@@ -13,7 +13,9 @@ use crate::consumer::metrics::{
     CommitMetrics, ConsumerMetrics, DiscoveryMetrics, EventTimeMetrics, ReadCounts, ShardMetrics,
 };
 use crate::error::{Error, Verdict};
-use crate::model::{Gap, GapCause, Operation, ShardRef, Timestamp};
+#[cfg(test)]
+use crate::model::GapCause;
+use crate::model::{Gap, Operation, ShardRef, Timestamp};
 
 /// All meters of a consumer.
 #[derive(Default)]
@@ -220,10 +222,6 @@ impl Fetch {
 impl ShardMeter {
     /// An answer was taken apart; an adaptive limit aimed at so many bytes.
     pub fn fetched(&self, fetch: Fetch, aim: f64, records: &Chunk, gaps: &[Gap], now: Instant) {
-        let left_out = gaps.iter().map(|gap| match gap.cause {
-            GapCause::Misplaced { records, .. } => records as u64,
-            _ => 0,
-        });
         let data = records.data_bytes();
         let users = records.len() as u64;
         let mut reading = locked(&self.0);
@@ -245,7 +243,7 @@ impl ShardMeter {
         metrics.counts.kinesis_records_read += fetch.kinesis_records;
         metrics.counts.bytes_read += fetch.bytes;
         metrics.counts.user_records_read += users;
-        metrics.counts.misplaced_records_left_out += left_out.sum::<u64>();
+        metrics.counts.add_gaps(gaps);
     }
 
     pub fn slept(&self, time: Duration) {

@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use crate::model::ShardRef;
+use crate::model::{Gap, GapCause, ShardRef};
 
 /// What a consumer is doing, and what it has done since it was started.
 ///
@@ -91,6 +91,13 @@ pub struct ReadCounts {
     pub user_records_taken: u64,
     /// User records left out because they belong to another shard, by the policy on them.
     pub misplaced_records_left_out: u64,
+    /// User records that belong to another shard and were handed out, where a reshard explains it: the
+    /// most that may come twice of what the KPL stored again.
+    pub misplaced_records_after_reshard: u64,
+    /// The same where no reshard explains it: their producer does not look where its records go.
+    pub misplaced_records_without_reshard: u64,
+    /// User records left out because another copy of them is handed out.
+    pub repeated_records_left_out: u64,
     /// User records that the decoder refused.
     pub poison_records: u64,
     /// Those of them that were handed to the dead letter handler.
@@ -110,8 +117,35 @@ impl ReadCounts {
         self.user_records_read += other.user_records_read;
         self.user_records_taken += other.user_records_taken;
         self.misplaced_records_left_out += other.misplaced_records_left_out;
+        self.misplaced_records_after_reshard += other.misplaced_records_after_reshard;
+        self.misplaced_records_without_reshard += other.misplaced_records_without_reshard;
+        self.repeated_records_left_out += other.repeated_records_left_out;
         self.poison_records += other.poison_records;
         self.dead_letters += other.dead_letters;
+    }
+
+    /// Counts what was reported of misplaced records and of repeats.
+    pub(super) fn add_gaps(&mut self, gaps: &[Gap]) {
+        for gap in gaps {
+            let (sum, records) = match gap.cause {
+                GapCause::Misplaced { records, .. } => {
+                    (&mut self.misplaced_records_left_out, records)
+                }
+                GapCause::MisplacedHandedOut {
+                    records,
+                    after_reshard: true,
+                    ..
+                } => (&mut self.misplaced_records_after_reshard, records),
+                GapCause::MisplacedHandedOut { records, .. } => {
+                    (&mut self.misplaced_records_without_reshard, records)
+                }
+                GapCause::Repeated { records, .. } => {
+                    (&mut self.repeated_records_left_out, records)
+                }
+                _ => continue,
+            };
+            *sum += records as u64;
+        }
     }
 }
 
@@ -287,6 +321,8 @@ mod tests {
             r#""getRecordsCalls":0,"getRecordsMillis":0,"retries":0,"throttledCalls":0,"#,
             r#""iteratorRefreshes":0,"threadRestarts":0,"kinesisRecordsRead":0,"bytesRead":0,"#,
             r#""userRecordsRead":0,"userRecordsTaken":0,"misplacedRecordsLeftOut":0,"#,
+            r#""misplacedRecordsAfterReshard":0,"misplacedRecordsWithoutReshard":0,"#,
+            r#""repeatedRecordsLeftOut":0,"#,
             r#""poisonRecords":0,"deadLetters":0"#,
         );
         let shard = concat!(
@@ -396,6 +432,9 @@ mod tests {
             user_records_read: 1,
             user_records_taken: 1,
             misplaced_records_left_out: 1,
+            misplaced_records_after_reshard: 1,
+            misplaced_records_without_reshard: 1,
+            repeated_records_left_out: 1,
             poison_records: 1,
             dead_letters: 1,
         };

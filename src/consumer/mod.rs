@@ -9,6 +9,7 @@ mod builder;
 mod checkpoint;
 mod chunk;
 mod commits;
+mod contents;
 mod deaggregator;
 mod decoder;
 mod discovery;
@@ -33,6 +34,7 @@ mod pace;
 mod parts;
 mod queue;
 mod record;
+mod repeats;
 mod retention;
 mod shard_reader;
 mod shard_worker;
@@ -130,6 +132,8 @@ pub struct Consumer {
     crew: Option<Crew>,
     group: Option<Arc<Group>>,
     commits: Commits,
+    /// Where the reading of each shard began, as checkpoints keep it.
+    repeats: repeats::Repeats,
     meters: Arc<Meters>,
     clock: Arc<dyn Clock>,
     glances: Glances,
@@ -158,6 +162,7 @@ impl Consumer {
         let mut checkpoint = self.emitter.checkpoint();
         // What is about to be handed out is not yet: a restart would never say it.
         checkpoint.watermark = checkpoint.watermark.and(self.watermark);
+        self.repeats.complete(&mut checkpoint);
         checkpoint
     }
 

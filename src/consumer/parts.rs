@@ -1,7 +1,7 @@
 use std::num::NonZeroU32;
 use std::ops::Range;
 
-use crate::aggregation::{AggregateRef, DecodeError, DecodeLimits, Written};
+use crate::aggregation::{AggregateRef, DecodeError, DecodeLimits, EarlierCopy, Indexed, Written};
 use crate::client::RawRecord;
 use crate::model::HashKey;
 
@@ -12,6 +12,8 @@ pub(super) struct Parts {
     /// Text that all partition keys lie in.
     keys: String,
     hash_keys: Vec<HashKey>,
+    /// Where records of the aggregate added last were stored before, by sub-sequence number.
+    earlier: Vec<(u64, EarlierCopy)>,
 }
 
 #[derive(PartialEq)]
@@ -96,10 +98,31 @@ impl Parts {
         (start..self.len()).map(|at| (self.key(at), self.hash_key(at)))
     }
 
+    /// Gives where records of the aggregate that was added last were stored before, each with its
+    /// sub-sequence number.
+    pub fn take_earlier_copies(&mut self) -> Vec<(u64, EarlierCopy)> {
+        std::mem::take(&mut self.earlier)
+    }
+
     /// Leaves out those that are not wanted, told by their Kinesis record and their place in it.
     pub fn retain(&mut self, wanted: impl Fn(usize, Option<u64>) -> bool) {
         let wanted = |part: &Part| wanted(part.kinesis_record as usize, part.sub_sequence_number());
         self.records.retain(wanted);
+    }
+
+    /// Makes user records of Kinesis records that are no aggregates.
+    pub fn of_whole(all: &[RawRecord]) -> Parts {
+        let mut parts = Parts::default();
+        let all = all.iter().enumerate();
+        all.for_each(|(at, raw)| parts.add_whole(at, raw));
+        parts
+    }
+
+    /// Leaves out those of which this says `false`, in their order.
+    pub fn retain_each(&mut self, wanted: &[bool]) {
+        let mut wanted = wanted.iter();
+        self.records
+            .retain(|_| wanted.next().is_none_or(|wanted| *wanted));
     }
 
     /// Leaves out those from a mark on that are not wanted, told by their sub-sequence numbers.
@@ -120,6 +143,7 @@ impl Parts {
             records: Vec::with_capacity(records),
             keys: String::with_capacity(keys),
             hash_keys: Vec::with_capacity(hash_keys),
+            earlier: Vec::new(),
         }
     }
 
@@ -132,6 +156,7 @@ impl Parts {
         self.records.truncate(records);
         self.keys.truncate(keys);
         self.hash_keys.truncate(hash_keys);
+        self.earlier.clear();
     }
 
     /// Adds a Kinesis record that is a user record.
@@ -194,7 +219,10 @@ impl Parts {
         let keys = aggregate.partition_keys().map(|key| self.add_key(key));
         let keys: Vec<Span> = keys.collect();
         for (sub, read) in aggregate.iter_indexed().enumerate() {
-            let (key, record) = read?;
+            let indexed = read?;
+            let earlier = indexed.earlier_copies().map(|copy| (sub as u64, copy));
+            self.earlier.extend(earlier);
+            let Indexed { key, record, .. } = indexed;
             self.hash_keys.extend(record.explicit_hash_key);
             let hash_key = record.explicit_hash_key.and(place(self.hash_keys.len()));
             self.records.push(Part {

@@ -7,6 +7,7 @@ use crate::consumer::chunk::Chunk;
 use crate::consumer::deaggregator::Deaggregator;
 use crate::consumer::discovery::{Place, Start};
 use crate::consumer::pace::{Pace, Weight};
+use crate::consumer::repeats::{Patience, Repeats};
 use crate::consumer::trim_watch::{Judgement, Missing, TrimWatch};
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{
@@ -31,6 +32,8 @@ pub(super) struct ShardReader {
     bytes: usize,
     /// Who follows the shard.
     children: Vec<ChildShard>,
+    /// Records were read, and none has been missing since.
+    is_begun: bool,
 }
 
 /// What all readers of a consumer are told.
@@ -42,6 +45,8 @@ pub(super) struct Settings {
     pub started: Timestamp,
     /// The same, and not earlier: what arrived later is new.
     pub started_by: Timestamp,
+    /// Which copies of records are handed out.
+    pub repeats: Repeats,
 }
 
 impl Settings {
@@ -52,6 +57,7 @@ impl Settings {
             until,
             started: started.earliest,
             started_by: started.latest,
+            repeats: Repeats::of(config),
         }
     }
 
@@ -132,7 +138,7 @@ impl ShardReader {
         let (until, started) = (&settings.until, settings.started_by);
         let bound = Bound::new(until, &start.shard, &start.position, started);
         ShardReader {
-            deaggregator: Deaggregator::new(&start, settings.config.misplaced),
+            deaggregator: Deaggregator::new(&start, &settings.config, settings.repeats.clone()),
             closed: start.closed,
             pace: Pace::new(&settings.config, now),
             watch: TrimWatch::new(&start.position, start.complete_to),
@@ -144,9 +150,15 @@ impl ShardReader {
             bound,
             bytes: 0,
             children: Vec::new(),
+            is_begun: false,
             position: start.position,
             shard: start.shard,
         }
+    }
+
+    /// Waits, where it takes what other readers know to say which copies are handed out.
+    pub fn wait_with(&mut self, patience: Patience) {
+        self.deaggregator.wait_with(patience);
     }
 
     /// Says what to do next, at `now`, and at that time of the service.
@@ -240,6 +252,7 @@ impl ShardReader {
             }
             ShardPosition::After { .. } => {
                 let gap = self.gap(GapCause::UnknownPosition);
+                self.begin_anew();
                 self.position = ShardPosition::Start(StartPosition::TrimHorizon);
                 self.settings.report(gap, Some(error)).map(Some)
             }
@@ -337,15 +350,22 @@ impl ShardReader {
         match self.watch.on_answer(&self.position, answered, &mut output) {
             Judgement::Discard => {
                 self.state = State::NoIterator;
-                return self.taken(Vec::new(), gaps);
+                return self.taken(Vec::new(), gaps, answered.latest);
             }
-            Judgement::Gap(missing) => gaps.push(self.report_trimmed(missing)?),
+            Judgement::Gap(missing) => {
+                gaps.push(self.report_trimmed(missing)?);
+                self.begin_anew();
+            }
             Judgement::Take => {}
         }
         let asked = answered.earliest;
         let reached = self.bound.cut(&mut output, asked, self.closed);
         // Behind the cut: what was left out is handed over by nobody, and must not count as read.
         self.watch.note(&self.position, asked, &output, reached);
+        if !self.is_begun {
+            let repeats = &self.settings.repeats;
+            self.is_begun = repeats.begin(&self.shard, &self.position, &output.records);
+        }
         if let Some(last) = output.records.last() {
             let (sequence_number, sub_sequence_number) = (last.sequence_number.clone(), None);
             self.position = ShardPosition::After {
@@ -362,7 +382,13 @@ impl ShardReader {
             (Reached::Here, Some(_)) => State::Done(End::CaughtUp),
             (Reached::No, Some(iterator)) => State::Reading(iterator),
         };
-        self.taken(output.records, gaps)
+        self.taken(output.records, gaps, answered.latest)
+    }
+
+    /// Records are missing: only what is read from now on is certain to be handed out.
+    fn begin_anew(&mut self) {
+        self.settings.repeats.unknown(&self.shard);
+        self.is_begun = false;
     }
 
     fn report_trimmed(&self, Missing { after, before }: Missing) -> Result<Gap> {
@@ -375,11 +401,17 @@ impl ShardReader {
     }
 
     /// Makes user records of what is to be handed over.
-    fn taken(&mut self, raw: Vec<RawRecord>, mut gaps: Vec<Gap>) -> Result<Taken> {
-        let mut answer = self.deaggregator.take_apart(raw)?;
+    fn taken(
+        &mut self,
+        raw: Vec<RawRecord>,
+        mut gaps: Vec<Gap>,
+        answered: Timestamp,
+    ) -> Result<Taken> {
+        let mut answer = self.deaggregator.take_apart(raw, answered)?;
         if let Bound::Through(..) = self.bound {
             answer.retain_parts(|number, sub| self.bound.includes(number, sub));
         }
+        self.deaggregator.leave_out_equal(&mut answer);
         gaps.append(&mut self.deaggregator.take_gaps());
         let records = Chunk::new(answer);
         Ok(Taken { gaps, records })
@@ -446,6 +478,7 @@ mod tests {
             until: Until::Stopped,
             started: STARTED,
             started_by: STARTED.saturating_add(Duration::from_secs(1)),
+            repeats: Repeats::default(),
         }
     }
 
@@ -453,6 +486,7 @@ mod tests {
         Start {
             shard: ShardRef::new("orders", "a"),
             range: HashKeyRange::FULL,
+            ancestry: HashKeyRange::FULL,
             closed: false,
             position,
             complete_to: Some(STARTED),

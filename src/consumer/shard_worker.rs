@@ -13,6 +13,7 @@ use crate::consumer::meters::{Fetch, ShardMeter};
 use crate::consumer::outage::{Outage, OutageWatch, Subject};
 use crate::consumer::queue::{Message, QueueSender};
 use crate::consumer::record::{Event, Stamp};
+use crate::consumer::repeats::Patience;
 use crate::consumer::shard_reader::{End, ShardReader, Step, Taken};
 use crate::consumer::threads::{Alive, Told, Workers};
 use crate::error::{Error, Result, Verdict};
@@ -97,7 +98,15 @@ impl ShardWorker {
     fn read(&mut self) -> Result<()> {
         let clock = self.workers.client.sys().clock.clone();
         let settings = self.workers.settings.clone();
+        // Two listings may fail to show a young shard.
+        let listing_max = 2 * settings.config.shard_discovery_interval + LISTING_WAIT;
+        let patience = Patience {
+            clock: clock.clone(),
+            stop: self.workers.stop.clone(),
+            listing_max: listing_max.min(LISTING_WAIT_MAX),
+        };
         let mut reader = ShardReader::new(self.start.clone(), settings, clock.now());
+        reader.wait_with(patience);
         while !self.workers.stop.is_stopped() && !self.trouble.is_over {
             self.heed_fate(&mut reader)?;
             let step = reader.next_step(clock.now(), self.workers.client.server_now());
@@ -353,6 +362,12 @@ impl ShardWorker {
         }
     }
 }
+
+/// How long a listing that was asked for may take.
+const LISTING_WAIT: Duration = Duration::from_secs(5);
+
+/// How long a shard waits at most for a listing that shows another one.
+const LISTING_WAIT_MAX: Duration = Duration::from_secs(60);
 
 /// Panics in a row, with nothing handed over between them, after which a shard is given up.
 const PANICS_MAX: u32 = 5;

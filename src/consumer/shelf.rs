@@ -55,6 +55,11 @@ impl<T> Shelf<T> {
         self.bell.ring();
     }
 
+    /// What rings when something is laid on it.
+    pub fn bell(&self) -> Bell {
+        self.bell.clone()
+    }
+
     pub fn take(&self) -> Vec<T> {
         std::mem::take(&mut self.items.lock().unwrap_or_else(PoisonError::into_inner))
     }

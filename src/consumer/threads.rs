@@ -345,7 +345,7 @@ impl DiscoveryThread {
         let is_wanted = |stream: &Arc<str>| {
             let mut lacking = self.childless.iter().chain(&self.passed);
             let lacks_children = lacking.any(|shard| shard.stream == *stream);
-            all || lacks_children || self.discovery.is_waited_for(stream)
+            all || lacks_children || self.members.waits_for(&self.discovery, stream)
         };
         let streams = self.discovery.streams().cloned();
         streams.filter(is_wanted).collect()
@@ -384,7 +384,7 @@ impl DiscoveryThread {
         let mut streams = self.discovery.streams();
         !self.childless.is_empty()
             || !self.passed.is_empty()
-            || streams.any(|stream| self.discovery.is_waited_for(stream))
+            || streams.any(|stream| self.members.waits_for(&self.discovery, stream))
     }
 
     /// Says of which ended shards the children are known by now.

@@ -33,6 +33,26 @@ pub enum GapCause {
         /// How many of its user records were left out.
         records: usize,
     },
+    /// User records of another shard were handed out. A copy of them may come in their own shard, unless
+    /// a mark or the content shows that it is a repeat.
+    MisplacedHandedOut {
+        /// The aggregate they are in: the last one of the answer that was read.
+        sequence_number: SequenceNumber,
+        /// How many there are in that answer.
+        records: usize,
+        /// A producer with a shard map from before a reshard may have put them there, which stores
+        /// them again if it follows the KPL. Otherwise no reshard explains them: their producer
+        /// does not look where its records go.
+        after_reshard: bool,
+    },
+    /// User records were left out because another copy of them is handed out, in this shard or another:
+    /// their producer stored them again.
+    Repeated {
+        /// The Kinesis record they are in.
+        sequence_number: SequenceNumber,
+        /// How many of its user records were left out.
+        records: usize,
+    },
     /// The shard is not listed any more, and was not read to its end.
     ShardVanished,
     /// A new stream has the name of the one that was read before.
@@ -59,7 +79,10 @@ impl Gap {
     pub fn is_loss(&self) -> bool {
         !matches!(
             self.cause,
-            GapCause::MalformedAggregate { .. } | GapCause::Misplaced { .. }
+            GapCause::MalformedAggregate { .. }
+                | GapCause::Misplaced { .. }
+                | GapCause::MisplacedHandedOut { .. }
+                | GapCause::Repeated { .. }
         )
     }
 }
@@ -100,6 +123,29 @@ impl fmt::Display for GapCause {
                 f,
                 "{records} user records of the aggregate at {sequence_number} are left out"
             ),
+            GapCause::MisplacedHandedOut {
+                sequence_number,
+                records,
+                after_reshard,
+            } => {
+                let why = match after_reshard {
+                    true => "after a reshard: their producer may store them again",
+                    false => "without a reshard: their producer does not look where records go",
+                };
+                write!(
+                    f,
+                    "{records} user records up to the aggregate at {sequence_number} belong to another \
+                     shard and are handed out, {why}"
+                )
+            }
+            GapCause::Repeated {
+                sequence_number,
+                records,
+            } => write!(
+                f,
+                "{records} user records at {sequence_number} are left out: another copy of each is \
+                 handed out"
+            ),
             GapCause::ShardVanished => {
                 f.write_str("the shard is gone before it was read to its end")
             }
@@ -138,5 +184,34 @@ mod tests {
             records: 2,
         };
         assert!(!gap.is_loss());
+        let handed_out = |after_reshard| GapCause::MisplacedHandedOut {
+            sequence_number: number("8"),
+            records: 2,
+            after_reshard,
+        };
+        let repeated = GapCause::Repeated {
+            sequence_number: number("8"),
+            records: 2,
+        };
+        for (cause, text) in [
+            (
+                handed_out(true),
+                "2 user records up to the aggregate at 8 belong to another shard and are handed out, \
+                 after a reshard: their producer may store them again",
+            ),
+            (
+                handed_out(false),
+                "2 user records up to the aggregate at 8 belong to another shard and are handed out, \
+                 without a reshard: their producer does not look where records go",
+            ),
+            (
+                repeated,
+                "2 user records at 8 are left out: another copy of each is handed out",
+            ),
+        ] {
+            assert_eq!(cause.to_string(), text);
+            gap.cause = cause;
+            assert!(!gap.is_loss());
+        }
     }
 }

@@ -318,6 +318,7 @@ impl Open {
             data_bytes: self.data_bytes,
             ticket: None,
             history: Arc::default(),
+            copies: Arc::default(),
         };
         let (partition_key, data, content) = match self.alone {
             Some(record) => bare(record),

@@ -4,10 +4,12 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
-use crate::aggregation::{DecodeLimits, SubRecord, Unsealed, decode_readable, seal_all};
-use crate::client::PutRecordsEntry;
+use crate::aggregation::{
+    DecodeLimits, EarlierCopy, SubRecord, Unsealed, decode_readable, seal_all,
+};
+use crate::client::{PutRecordOutput, PutRecordsEntry};
 use crate::error::Error;
-use crate::model::{HashKey, ShardId};
+use crate::model::{HashKey, ShardId, ShardRef};
 use crate::producer::delivery::{Attempt, Stored};
 use crate::producer::group::Group;
 use crate::producer::ledger::Ticket;
@@ -64,6 +66,9 @@ pub(super) struct Run {
     pub ticket: Option<Ticket>,
     /// Attempts before the records came into this Kinesis record.
     pub history: Arc<[Attempt]>,
+    /// Where the records were stored before, in shards that do not own all of their aggregate; the
+    /// newest [`EARLIER_COPIES_MAX`].
+    pub copies: Arc<[EarlierCopy]>,
 }
 
 impl KinesisRecord {
@@ -151,6 +156,20 @@ impl KinesisRecord {
         }
     }
 
+    /// Notes where all of its user records were stored, before they are put again: a reader that has
+    /// handed out that copy leaves out the next.
+    pub fn stored_at(&mut self, output: &PutRecordOutput) {
+        let copy = EarlierCopy {
+            shard: ShardRef::new(self.stream.clone(), output.shard_id.clone()),
+            sequence_number: output.sequence_number.clone(),
+        };
+        for run in &mut self.runs {
+            let from = (run.copies.len() + 1).saturating_sub(EARLIER_COPIES_MAX);
+            let kept = run.copies[from..].iter().cloned();
+            run.copies = kept.chain([copy.clone()]).collect();
+        }
+    }
+
     /// Its user records in order; an aggregate's data are slices of its own.
     pub fn user_records(&self) -> Vec<SubRecord> {
         if let Content::Bare { explicit_hash_key } = self.content {
@@ -198,6 +217,10 @@ impl Run {
     }
 }
 
+/// Reshards that follow each other within a record's time to live are few, and a copy that is not
+/// named any more comes twice, which is no loss.
+const EARLIER_COPIES_MAX: usize = 3;
+
 /// What we made ourselves may be as large as it was made.
 const OUR_OWN: DecodeLimits = DecodeLimits {
     max_bytes: usize::MAX,
@@ -240,6 +263,7 @@ pub(super) mod tests {
             data_bytes: data.len(),
             ticket: None,
             history: Arc::new([]),
+            copies: Arc::new([]),
         };
         KinesisRecord {
             stream: "orders".into(),

@@ -4,13 +4,17 @@
 //! outside the shard that it was read from. So an aggregate is judged as a whole: it is in its place
 //! if the shard owns all of its user records. If not, all of them are put again, and the copy that is
 //! already stored is one that no such reader hands on. A record that went alone is never left out.
+//!
+//! Other readers hand out both copies. So each record that is put again is marked with where its first
+//! copy is ([`EarlierCopy`](crate::aggregation::EarlierCopy)), and this crate's consumer leaves out the
+//! second if the first is among what it reads.
 
 use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
 
-use crate::aggregation::{Aggregate, SubRecord};
+use crate::aggregation::{Aggregate, SubRecord, tags};
 use crate::model::{HashKey, ShardId, ShardMap};
 use crate::producer::aggregator::{OUTER_KEY, Rules};
 use crate::producer::delivery::Stored;
@@ -88,6 +92,8 @@ struct Open {
     shard: Option<ShardId>,
     aggregate: Aggregate,
     first: SubRecord,
+    aggregates: bool,
+    max_bytes: usize,
     runs: Vec<Run>,
     /// The first of the Kinesis records that the user records come from.
     stream: Arc<str>,
@@ -154,10 +160,12 @@ impl Regrouper<'_> {
 impl Open {
     fn new(shard: Option<ShardId>, mover: Mover<'_>, rules: &Rules) -> Open {
         let mut aggregate = Aggregate::new(rules.max_bytes, rules.max_count);
-        push(&mut aggregate, &mover.record);
+        push(&mut aggregate, &mover);
         Open {
             shard,
             aggregate,
+            aggregates: rules.aggregation,
+            max_bytes: rules.max_bytes,
             first: mover.record,
             runs: vec![mover.run],
             stream: mover.from.stream.clone(),
@@ -170,7 +178,7 @@ impl Open {
 
     /// Takes a record in that lives as long as the others: no record dies before its own time.
     fn join(&mut self, mover: &Mover<'_>) -> bool {
-        if self.expires != mover.from.expires || !push(&mut self.aggregate, &mover.record) {
+        if self.expires != mover.from.expires || !push(&mut self.aggregate, mover) {
             return false;
         }
         match self.runs.last_mut().filter(|run| follows(run, &mover.run)) {
@@ -191,7 +199,7 @@ impl Open {
     fn finish(mut self, now: Instant) -> KinesisRecord {
         let hash_key = self.first.hash_key();
         let (partition_key, data, content) = match self.aggregate.len() {
-            1 => bare(self.first),
+            1 if !self.is_marked() => bare(self.first),
             _ => (
                 OUTER_KEY.into(),
                 self.aggregate.finish(),
@@ -217,17 +225,31 @@ impl Open {
     }
 }
 
+impl Open {
+    /// Says whether one record alone goes as an aggregate, as only that has room for its mark. A record
+    /// that nearly fills a Kinesis record has no room beside it, and one that no known shard owns must
+    /// not be left out by readers that follow the KCL: both go without the mark. So does every record of
+    /// a stream that gets no aggregates, which would be misplaced again.
+    fn is_marked(&self) -> bool {
+        let has_copies = self.runs.iter().any(|run| !run.copies.is_empty());
+        let has_room = self.aggregate.encoded_len() <= self.max_bytes;
+        self.aggregates && has_copies && self.shard.is_some() && has_room
+    }
+}
+
 fn bare(record: SubRecord) -> (Arc<str>, Bytes, Content) {
     let explicit_hash_key: Option<HashKey> = record.explicit_hash_key;
     let content = Content::Bare { explicit_hash_key };
     (record.partition_key, record.data, content)
 }
 
-fn push(aggregate: &mut Aggregate, record: &SubRecord) -> bool {
-    aggregate.try_push(
+fn push(aggregate: &mut Aggregate, mover: &Mover<'_>) -> bool {
+    let record = &mover.record;
+    aggregate.try_push_tagged(
         &record.partition_key,
         record.explicit_hash_key,
         &record.data,
+        &tags(&mover.run.copies),
     )
 }
 
@@ -235,6 +257,7 @@ fn push(aggregate: &mut Aggregate, record: &SubRecord) -> bool {
 fn follows(run: &Run, next: &Run) -> bool {
     Arc::ptr_eq(&run.group, &next.group)
         && Arc::ptr_eq(&run.history, &next.history)
+        && Arc::ptr_eq(&run.copies, &next.copies)
         && run.range.end == next.range.start
 }
 
@@ -248,6 +271,8 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::aggregation::{AggregateRef, DecodeLimits, EarlierCopy};
+    use crate::client::PutRecordOutput;
     use crate::config::ProducerConfig;
     use crate::producer::kinesis_record::tests::{aggregate, bare, map_of, texts};
     use crate::sys::Sys;
@@ -354,6 +379,68 @@ mod tests {
         assert_eq!((&alone.data[..], &*alone.partition_key), (&b"60"[..], "k"));
     }
 
+    fn stored_in(shard: &str, number: u32, record: &mut KinesisRecord) {
+        record.stored_at(&PutRecordOutput {
+            shard_id: shard.into(),
+            sequence_number: number.to_string().parse().expect("a number"),
+        });
+    }
+
+    /// For each user record of an aggregate its data, and the shards and numbers of earlier copies.
+    fn marks(record: &KinesisRecord) -> Vec<(String, Vec<String>)> {
+        let read = AggregateRef::read(&record.data, &DecodeLimits::default());
+        let read = read.expect("our own").expect("an aggregate");
+        let mark = |copy: EarlierCopy| format!("{} {}", copy.shard, copy.sequence_number);
+        read.iter_indexed()
+            .map(|one| {
+                let one = one.expect("our own");
+                let data = String::from_utf8_lossy(one.record.data).into_owned();
+                (data, one.earlier_copies().map(mark).collect())
+            })
+            .collect()
+    }
+
+    #[test]
+    fn a_record_that_is_put_again_names_its_earlier_copies_and_no_other_does() {
+        let map = map_of(&[("left", 0, 49), ("right", 50, 99)]);
+        let rules = Rules::of(&ProducerConfig::default());
+        let start = now();
+        let mut twice = aggregate(start, &[10, 60]);
+        stored_in("child", 7, &mut twice);
+        let once = aggregate(start, &[11, 61]);
+        let regrouped = regroup(start, vec![twice, once], Some(&map), &rules);
+        let named = |number| vec![format!("stream orders, shard child {number}")];
+        let left = [("10".to_owned(), named(7)), ("11".to_owned(), vec![])];
+        assert_eq!(marks(&regrouped[0]), left);
+
+        // Its next copy names both; of many the newest three, so that the marks have an end.
+        let mut again = regrouped.into_iter().next().expect("the left one");
+        for number in 8..=10 {
+            stored_in("child", number, &mut again);
+        }
+        let regrouped = regroup(start, vec![again], Some(&map), &rules);
+        let newest = (8..=10).flat_map(named).collect::<Vec<_>>();
+        let left = [("10".to_owned(), newest.clone()), ("11".to_owned(), newest)];
+        assert_eq!(marks(&regrouped[0]), left);
+    }
+
+    #[test]
+    fn a_record_that_is_put_again_alone_stays_an_aggregate_if_its_mark_fits() {
+        let map = map_of(&[("left", 0, 49), ("right", 50, 99)]);
+        for (max_bytes, marked) in [(51_200, true), (64, false)] {
+            let config = ProducerConfig::builder().aggregation_max_bytes(max_bytes);
+            let rules = Rules::of(&config.build().expect("valid"));
+            let mut record = aggregate(now(), &[10, 60]);
+            stored_in("child", 7, &mut record);
+            let regrouped = regroup(now(), vec![record], Some(&map), &rules);
+            assert_eq!(regrouped.len(), 2);
+            for record in regrouped {
+                assert_eq!(record.is_aggregate(), marked, "{max_bytes}");
+                assert_eq!(record.users(), 1);
+            }
+        }
+    }
+
     #[test]
     fn without_aggregation_no_record_joins_another() {
         let map = map_of(&[("left", 0, 49), ("right", 50, 99)]);
@@ -363,9 +450,12 @@ mod tests {
         let regrouped = regroup(now(), waiting.collect(), Some(&map), &rules);
         assert_eq!(regrouped.len(), 20);
         assert!(regrouped.iter().all(|record| !record.is_aggregate()));
-        // Not even those of an aggregate that was made before.
-        let regrouped = regroup(now(), vec![aggregate(now(), &[1, 2])], Some(&map), &rules);
+        // Not even those of an aggregate that was made before and stored where it does not belong.
+        let mut before = aggregate(now(), &[1, 2]);
+        stored_in("child", 7, &mut before);
+        let regrouped = regroup(now(), vec![before], Some(&map), &rules);
         assert_eq!(regrouped.len(), 2);
+        assert!(regrouped.iter().all(|record| !record.is_aggregate()));
     }
 
     #[test]

@@ -11,6 +11,7 @@ mod gaps;
 mod group;
 mod metering;
 mod outages;
+mod placed;
 mod resources;
 mod shards;
 mod stopping;

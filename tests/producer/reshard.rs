@@ -1,7 +1,10 @@
 //! Shards that split and merge while records are put.
 
+use kinesis_blocking::aggregation::message::{AggregatedRecord, Record};
+use kinesis_blocking::aggregation::{FRAME_LEN, MAGIC};
 use kinesis_blocking::fake::{FakeKinesis, Fault};
 use kinesis_blocking::{Client, HashKey, Operation, ShardRef};
+use prost::Message;
 
 use crate::support::*;
 
@@ -17,6 +20,14 @@ fn split(client: &Client, shard: &str) {
 fn merge(client: &Client, one: &str, other: &str) {
     let one = ShardRef::new(STREAM, one);
     client.merge_shards(&one, &other.into()).expect("merged");
+}
+
+/// The tag of each user record of an aggregate, if it has one.
+fn marks(data: &[u8]) -> Vec<Option<String>> {
+    let body = &data[MAGIC.len()..data.len() - (FRAME_LEN - MAGIC.len())];
+    let aggregate = AggregatedRecord::decode(body).expect("the message");
+    let tag = |record: Record| record.tags.into_iter().next()?.value;
+    aggregate.records.into_iter().map(tag).collect()
 }
 
 #[test]
@@ -91,6 +102,14 @@ fn an_aggregate_across_the_children_goes_again_as_two() {
             "PutRecords on stream orders: Wrong Shard: shardId-000000000001 took the aggregate, but does not own \
              all of its records"
         );
+    }
+    // The copies in the children say where the first one is, and no other record has such a mark.
+    let copies = fake.records(STREAM);
+    let (first, again) = copies.split_first().expect("three aggregates");
+    assert_eq!(marks(&first.data), [None, None, None, None]);
+    let mark = format!("{STREAM}/{}/{}", first.shard_id, first.sequence_number);
+    for copy in again {
+        assert_eq!(marks(&copy.data), [Some(mark.clone()), Some(mark.clone())]);
     }
     assert_eq!(stored(&fake).len(), 8);
     let seen = seen_by_readers(&fake);

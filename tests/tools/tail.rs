@@ -97,15 +97,26 @@ fn what_cannot_be_handed_out_as_it_was_meant_is_told() {
         put.args(["--stream=orders", "--format=json", "--no-aggregation"]),
         &line,
     );
-    for (misplaced, printed) in [("kcl", 0), ("deliver", 20)] {
+    for (misplaced, printed) in [
+        (Some("kcl"), 0),
+        (Some("deliver"), 20),
+        (Some("mark"), 20),
+        (Some("content"), 20),
+        (None, 20),
+    ] {
         let mut tail = tool_for(&server, "tail");
         tail.args([
             "--stream=orders",
             "--from=trim_horizon",
             "--until-caught-up",
         ]);
-        let output = run(tail.arg(format!("--misplaced={misplaced}")), "");
-        assert_eq!(text(&output.stdout).lines().count(), printed, "{misplaced}");
+        tail.args(misplaced.map(|policy| format!("--misplaced={policy}")));
+        let output = run(&mut tail, "");
+        assert_eq!(
+            text(&output.stdout).lines().count(),
+            printed,
+            "{misplaced:?}"
+        );
         let told = text(&output.stderr).contains(" of another shard; 20 are left out");
         assert_eq!(told, printed == 0, "{}", text(&output.stderr));
     }

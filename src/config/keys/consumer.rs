@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+use crate::aggregation::Misplaced;
 use crate::config::date_pattern::DatePattern;
 use crate::config::keys::{Key, LONG_MAX, Setting, integer, read, verdict};
 use crate::config::{ConsumerConfig, Properties};
@@ -286,6 +287,28 @@ pub(super) static KEYS: &[Key<Draft>] = &[
         },
         "The stack of each thread that reads a shard, on which the decoder runs; on 32 bits it is 524288 unless set. This library's own key.",
     ),
+    Key::new(
+        "shard.misplaced.policy",
+        Setting::Word {
+            words: POLICIES,
+            set: |d, at| d.config.misplaced = POLICIES_SET[at],
+            get: |d| {
+                let policy = d.config.misplaced;
+                let at = POLICIES_SET.iter().position(|one| *one == policy);
+                at.unwrap_or(0)
+            },
+        },
+        "What becomes of user records that lie outside the shard they are read from, and of their copies. This library's own key.",
+    ),
+    Key::new(
+        "shard.misplaced.window",
+        Setting::Millis {
+            range: 1_000..=3_600_000,
+            set: |d, time| d.config.misplaced_window = time,
+            get: |d| Some(d.config.misplaced_window),
+        },
+        "How far apart two copies of a record may arrive after a reshard. This library's own key.",
+    ),
     ignored("flink.stream.efo.consumername", EFO_ONLY),
     ignored("flink.stream.efo.http-client.max-concurrency", EFO_ONLY),
     ignored("flink.stream.efo.http-client.read-timeout", EFO_ONLY),
@@ -324,6 +347,25 @@ pub(super) static KEYS: &[Key<Draft>] = &[
     ignored("flink.shard.subscribetoshard.backoff.max", EFO_ONLY),
     ignored("flink.shard.subscribetoshard.maxretries", EFO_ONLY),
     ignored("flink.shard.subscribetoshard.timeout", EFO_ONLY),
+];
+
+const POLICIES: &[&str] = &[
+    "DEDUPLICATE_BY_MARK",
+    "DEDUPLICATE_BY_CONTENT",
+    "DELIVER",
+    "DROP_AND_COUNT",
+    "COMPAT_KCL",
+    "FAIL",
+];
+
+/// The same, in the same order.
+const POLICIES_SET: [Misplaced; 6] = [
+    Misplaced::DeduplicateByMark,
+    Misplaced::DeduplicateByContent,
+    Misplaced::Deliver,
+    Misplaced::DropAndCount,
+    Misplaced::CompatKcl,
+    Misplaced::Fail,
 ];
 
 const POSITION: Setting<Draft> = Setting::Word {

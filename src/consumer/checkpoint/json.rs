@@ -50,6 +50,7 @@ impl Checkpoint {
                 .iter()
                 .map(|(stream, id)| (stream.to_string(), id.as_str().to_owned()))
                 .collect(),
+            first_sequence_numbers: firsts_form(&self.firsts),
             origins: origins_form(&self.origins),
             subtasks: self.subtasks.iter().map(SubtasksForm::new).collect(),
         };
@@ -92,6 +93,7 @@ impl Checkpoint {
         let subtasks = file.subtasks.into_iter();
         let subtasks = subtasks.map(|of| (of.parallelism, of.subtasks)).collect();
         let origins = origins(file.origins)?;
+        let firsts = firsts(file.first_sequence_numbers)?;
         let shards = file
             .shards
             .into_iter()
@@ -101,6 +103,7 @@ impl Checkpoint {
             shards,
             times,
             watermarks,
+            firsts,
             watermark: file.watermark_ms.map(Timestamp::from_millis),
             listed,
             newest: file
@@ -113,6 +116,29 @@ impl Checkpoint {
             subtasks,
         })
     }
+}
+
+/// By stream and shard.
+type FirstsForm = BTreeMap<String, BTreeMap<String, String>>;
+
+fn firsts_form(firsts: &BTreeMap<ShardRef, SequenceNumber>) -> FirstsForm {
+    let mut form = FirstsForm::new();
+    for (shard, first) in firsts {
+        let stream = form.entry(shard.stream.to_string()).or_default();
+        stream.insert(shard.shard_id.as_str().to_owned(), first.to_string());
+    }
+    form
+}
+
+fn firsts(form: FirstsForm) -> Result<BTreeMap<ShardRef, SequenceNumber>> {
+    let mut firsts = BTreeMap::new();
+    for (stream, shards) in form {
+        for (shard, first) in shards {
+            let shard = ShardRef::new(stream.as_str(), shard);
+            firsts.insert(shard, first.parse().map_err(malformed)?);
+        }
+    }
+    Ok(firsts)
 }
 
 fn malformed(detail: impl fmt::Display) -> Error {
@@ -135,6 +161,9 @@ struct File {
     /// The last watermark that was handed out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     watermark_ms: Option<i64>,
+    /// By stream and shard: the first Kinesis record that was read.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    first_sequence_numbers: FirstsForm,
     /// By stream: since when it is read.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     starts_ms: BTreeMap<String, i64>,

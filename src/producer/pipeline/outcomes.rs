@@ -89,6 +89,7 @@ impl Pipeline {
             Placement::InPlace => self.settle(record, Ok(output)),
             Placement::Misplaced if is_newest || is_auto || is_outdated => {
                 record.blame(wrong_shard(&name, shard));
+                record.stored_at(&output);
                 // The newest map does not explain it, so no aggregate made by it will fare better.
                 let is_explained = is_auto || is_outdated;
                 if !is_explained {
