@@ -250,6 +250,10 @@ impl CheckpointStore for FileCheckpointStore {
 }
 
 /// What is at a path.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "one at a time, while a file is read"
+)]
 enum Found {
     Damaged(String),
     Nothing,

@@ -518,6 +518,7 @@ impl Life {
 
 /// Up to where a consumer is to read.
 #[derive(Clone, Debug)]
+#[expect(clippy::large_enum_variant, reason = "there is one at a time")]
 pub enum Bound {
     None,
     CaughtUp,
