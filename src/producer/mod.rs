@@ -125,7 +125,7 @@ impl Producer {
     /// Takes a record in; blocks while the queue limit is reached.
     ///
     /// Puts of one stream get room in the order in which they came. A stream that takes nothing for a
-    /// while holds only its own back: see [`ProducerConfigBuilder::queue_limit`]. On a thread of the
+    /// while holds only its own back: see [`queue_limit`](crate::ProducerConfigBuilder::queue_limit). On a thread of the
     /// producer itself, in a callback or a logger, this is [`Producer::try_put`], which never blocks.
     ///
     /// # Errors
