@@ -2,7 +2,7 @@ mod json;
 mod origins;
 mod subtasks;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::model::{SequenceNumber, ShardId, ShardPosition, ShardRef, StartPosition, Timestamp};
@@ -215,13 +215,14 @@ impl Checkpoint {
         }
     }
 
-    /// Lets go of all shards of a stream.
-    pub(super) fn forget_stream(&mut self, stream: &str) {
-        self.shards.retain(|shard, _| &*shard.stream != stream);
-        self.times.retain(|shard, _| &*shard.stream != stream);
-        self.watermarks.retain(|shard, _| &*shard.stream != stream);
-        self.origins.retain(|shard| &*shard.stream != stream);
-        self.firsts.retain(|shard, _| &*shard.stream != stream);
+    /// Lets go of all shards of a stream but these.
+    pub(super) fn forget_stream(&mut self, stream: &str, kept: &BTreeSet<ShardId>) {
+        let is_kept = |shard: &ShardRef| &*shard.stream != stream || kept.contains(&shard.shard_id);
+        self.shards.retain(|shard, _| is_kept(shard));
+        self.times.retain(|shard, _| is_kept(shard));
+        self.watermarks.retain(|shard, _| is_kept(shard));
+        self.origins.retain(is_kept);
+        self.firsts.retain(|shard, _| is_kept(shard));
         self.listed.remove(stream);
         self.newest.remove(stream);
         self.starts.remove(stream);
@@ -247,7 +248,7 @@ pub(super) fn age(shard: &ShardId) -> (usize, &str) {
 /// Since when the streams of two checkpoints are read.
 ///
 /// The earlier instant leaves nothing out. Where only one of two that know a stream has an instant, the
-/// other one found its shards from their beginning, or no shard can be older any more: none counts.
+/// other one finds its shards from their beginning: none counts.
 fn merged_starts(
     one: (&StreamTimes, &StreamTimes),
     other: (&StreamTimes, &StreamTimes),
@@ -441,7 +442,7 @@ mod tests {
         let streams = (renamed.starts.len(), renamed.newest.contains_key("returns"));
         assert_eq!(streams, (1, true));
         let mut forgotten = read;
-        forgotten.forget_stream("orders");
+        forgotten.forget_stream("orders", &BTreeSet::new());
         let nothing = Checkpoint {
             subtasks: checkpoint.subtasks,
             ..Checkpoint::default()

@@ -964,6 +964,23 @@ mod tests {
     }
 
     #[test]
+    fn of_a_stream_made_anew_what_has_been_read_of_the_new_one_is_not_read_again() {
+        let read_to = |number: &str| ShardPosition::After {
+            sequence_number: number.parse().expect("a number"),
+            sub_sequence_number: None,
+        };
+        // Killed when the thread of one shard read in the new stream, and that of the other did not yet.
+        let restored = [("a", read_to("5")), ("b", read_to("9"))];
+        let mut discovery = discovery(StartPosition::TrimHorizon, &restored);
+        let anew = ["a", "b"].map(|id| starting_at("8", shard(id, &[], true)));
+        let found = listed(&mut discovery, anew);
+        let gaps: Vec<_> = found.gaps.iter().map(|gap| gap.shard.clone()).collect();
+        assert_eq!(gaps, [at("a")]);
+        let starts = [("a", TRIM_HORIZON), ("b", read_to("9"))];
+        assert_eq!(names(&found.starts), starts);
+    }
+
+    #[test]
     fn what_a_shards_thread_has_told_of_a_stream_made_anew_is_not_told_twice() {
         let mut discovery = discovery(StartPosition::TrimHorizon, &[]);
         listed(&mut discovery, [shard("a", &[], true)]);

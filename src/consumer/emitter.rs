@@ -7,7 +7,6 @@ use crate::consumer::checkpoint::{Checkpoint, Origins, Subtasks, age};
 use crate::consumer::discovery::Place;
 use crate::consumer::event_time::{EventTime, Lineage, Parents};
 use crate::consumer::listing::Listed;
-use crate::consumer::missing::LAG_MAX;
 use crate::consumer::queue::{Look, Message, QueueReceiver};
 use crate::consumer::record::{Event, Record};
 use crate::consumer::shard_reader::End;
@@ -38,7 +37,7 @@ pub(super) struct Emitter {
     /// The last listing of each stream.
     shown: BTreeMap<Arc<str>, Arc<Listed>>,
     newest: BTreeMap<Arc<str>, ShardId>,
-    /// Since when each stream is read, while shards may be found that opened before that.
+    /// Since when each stream is read: merged with an older checkpoint, shards may be found that opened before that.
     starts: BTreeMap<Arc<str>, Timestamp>,
     origins: Origins,
     /// Shards whose origins the next listing says.
@@ -277,11 +276,6 @@ impl Emitter {
                 false
             })
         });
-        // What is found from now on opened later.
-        let is_settled = |start: &Timestamp| now.saturating_sub(LAG_MAX) >= *start;
-        if self.starts.get(&stream).is_some_and(is_settled) {
-            self.starts.remove(&stream);
-        }
         self.shown.insert(stream.clone(), listed);
         self.listed.insert(stream, now);
     }

@@ -59,6 +59,23 @@ impl Discovery {
         }
     }
 
+    /// Says whether the restored position of a shard is certainly from this one.
+    fn is_of_this(&self, at: &ShardRef, shard: &Shard) -> bool {
+        let start = &shard.starting_sequence_number;
+        match self.restored.position(at) {
+            Some(ShardPosition::After {
+                sequence_number, ..
+            }) => {
+                sequence_number.as_str().len() == start.as_str().len() && sequence_number >= start
+            }
+            Some(_) => {
+                let origin = self.restored.origins.get(at);
+                origin.is_some_and(|origin| origin.starting == *start)
+            }
+            None => false,
+        }
+    }
+
     /// Takes shards in anew that had ended, and that have looked open for long: they are new ones.
     pub(super) fn drop_reborn(&mut self, listing: &Listing, found: &mut Found) {
         let name = &listing.stream;
@@ -96,7 +113,13 @@ impl Discovery {
             self.stream_mut(name).remove(&at.shard_id);
         }
         found.vanished.extend(gone);
-        self.restored.forget_stream(name);
+        // A process that was killed while its shards went over to the new stream has positions in both.
+        let of_new = listing.shards().iter().filter(|shard| {
+            let at = reference(name, &shard.id);
+            !reborn.contains(&at) && self.is_of_this(&at, shard)
+        });
+        let of_new = of_new.map(|shard| shard.id.clone()).collect();
+        self.restored.forget_stream(name, &of_new);
     }
 
     /// Says of which shards being read it is certain that they are gone.
