@@ -32,7 +32,7 @@ use crate::consumer::threads::{
 use crate::consumer::union::Union;
 use crate::consumer::{Consumer, Group};
 use crate::error::{Error, Result, TransportError};
-use crate::model::{ShardPosition, StartPosition, Timestamp};
+use crate::model::{StartPosition, Timestamp};
 use crate::sys::stop::StopSource;
 
 impl ConsumerBuilder {
@@ -418,24 +418,26 @@ fn wait_until_ready(client: &Client, all_ready: &Receiver<()>) -> Result<()> {
     }
 }
 
-/// A start that is ahead is waited for, but not for longer than clocks may be apart: that is a mistake.
+/// A start that is ahead is waited for, but not for longer than clocks may be apart: that is a mistake. A position that
+/// a checkpoint has is none, however the service's Date has stepped since: the service itself judges it.
 fn check_starts(plan: &Plan, restored: &Checkpoint, now: Timestamp) -> Result<()> {
-    let streams = plan.streams.iter();
-    let unknown = streams.filter(|(stream, _)| !restored.knows_stream(stream));
-    let configured = unknown.map(|(_, start)| ("start_position", *start));
-    let restored = restored.iter().filter_map(|(_, position)| match position {
-        ShardPosition::Start(start) => Some(("checkpoint", *start)),
+    let mut unknown = plan
+        .streams
+        .iter()
+        .filter(|(stream, _)| !restored.knows_stream(stream));
+    let ahead = unknown.find_map(|(_, start)| match start {
+        StartPosition::AtTimestamp(time) => {
+            Some(*time).filter(|time| *time > now.saturating_add(START_AHEAD_MAX))
+        }
         _ => None,
     });
-    for (key, start) in configured.chain(restored) {
-        if let StartPosition::AtTimestamp(time) = start
-            && time > now.saturating_add(START_AHEAD_MAX)
-        {
+    match ahead {
+        None => Ok(()),
+        Some(time) => {
             let expected = "a time in the past, or at most 15 minutes ahead";
-            return Err(Error::config(key, time.to_string(), expected));
+            Err(Error::config("start_position", time.to_string(), expected))
         }
     }
-    Ok(())
 }
 
 fn state_of_one() -> Error {

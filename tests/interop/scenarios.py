@@ -217,7 +217,9 @@ def split_and_killed(service, count, kills=2):
         with tempfile.TemporaryDirectory(dir=INSTALLED) as folder:
             runs = read_killed(service, stream, pathlib.Path(folder, "checkpoint"), count, kills)
     shards = {line.shard_id for run in runs for line in run.lines}
-    same("shards read", len(shards), 5)
+    # A child may hold second copies only, which are left out by their marks.
+    if not 4 <= len(shards) <= 5:
+        raise Different(f"{len(shards)} shards read, not 4 or 5")
     repeated = expect_exactly_once_but_for_kills(runs, lines)
     at_most = " + ".join(f"{again} of {since} since" for again, since in repeated)
     return (
