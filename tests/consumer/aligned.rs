@@ -2,8 +2,7 @@
 
 use std::io;
 use std::sync::{Arc, Mutex};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use kinesis_blocking::{
     BoundedOutOfOrderness, Client, Consumer, ConsumerBuilder, ConsumerConfigBuilder,
@@ -11,7 +10,7 @@ use kinesis_blocking::{
 };
 
 use crate::event_time::{MINUTE, own_time, put, settings, told, two_shards};
-use crate::time::{Flow, world};
+use crate::time::{Flow, until, world};
 use crate::{merge, read};
 
 const HOUR_MS: i64 = 3_600_000;
@@ -28,15 +27,11 @@ fn builder(client: &Client, config: ConsumerConfigBuilder) -> ConsumerBuilder {
 
 /// Waits until this many records are there to be taken, while time stands still.
 fn until_queued(consumer: &Consumer, records: u64) {
-    let patience = Instant::now() + Duration::from_secs(60);
     let queued = || -> u64 {
         let shards = consumer.metrics().shards;
         shards.values().map(|shard| shard.queued_records).sum()
     };
-    while queued() < records {
-        assert!(Instant::now() < patience, "{} of {records}", queued());
-        thread::yield_now();
-    }
+    until("records in the queue", || queued() >= records);
 }
 
 fn times(records: &[String]) -> Vec<i64> {

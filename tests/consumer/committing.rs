@@ -316,9 +316,11 @@ fn a_quiet_consumer_commits_by_interval_and_its_restart_after_days_is_no_loss() 
     let (clock, kinesis) = world(1);
     let client = kinesis.client();
     let store = MemoryCheckpointStore::new();
+    let minutely = config(StartPosition::TrimHorizon).get_records_interval(Duration::from_secs(60));
+    let minutely = minutely.build().expect("valid");
     let start = || {
         let builder = Consumer::builder(client.clone()).stream("orders");
-        let builder = builder.config(endless(StartPosition::TrimHorizon));
+        let builder = builder.config(minutely.clone());
         let builder = builder.checkpoint_store(store.clone());
         // Longer than it may be.
         builder.commit_interval(48 * HOUR).start().expect("started")

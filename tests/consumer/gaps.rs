@@ -1,6 +1,6 @@
 //! Data that is lost is told, and nothing else is.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use base64::Engine;
 use bytes::Bytes;
@@ -11,7 +11,7 @@ use kinesis_blocking::{
     Operation, PutRecordsEntry, Result, StartPosition,
 };
 
-use crate::time::{Flow, HOUR, run, told, world};
+use crate::time::{Flow, HOUR, run, told, until, world};
 use crate::{config, entry, named, put, sorted, split};
 
 fn bounded(client: &Client, restored: &Checkpoint, policy: DataLoss) -> ConsumerBuilder {
@@ -208,11 +208,7 @@ fn a_consumer_that_falls_behind_the_retention_is_told() {
     // The caller is away for a day, and the thread waits with the answers it has: one is in the queue,
     // one is on its way in.
     let read = || consumer.metrics().total.user_records_read;
-    let patience = Instant::now() + Duration::from_secs(60);
-    while read() < 3 {
-        assert!(Instant::now() < patience, "{} read", read());
-        std::thread::yield_now();
-    }
+    until("third record", || read() >= 3);
     clock.advance(25 * HOUR);
     put(&client, named("kept", 1));
     let _flow = Flow::of(&clock);
@@ -301,10 +297,10 @@ fn gaps_are_told_before_an_error_that_follows_them() {
     let listings = kinesis.on(Operation::ListShards);
     listings.observe(|_| panic!("made to panic by the test"));
     let listings = kinesis.calls(Operation::ListShards);
-    while kinesis.calls(Operation::ListShards) == listings {
+    until("listing", || {
         clock.advance(Duration::from_secs(1));
-        std::thread::yield_now();
-    }
+        kinesis.calls(Operation::ListShards) > listings
+    });
     let _flow = Flow::of(&clock);
     let (mut gaps, mut next) = (0, || consumer.next_event(Duration::MAX));
     let error = loop {

@@ -13,7 +13,7 @@ use kinesis_blocking::{
     ShardPosition, ShardRef, StartPosition, Timestamp, WatermarkReport, WatermarkTracker,
 };
 
-use crate::time::{Flow, HOUR, world};
+use crate::time::{Flow, HOUR, until, world};
 use crate::{all, config, data, endless, entry, merge, named, put, sorted, split};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -101,9 +101,7 @@ fn every_record_comes_once_and_in_the_order_of_its_key_while_shards_split_and_me
                 _ => {}
             }
         }
-        while log.len() < names.len() {
-            thread::yield_now();
-        }
+        until("records of all", || log.len() >= names.len());
         stops.iter().for_each(|stop| stop.stop());
         let checkpoint = joined(threads);
         assert_eq!(log.names(), sorted(names));
@@ -282,14 +280,10 @@ fn shards_are_listed_once_an_interval_whatever_the_size() {
         assert_eq!(kinesis.calls(Operation::ListShards), 1);
         for round in 1..=5 {
             // The threads of the shards, that of discovery, and nobody else.
-            while clock.waiters() < 5 {
-                thread::yield_now();
-            }
+            until("thread that waits", || clock.waiters() >= 5);
             for _ in 0..10 {
                 clock.advance(SECOND);
-                while clock.waiters() < 5 {
-                    thread::yield_now();
-                }
+                until("thread that waits", || clock.waiters() >= 5);
             }
             assert_eq!(
                 kinesis.calls(Operation::ListShards),
@@ -507,9 +501,9 @@ fn consumers_of_a_group_have_one_tracker_and_each_its_name() {
     let builder = builder.watermark_tracker(reported.clone());
     let _group = builder.start_group(2).expect("started");
     let _flow = Flow::of(&clock);
-    while reported.0.lock().expect("a set").len() < 2 {
-        thread::yield_now();
-    }
+    until("second name", || {
+        reported.0.lock().expect("a set").len() >= 2
+    });
     let names = ["orders-2", "orders-3"].map(|name| (name.to_owned(), 4));
     assert_eq!(*reported.0.lock().expect("a set"), BTreeSet::from(names));
 }

@@ -12,6 +12,8 @@ mod group;
 mod metering;
 mod outages;
 mod placed;
+#[path = "../support/quiet.rs"]
+mod quiet;
 mod resources;
 mod shards;
 mod stopping;

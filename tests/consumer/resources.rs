@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use kinesis_blocking::{Client, Consumer, HashKey, Operation, PutRecordsEntry, StartPosition};
 
-use crate::time::{Flow, HOUR, START, world};
+use crate::time::{Flow, HOUR, START, until, world};
 use crate::{config, entry};
 
 const MIB: u64 = 1 << 20;
@@ -39,9 +39,9 @@ fn records_that_wait_exceed_the_limit_by_one_answer_where_it_is_less_than_that()
     let _flow = Flow::of(&clock);
     let mut consumer = builder.start().expect("started");
     // Long enough for all answers there may be, while the caller takes none.
-    while clock.time() < START.saturating_add(4 * HOUR) {
-        std::thread::yield_now();
-    }
+    until("four hours", || {
+        clock.time() >= START.saturating_add(4 * HOUR)
+    });
     let shards = consumer.metrics().shards;
     let waiting: u64 = shards.values().map(|shard| shard.queued_bytes).sum();
     // The limit, and one answer of 2 MiB with its partition keys.
@@ -63,9 +63,9 @@ fn calls_under_way_have_a_limit_and_each_shard_its_turn() {
     let consumer = Consumer::builder(client).stream("orders").config(config);
     let consumer = consumer.start().expect("started");
     let flow = Flow::of(&clock);
-    while kinesis.calls(Operation::GetRecords) < 100 {
-        std::thread::yield_now();
-    }
+    until("hundredth read", || {
+        kinesis.calls(Operation::GetRecords) >= 100
+    });
     consumer.close().expect("closed");
     drop(flow);
     let calls = kinesis.requests().into_iter();
@@ -74,7 +74,6 @@ fn calls_under_way_have_a_limit_and_each_shard_its_turn() {
         // Those behind them may be cut short by close, and leave their places at once.
         .take(100)
         .collect();
-    // Time may run away from a thread that is about to call, but never back.
     for (first, third) in calls.iter().zip(&calls[2..]) {
         let apart = third.at.saturating_since(first.at);
         assert!(apart >= call_time, "three calls within {apart:?}");

@@ -9,7 +9,7 @@ use kinesis_blocking::{
     Consumer, ErrorKind, Event, Operation, PutRecordsEntry, ShardRef, StartPosition,
 };
 
-use crate::time::{Flow, HOUR, run, world};
+use crate::time::{Flow, HOUR, run, until, world};
 use crate::{all, config, data, entry, named, put, sorted};
 
 #[test]
@@ -252,11 +252,7 @@ fn closing_is_quick_while_every_thread_is_blocked() {
             .filter(|r| r.operation == "GetRecords")
             .count()
     };
-    let patience = Instant::now() + Duration::from_secs(60);
-    while answered() < 500 {
-        assert!(Instant::now() < patience, "{} answers", answered());
-        std::thread::yield_now();
-    }
+    until("500 answers", || answered() >= 500);
     let began = Instant::now();
     let checkpoint = consumer.close().expect("closed");
     assert!(

@@ -8,7 +8,7 @@ use kinesis_blocking::{
     StartPosition,
 };
 
-use crate::time::{run, world};
+use crate::time::{run, until, world};
 use crate::{all, client, config, consumer, data, endless, named, put, read, restored, sorted};
 
 #[test]
@@ -85,9 +85,9 @@ fn closing_does_not_wait_for_threads_whose_records_are_held_behind_a_gap() {
         checkpoint.iter().collect::<Vec<_>>()
     );
     // Each shard has an answer in its queue, which waits behind two gaps, and no room for another.
-    while kinesis.calls(Operation::GetRecords) < calls + 2 * 2 {
-        std::thread::yield_now();
-    }
+    until("second read of each shard", || {
+        kinesis.calls(Operation::GetRecords) >= calls + 2 * 2
+    });
     let began = Instant::now();
     consumer.close().expect("closed");
     let took = began.elapsed();
@@ -151,9 +151,7 @@ fn the_longest_pause_between_calls_is_no_panic_and_ends_with_the_consumer() {
     let client = kinesis.client_builder().properties(&properties);
     let client = client.expect("valid").build().expect("a client");
     let mut consumer = consumer(&client, endless(StartPosition::TrimHorizon));
-    while kinesis.calls(Operation::GetRecords) == 0 {
-        std::thread::yield_now();
-    }
+    until("read", || kinesis.calls(Operation::GetRecords) > 0);
     let event = consumer.next_event(Duration::from_millis(50));
     assert!(matches!(event, Ok(Event::ShardStarted(_))), "{event:?}");
     let event = consumer.next_event(Duration::from_millis(50));

@@ -8,6 +8,8 @@ use std::time::{Duration, Instant};
 use kinesis_blocking::fake::{FakeKinesis, VirtualClock};
 use kinesis_blocking::{Checkpoint, Consumer, ConsumerBuilder, Event, Result, Timestamp};
 
+use crate::quiet::Mover;
+
 pub const START: Timestamp = Timestamp::from_millis(1_700_000_000_000);
 pub const HOUR: Duration = Duration::from_secs(3_600);
 
@@ -18,7 +20,7 @@ pub fn world(shards: u32) -> (VirtualClock, FakeKinesis) {
     (clock, kinesis)
 }
 
-/// Lets time pass, while nothing else happens, until it is dropped.
+/// Lets time pass, while every thread of this process sleeps, until it is dropped.
 pub struct Flow {
     over: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
@@ -29,10 +31,10 @@ impl Flow {
         let over = Arc::new(AtomicBool::new(false));
         let (told, clock) = (over.clone(), clock.clone());
         let body = move || {
-            let (begun, start) = (Instant::now(), clock.time());
+            let mover = Mover::new();
             while !told.load(Ordering::Relaxed) {
-                let passed = clock.time().saturating_since(start);
-                if is_quiet(&clock) && passed <= begun.elapsed() * SPEED_MAX {
+                thread::yield_now();
+                if clock.waiters() > 0 && mover.others_sleep() {
                     clock.advance_to_next();
                 }
             }
@@ -42,27 +44,21 @@ impl Flow {
     }
 }
 
-/// Says whether somebody waits and nobody moves.
-fn is_quiet(clock: &VirtualClock) -> bool {
-    let waiters = clock.waiters();
-    let still = |_| {
-        thread::yield_now();
-        clock.waiters() == waiters
-    };
-    waiters > 0 && (0..LOOKS).all(still)
-}
-
-const LOOKS: usize = 4;
-
-/// Time does not run away from threads that have to wait for a processor: 20 s in a millisecond.
-const SPEED_MAX: u32 = 20_000;
-
 impl Drop for Flow {
     fn drop(&mut self) {
         self.over.store(true, Ordering::Relaxed);
         if let Some(thread) = self.thread.take() {
             thread.join().expect("time ends");
         }
+    }
+}
+
+/// Waits until `is_so`, and sleeps between two looks: virtual time passes only then.
+pub fn until(what: &str, is_so: impl Fn() -> bool) {
+    let patience = Instant::now() + Duration::from_secs(60);
+    while !is_so() {
+        assert!(Instant::now() < patience, "after a minute: no {what}");
+        thread::park_timeout(Duration::from_micros(100));
     }
 }
 

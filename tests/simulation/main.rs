@@ -16,6 +16,8 @@ mod group;
 mod history;
 mod loss;
 mod producer;
+#[path = "../support/quiet.rs"]
+mod quiet;
 mod truth;
 mod world;
 
