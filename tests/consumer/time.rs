@@ -1,14 +1,12 @@
 //! Consumers on a clock that moves whenever somebody waits for it.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::{self, JoinHandle};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use kinesis_blocking::fake::{FakeKinesis, VirtualClock};
 use kinesis_blocking::{Checkpoint, Consumer, ConsumerBuilder, Event, Result, Timestamp};
 
-use crate::quiet::Mover;
+pub use crate::quiet::Flow;
 
 pub const START: Timestamp = Timestamp::from_millis(1_700_000_000_000);
 pub const HOUR: Duration = Duration::from_secs(3_600);
@@ -18,39 +16,6 @@ pub fn world(shards: u32) -> (VirtualClock, FakeKinesis) {
     let clock = VirtualClock::starting_at(START);
     let kinesis = FakeKinesis::on_clock(clock.clone()).with_stream("orders", shards);
     (clock, kinesis)
-}
-
-/// Lets time pass, while every thread of this process sleeps, until it is dropped.
-pub struct Flow {
-    over: Arc<AtomicBool>,
-    thread: Option<JoinHandle<()>>,
-}
-
-impl Flow {
-    pub fn of(clock: &VirtualClock) -> Flow {
-        let over = Arc::new(AtomicBool::new(false));
-        let (told, clock) = (over.clone(), clock.clone());
-        let body = move || {
-            let mover = Mover::new();
-            while !told.load(Ordering::Relaxed) {
-                thread::yield_now();
-                if clock.waiters() > 0 && mover.others_sleep() {
-                    clock.advance_to_next();
-                }
-            }
-        };
-        let thread = Some(thread::spawn(body));
-        Flow { over, thread }
-    }
-}
-
-impl Drop for Flow {
-    fn drop(&mut self) {
-        self.over.store(true, Ordering::Relaxed);
-        if let Some(thread) = self.thread.take() {
-            thread.join().expect("time ends");
-        }
-    }
 }
 
 /// Waits until `is_so`, and sleeps between two looks: virtual time passes only then.

@@ -124,7 +124,7 @@ fn a_record_to_a_stream_that_is_not_there_comes_back() {
 
 #[test]
 fn a_record_that_outlives_its_time_comes_back_with_what_kept_it() {
-    let fake = kinesis(1);
+    let (fake, _flow) = flowing(1);
     fake.on(Operation::PutRecords)
         .fail_next(u64::MAX, Fault::Throttle);
     let producer = configured(&fake, |config| config.record_ttl(Duration::from_secs(5)));

@@ -8,6 +8,8 @@ mod failure;
 mod metrics;
 mod ordered;
 mod pressure;
+#[path = "../support/quiet.rs"]
+mod quiet;
 mod reshard;
 mod scenarios;
 mod start;

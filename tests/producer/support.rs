@@ -7,6 +7,8 @@ use kinesis_blocking::{
     ProducerConfigBuilder, RecordResult, Timestamp, Undelivered, UserRecord,
 };
 
+use crate::quiet::Flow;
+
 pub const STREAM: &str = "orders";
 
 /// A fake whose time flies whenever the producer waits for it, with one stream.
@@ -14,6 +16,15 @@ pub fn kinesis(shards: u32) -> FakeKinesis {
     let clock = clock();
     clock.auto_advance(1);
     FakeKinesis::on_clock(clock).with_stream(STREAM, shards)
+}
+
+/// A fake whose time passes, until the second is dropped, only while every thread sleeps; with one
+/// stream. For what depends on how much time a thread has.
+pub fn flowing(shards: u32) -> (FakeKinesis, Flow) {
+    let clock = clock();
+    let flow = Flow::of(&clock);
+    let fake = FakeKinesis::on_clock(clock).with_stream(STREAM, shards);
+    (fake, flow)
 }
 
 /// A fake whose time stands still, so that nothing is sent before a flush; with one stream.

@@ -16,6 +16,7 @@ mod group;
 mod history;
 mod loss;
 mod producer;
+#[allow(dead_code, reason = "some programs need one kind of Flow only")]
 #[path = "../support/quiet.rs"]
 mod quiet;
 mod truth;

@@ -6,23 +6,74 @@
 use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::Read;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, JoinHandle};
+
+use kinesis_blocking::Timestamp;
+use kinesis_blocking::fake::VirtualClock;
+
+/// Lets time pass, while every thread of this process sleeps, until it is dropped.
+pub struct Flow {
+    over: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Flow {
+    pub fn of(clock: &VirtualClock) -> Flow {
+        Flow::up_to(clock.clone(), Timestamp::from_millis(i64::MAX), || {})
+    }
+
+    /// `at_end` is called once if the clock comes as far as `end`, where it stops.
+    pub fn up_to(
+        clock: VirtualClock,
+        end: Timestamp,
+        at_end: impl FnOnce() + Send + 'static,
+    ) -> Flow {
+        let over = Arc::new(AtomicBool::new(false));
+        let told = over.clone();
+        let body = move || {
+            let mover = Mover::new();
+            while !told.load(Ordering::Relaxed) {
+                if clock.time() >= end {
+                    return at_end();
+                }
+                thread::yield_now();
+                if clock.waiters() > 0 && mover.others_sleep() {
+                    clock.advance_to_next();
+                }
+            }
+        };
+        let thread = Some(thread::spawn(body));
+        Flow { over, thread }
+    }
+}
+
+impl Drop for Flow {
+    fn drop(&mut self) {
+        self.over.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            // A panic in it has been reported.
+            let _ = thread.join();
+        }
+    }
+}
 
 /// A thread that moves a clock. It is not waited for, as it runs all the time.
-pub struct Mover {
+struct Mover {
     id: String,
 }
 
 impl Mover {
     /// The calling thread.
-    pub fn new() -> Mover {
+    fn new() -> Mover {
         let id = own_id();
         movers().insert(id.clone());
         Mover { id }
     }
 
     /// Looks twice: a thread may wake one that was looked at already, and fall asleep before its turn.
-    pub fn others_sleep(&self) -> bool {
+    fn others_sleep(&self) -> bool {
         others_slept() && others_slept()
     }
 }
@@ -48,7 +99,7 @@ fn own_id() -> String {
 fn others_slept() -> bool {
     let Ok(threads) = fs::read_dir("/proc/self/task") else {
         // Without Linux, it is likely after a yield.
-        std::thread::yield_now();
+        thread::yield_now();
         return true;
     };
     let movers = movers();

@@ -15,8 +15,8 @@ use kinesis_blocking::{
 use super::ledger::{Begun, Done, Ledger};
 use super::plan::{Keeping, Listing, OutageOf, Plan, Start, Step, Until};
 use super::process::{Process, Taken, UserCode};
-use super::quiet::Time;
 use super::watchdog;
+use crate::quiet::Flow;
 use crate::world::STREAM;
 
 /// What is there while a plan is lived through.
@@ -31,7 +31,7 @@ pub struct Life {
     rng: Rng,
     /// Whether it may be that nothing gets through.
     pub is_cut_off: bool,
-    _time: Time,
+    _flow: Flow,
 }
 
 /// Lives through the history of a seed.
@@ -53,7 +53,7 @@ impl Life {
         let clock = VirtualClock::starting_at(BIRTH);
         let kinesis = FakeKinesis::on_clock(clock.clone()).with_stream(STREAM, plan.shards);
         let end = BIRTH.saturating_add(LIFETIME);
-        let time = Time::start(clock.clone(), end, || {
+        let flow = Flow::up_to(clock.clone(), end, || {
             watchdog::give_up("virtual time is over")
         });
         Life {
@@ -66,7 +66,7 @@ impl Life {
             processes: Vec::new(),
             user_code: Arc::default(),
             is_cut_off: false,
-            _time: time,
+            _flow: flow,
         }
     }
 

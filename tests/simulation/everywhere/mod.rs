@@ -16,7 +16,6 @@ mod ledger;
 mod life;
 mod plan;
 mod process;
-mod quiet;
 mod watchdog;
 
 use std::any::Any;
