@@ -246,7 +246,15 @@ fn passwords_in_urls_are_in_no_message() {
             vec![("AWS_ENDPOINT_URL_KINESIS", url.as_str())],
             "***@",
         ),
-        ("proxy", vec![("ALL_PROXY", &url), endpoint], "proxy"),
+        (
+            "proxy",
+            // Nothing of this machine is asked through a proxy.
+            vec![
+                ("ALL_PROXY", &url),
+                ("AWS_ENDPOINT_URL_KINESIS", "http://kinesis.example"),
+            ],
+            "through the proxy 127.0.0.1:",
+        ),
         (
             "STS",
             vec![("AWS_ENDPOINT_URL_STS", &url), endpoint],

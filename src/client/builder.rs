@@ -4,6 +4,8 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use http::Uri;
+
 use crate::client::maps::Maps;
 use crate::client::permits::Permits;
 use crate::client::service_time::ServiceTime;
@@ -12,7 +14,7 @@ use crate::config::Properties;
 use crate::config::aws::{CredentialsConfig, MAX_CONNECTIONS, Patience};
 use crate::credentials::{Cached, CredentialsProvider, Outside, Settings, configured};
 use crate::error::{Error, Result};
-use crate::http::{HttpTransport, Network, Proxying, Trust, UreqTransport};
+use crate::http::{HttpTransport, Network, ProxyRules, Trust, UreqTransport};
 use crate::model::{self, Operation, Variant, without_password};
 use crate::retry::RetryPolicy;
 use crate::sign::{Signer, SigningClock};
@@ -43,7 +45,8 @@ pub struct ClientBuilder {
     endpoint: Option<String>,
     dual_stack: Option<bool>,
     fips: Option<bool>,
-    proxying: Proxying,
+    proxy: Option<String>,
+    non_proxy_hosts: Option<String>,
     roots_file: Option<PathBuf>,
     trusts_anyone: bool,
     credentials: Option<Box<dyn CredentialsProvider>>,
@@ -66,7 +69,8 @@ impl ClientBuilder {
             endpoint: None,
             dual_stack: None,
             fips: None,
-            proxying: Proxying::Environment,
+            proxy: None,
+            non_proxy_hosts: None,
             roots_file: None,
             trusts_anyone: false,
             credentials: None,
@@ -96,7 +100,8 @@ impl ClientBuilder {
         self.connect_timeout = aws.connect_timeout.unwrap_or(self.connect_timeout);
         self.request_timeout = aws.request_timeout.unwrap_or(self.request_timeout);
         self.max_connections = aws.max_connections.unwrap_or(self.max_connections);
-        self.proxying = aws.proxy.map_or(self.proxying, Proxying::Url);
+        self.proxy = aws.proxy.or(self.proxy);
+        self.non_proxy_hosts = aws.non_proxy_hosts.or(self.non_proxy_hosts);
         self.roots_file = aws.tls_roots.or(self.roots_file);
         self.trusts_anyone |= aws.trusts_anyone;
         let Patience {
@@ -159,10 +164,13 @@ impl ClientBuilder {
 
     /// Sets the HTTP proxy to go through, such as `http://user:password@proxy.example:8080`.
     ///
-    /// Default: the one that `ALL_PROXY`, `HTTPS_PROXY` or `HTTP_PROXY` names, but for hosts in
-    /// `NO_PROXY`. Metadata servers, which have credentials, are never asked through a proxy.
+    /// Default: the one that `HTTPS_PROXY` names for https, `HTTP_PROXY` for http and `ALL_PROXY` for both, in lower case
+    /// before upper case. Hosts in `NO_PROXY` are reached without one, whether it comes from the environment or from here:
+    /// domains with everything below them, addresses, networks such as `10.0.0.0/8`, each name or address perhaps with a
+    /// port, or `*`. This machine (`localhost`, 127.0.0.0/8, `::1`) and the metadata servers, which have credentials, are
+    /// never asked through a proxy. Proxies for SOCKS are refused.
     pub fn proxy(mut self, url: impl Into<String>) -> ClientBuilder {
-        self.proxying = Proxying::Url(url.into());
+        self.proxy = Some(url.into());
         self
     }
 
@@ -263,7 +271,7 @@ impl ClientBuilder {
         let is_own_transport = self.transport.is_some();
         let transport = match &self.transport {
             Some(transport) => transport.clone(),
-            None => Arc::new(self.over_ureq(&settings)?),
+            None => Arc::new(self.over_ureq(&endpoint, &settings)?),
         };
         let clock = Arc::new(SigningClock::new(self.sys.clock.clone()));
         let provider = match self.credentials {
@@ -349,15 +357,26 @@ impl ClientBuilder {
         }
     }
 
-    fn over_ureq(&self, settings: &LazySettings) -> Result<UreqTransport> {
+    fn over_ureq(&self, endpoint: &Uri, settings: &LazySettings) -> Result<UreqTransport> {
+        let proxies = self.proxies()?;
+        proxies.check(endpoint)?;
         let network = Network {
             connect_timeout: self.connect_timeout,
             request_timeout: self.request_timeout,
             max_connections: self.max_connections,
-            proxying: self.proxying.clone(),
+            proxies,
             trust: self.trust(settings)?,
         };
         UreqTransport::new(self.sys.clock.clone(), &network)
+    }
+
+    fn proxies(&self) -> Result<ProxyRules> {
+        let env = &*self.sys.env;
+        let rules = match &self.proxy {
+            Some(url) => ProxyRules::given(url, env)?,
+            None => ProxyRules::from_env(env)?,
+        };
+        Ok(rules.without(self.non_proxy_hosts.as_deref().unwrap_or_default()))
     }
 
     fn trust(&self, settings: &LazySettings) -> Result<Trust> {

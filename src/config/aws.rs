@@ -15,6 +15,7 @@ pub(crate) struct AwsConfig {
     pub(crate) request_timeout: Option<Duration>,
     pub(crate) max_connections: Option<usize>,
     pub(crate) proxy: Option<String>,
+    pub(crate) non_proxy_hosts: Option<String>,
     pub(crate) tls_roots: Option<PathBuf>,
     pub(crate) trusts_anyone: bool,
     pub(crate) patience: Patience,
@@ -37,6 +38,7 @@ impl fmt::Debug for AwsConfig {
             .field("request_timeout", &self.request_timeout)
             .field("max_connections", &self.max_connections)
             .field("proxy", &proxy)
+            .field("non_proxy_hosts", &self.non_proxy_hosts)
             .field("tls_roots", &self.tls_roots)
             .field("trusts_anyone", &self.trusts_anyone)
             .field("patience", &self.patience)

@@ -1,3 +1,4 @@
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -5,8 +6,8 @@ use bytes::Bytes;
 use http::{Request, Response, StatusCode};
 
 use crate::credentials::profile::Settings;
-use crate::error::{Error, Result};
-use crate::http::{HttpTransport, Network, Proxying, Trust, UreqTransport};
+use crate::error::{Error, Result, TransportError};
+use crate::http::{HttpTransport, Network, ProxyRules, Trust, UreqTransport};
 use crate::sign::SigningClock;
 use crate::sys::clock::{Clock, SystemClock};
 use crate::sys::env::{Env, SystemEnv};
@@ -35,8 +36,8 @@ impl Outside {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         Outside {
             env: Arc::new(SystemEnv),
-            service: over_ureq(&clock, SERVICE_TIMEOUT, Proxying::Environment),
-            metadata: over_ureq(&clock, METADATA_TIMEOUT, Proxying::Never),
+            service: through_proxies(&clock),
+            metadata: over_ureq(&clock, METADATA_TIMEOUT, ProxyRules::default()),
             clock: Arc::new(SigningClock::new(clock)),
             region: None,
         }
@@ -53,7 +54,7 @@ impl Outside {
         let own: Arc<dyn Clock> = clock.clone();
         let metadata = match own_transport {
             true => service.clone(),
-            false => over_ureq(&own, METADATA_TIMEOUT, Proxying::Never),
+            false => over_ureq(&own, METADATA_TIMEOUT, ProxyRules::default()),
         };
         Outside {
             env,
@@ -120,18 +121,43 @@ fn is_busy(status: StatusCode) -> bool {
 fn over_ureq(
     clock: &Arc<dyn Clock>,
     timeout: Duration,
-    proxying: Proxying,
+    proxies: ProxyRules,
 ) -> Arc<dyn HttpTransport> {
     let network = Network {
         connect_timeout: timeout,
         request_timeout: timeout,
         // One thread asks at a time.
         max_connections: 1,
-        proxying,
+        proxies,
         trust: Trust::BuiltIn,
     };
     let transport = UreqTransport::new(clock.clone(), &network);
-    Arc::new(transport.expect("neither a proxy's URL nor a file of certificates is given"))
+    Arc::new(
+        transport.expect("the proxies' URLs are checked, and no file of certificates is given"),
+    )
+}
+
+/// The service's transport of a provider that is made without a client. Making one cannot fail, so a proxy that is set
+/// wrong is told when it would be asked.
+fn through_proxies(clock: &Arc<dyn Clock>) -> Arc<dyn HttpTransport> {
+    match ProxyRules::from_env(&SystemEnv) {
+        Ok(proxies) => over_ureq(clock, SERVICE_TIMEOUT, proxies),
+        Err(refused) => Arc::new(Refused(refused)),
+    }
+}
+
+/// Goes nowhere.
+struct Refused(Error);
+
+impl HttpTransport for Refused {
+    fn round_trip(
+        &self,
+        _: Request<Bytes>,
+        _: Duration,
+    ) -> Result<Response<Bytes>, TransportError> {
+        let reason = io::Error::new(io::ErrorKind::InvalidInput, self.0.to_string());
+        Err(TransportError::Connect(reason))
+    }
 }
 
 /// A link-local address answers within milliseconds or not at all; botocore waits as long.

@@ -17,6 +17,13 @@ pub enum TransportError {
     Io(io::Error),
     /// No answer came in time.
     Timeout(Duration),
+    /// A request that was to go through a proxy got no answer.
+    Proxied {
+        /// The proxy's host and port.
+        through: String,
+        /// What failed, on the way to the proxy or behind it.
+        cause: Box<TransportError>,
+    },
     /// The encrypted connection was not agreed on.
     Tls(String),
     /// The answer was longer than any the service gives.
@@ -29,18 +36,27 @@ pub enum TransportError {
 impl Error {
     /// Says whether an answer did not come, or not as a whole, within its time.
     pub(crate) fn is_timeout(&self) -> bool {
-        matches!(
-            self.kind(),
-            ErrorKind::Transport(TransportError::Timeout(_))
-        )
+        match self.kind() {
+            ErrorKind::Transport(error) => matches!(error.unproxied(), TransportError::Timeout(_)),
+            _ => false,
+        }
     }
 }
 
 impl TransportError {
+    /// What failed, with or without a proxy on the way.
+    pub(crate) fn unproxied(&self) -> &TransportError {
+        match self {
+            TransportError::Proxied { cause, .. } => cause.unproxied(),
+            error => error,
+        }
+    }
+
     /// Says whether the request may have reached the service, and been carried out there.
     pub fn may_have_been_sent(&self) -> bool {
         match self {
             TransportError::Connect(_) | TransportError::Dns(_) | TransportError::Tls(_) => false,
+            TransportError::Proxied { cause, .. } => cause.may_have_been_sent(),
             TransportError::Io(_)
             | TransportError::Timeout(_)
             | TransportError::TooLarge { .. } => true,
@@ -52,6 +68,7 @@ impl TransportError {
             TransportError::Connect(_) => "ConnectError",
             TransportError::Dns(_) => "DnsError",
             TransportError::Io(_) => "IoError",
+            TransportError::Proxied { cause, .. } => cause.code(),
             TransportError::Timeout(_) => "Timeout",
             TransportError::Tls(_) => "TlsError",
             TransportError::TooLarge { .. } => "TooLarge",
@@ -66,10 +83,18 @@ impl TransportError {
             TransportError::Connect(_) | TransportError::Dns(_) => {
                 Some("check the endpoint and the region, and that this machine can reach it")
             }
+            TransportError::Proxied { cause, .. } => match **cause {
+                TransportError::Connect(ref error) if !is_out_of_files(error) => Some(PROXY_ADVICE),
+                TransportError::Dns(_) => Some(PROXY_ADVICE),
+                ref cause => cause.advice(),
+            },
             _ => None,
         }
     }
 }
+
+const PROXY_ADVICE: &str =
+    "check the proxy's address, or add the endpoint's host to NO_PROXY to go without a proxy";
 
 /// Says whether the process, or the machine, has no file left for a socket. The standard library has no
 /// kind for it: EMFILE and ENFILE of Unix, WSAEMFILE of Windows.
@@ -88,6 +113,9 @@ impl fmt::Display for TransportError {
             TransportError::Connect(error) => write!(f, "cannot connect: {error}"),
             TransportError::Dns(reason) => write!(f, "the host has no address: {reason}"),
             TransportError::Io(error) => write!(f, "the connection failed: {error}"),
+            TransportError::Proxied { through, cause } => {
+                write!(f, "through the proxy {through}: {cause}")
+            }
             TransportError::Timeout(after) => {
                 write!(f, "no answer within {:.1} s", after.as_secs_f64())
             }
@@ -103,6 +131,7 @@ impl std::error::Error for TransportError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             TransportError::Connect(error) | TransportError::Io(error) => Some(error),
+            TransportError::Proxied { cause, .. } => Some(&**cause),
             _ => None,
         }
     }

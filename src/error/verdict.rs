@@ -65,6 +65,7 @@ fn on_status(status: u16) -> Verdict {
 
 fn on_transport(error: &TransportError) -> Verdict {
     match error {
+        TransportError::Proxied { cause, .. } => on_transport(cause),
         TransportError::Connect(_)
         | TransportError::Dns(_)
         | TransportError::Io(_)

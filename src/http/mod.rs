@@ -5,6 +5,7 @@ mod growing;
 mod network;
 mod over_ureq;
 mod phase;
+mod proxy;
 mod tcp;
 
 use std::sync::Arc;
@@ -14,8 +15,9 @@ use bytes::Bytes;
 
 use crate::error::TransportError;
 
-pub(crate) use network::{Network, Proxying, Trust};
+pub(crate) use network::{Network, Trust};
 pub(crate) use over_ureq::UreqTransport;
+pub(crate) use proxy::ProxyRules;
 
 /// Everything this crate says to the network goes through here.
 ///

@@ -1,26 +1,17 @@
 use std::fmt;
 use std::time::Duration;
 
+use crate::http::proxy::ProxyRules;
+
 /// How the network is reached.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(crate) struct Network {
     pub connect_timeout: Duration,
     pub request_timeout: Duration,
     /// Idle ones included.
     pub max_connections: usize,
-    pub proxying: Proxying,
+    pub proxies: ProxyRules,
     pub trust: Trust,
-}
-
-/// Whom requests are handed to.
-#[derive(Clone)]
-pub(crate) enum Proxying {
-    /// The proxy that `ALL_PROXY`, `HTTPS_PROXY` or `HTTP_PROXY` names, but for hosts in `NO_PROXY`.
-    Environment,
-    /// The host itself.
-    Never,
-    /// This proxy.
-    Url(String),
 }
 
 /// Whose certificates are believed.
@@ -36,17 +27,6 @@ pub(crate) enum Trust {
         expect(dead_code, reason = "it is refused as a whole")
     )]
     Pem(String),
-}
-
-/// A proxy's URL may hold a password.
-impl fmt::Debug for Proxying {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Proxying::Environment => "Environment",
-            Proxying::Never => "Never",
-            Proxying::Url(_) => "Url",
-        })
-    }
 }
 
 impl fmt::Debug for Trust {

@@ -18,20 +18,26 @@ use ureq::unversioned::resolver::{DefaultResolver, ResolvedSocketAddrs, Resolver
 #[cfg(feature = "tls")]
 use ureq::unversioned::transport::RustlsConnector;
 use ureq::unversioned::transport::{ConnectProxyConnector, Connector, NextTimeout};
-use ureq::{Agent, Proxy, ProxyProtocol};
+use ureq::{Agent, Proxy};
 
 use crate::error::{Error, Result, TransportError};
 use crate::http::exposure;
 use crate::http::phase::{Connecting, not_connected, unresolved};
+use crate::http::proxy::{self, ProxyRules, Route};
 use crate::http::tcp::{PHASE, TcpConnector};
-use crate::http::{HttpTransport, Network, Proxying, Trust};
+use crate::http::{HttpTransport, Network, Trust};
 use crate::sys::buffers::Buffers;
 use crate::sys::clock::{Clock, NEVER};
 
 /// A client's connections, shared by all its threads.
 pub(crate) struct UreqTransport {
-    agent: Agent,
-    /// The one that the agent keeps without being told.
+    /// Connections straight to a host.
+    direct: Agent,
+    /// Those through the proxies, by the scheme of the request.
+    by_http_proxy: Option<Proxied>,
+    by_https_proxy: Option<Proxied>,
+    proxies: ProxyRules,
+    /// The one that the agents keep without being told.
     timeout: Duration,
     clock: Arc<dyn Clock>,
     bodies: Buffers,
@@ -43,40 +49,102 @@ impl UreqTransport {
     /// # Errors
     /// `Config`: the proxy's URL or the file of certificates is not what it has to be.
     pub fn new(clock: Arc<dyn Clock>, network: &Network) -> Result<UreqTransport> {
-        // ureq adds them to the time of day.
-        let [connect_timeout, request_timeout] =
-            [network.connect_timeout, network.request_timeout].map(|time| time.min(NEVER));
-        let config = Agent::config_builder()
-            .http_status_as_error(false)
-            // A signed request is good for one address only.
-            .max_redirects(0)
-            .max_redirects_will_error(false)
-            .user_agent(concat!("kinesis-blocking/", env!("CARGO_PKG_VERSION")))
-            .proxy(proxy(&network.proxying)?)
-            .timeout_connect(Some(connect_timeout))
-            .timeout_per_read(Some(request_timeout))
-            .timeout_per_write(Some(request_timeout))
-            .timeout_send_body(Some(PHASE * request_timeout))
-            .timeout_recv_response(Some(PHASE * request_timeout))
-            .input_buffer_size(TLS_BUFFER_BYTES)
-            .output_buffer_size(TLS_BUFFER_BYTES)
-            // An idle connection is taken before one is made, so no more are ever open than calls
-            // were under way at once.
-            .max_idle_connections(network.max_connections)
-            .max_idle_connections_per_host(network.max_connections)
-            .max_idle_age(IDLE_AGE_MAX);
-        let config = trusting(config, &network.trust)?.build();
-        let resolver = CachingResolver {
-            clock: clock.clone(),
-            known: Mutex::default(),
+        let proxied = |route| {
+            let url = network.proxies.url(route).filter(|url| proxy::is_http(url));
+            url.map(|url| Proxied::new(&clock, network, url))
+                .transpose()
         };
         Ok(UreqTransport {
-            agent: Agent::with_parts(config, connector(clock.clone()), resolver),
+            direct: agent(&clock, network, None)?,
+            by_http_proxy: proxied(Route::HttpProxy)?,
+            by_https_proxy: proxied(Route::HttpsProxy)?,
+            proxies: network.proxies.clone(),
             timeout: network.request_timeout,
             clock,
             bodies: Buffers::default(),
         })
     }
+
+    /// The proxy of a request; `Err` where there is one that cannot be asked.
+    fn proxied(&self, uri: &http::Uri) -> Result<Option<&Proxied>, TransportError> {
+        let proxied = match self.proxies.route(uri) {
+            Route::Direct => return Ok(None),
+            Route::HttpProxy => &self.by_http_proxy,
+            Route::HttpsProxy => &self.by_https_proxy,
+        };
+        match (proxied, self.proxies.check(uri)) {
+            (Some(proxied), _) => Ok(Some(proxied)),
+            (None, Err(refused)) => Err(refused_proxy(&refused)),
+            (None, Ok(())) => Ok(None),
+        }
+    }
+}
+
+/// A setting was found wrong only when a request needed it.
+fn refused_proxy(refused: &Error) -> TransportError {
+    let reason = io::Error::new(io::ErrorKind::InvalidInput, refused.to_string());
+    TransportError::Connect(reason)
+}
+
+/// Connections through one proxy.
+struct Proxied {
+    agent: Agent,
+    /// Its host and port.
+    place: String,
+}
+
+impl Proxied {
+    fn new(clock: &Arc<dyn Clock>, network: &Network, url: &str) -> Result<Proxied> {
+        // The rules have checked it. It may hold a password, so it is not repeated.
+        let malformed = |_| Error::config("proxy", "what was given", "a URL of a proxy");
+        let proxy = Proxy::new(url).map_err(malformed)?;
+        let place = format!("{}:{}", proxy.host(), proxy.port());
+        let agent = agent(clock, network, Some(proxy))?;
+        Ok(Proxied { agent, place })
+    }
+
+    fn failed(&self, cause: TransportError) -> TransportError {
+        TransportError::Proxied {
+            through: self.place.clone(),
+            cause: Box::new(cause),
+        }
+    }
+}
+
+fn agent(clock: &Arc<dyn Clock>, network: &Network, proxy: Option<Proxy>) -> Result<Agent> {
+    // ureq adds them to the time of day.
+    let [connect_timeout, request_timeout] =
+        [network.connect_timeout, network.request_timeout].map(|time| time.min(NEVER));
+    let config = Agent::config_builder()
+        .http_status_as_error(false)
+        // A signed request is good for one address only.
+        .max_redirects(0)
+        .max_redirects_will_error(false)
+        .user_agent(concat!("kinesis-blocking/", env!("CARGO_PKG_VERSION")))
+        // Also where there is none, or ureq would take one from the environment.
+        .proxy(proxy)
+        .timeout_connect(Some(connect_timeout))
+        .timeout_per_read(Some(request_timeout))
+        .timeout_per_write(Some(request_timeout))
+        .timeout_send_body(Some(PHASE * request_timeout))
+        .timeout_recv_response(Some(PHASE * request_timeout))
+        .input_buffer_size(TLS_BUFFER_BYTES)
+        .output_buffer_size(TLS_BUFFER_BYTES)
+        // An idle connection is taken before one is made, so no more are ever open than calls
+        // were under way at once.
+        .max_idle_connections(network.max_connections)
+        .max_idle_connections_per_host(network.max_connections)
+        .max_idle_age(IDLE_AGE_MAX);
+    let config = trusting(config, &network.trust)?.build();
+    let resolver = CachingResolver {
+        clock: clock.clone(),
+        known: Mutex::default(),
+    };
+    Ok(Agent::with_parts(
+        config,
+        connector(clock.clone()),
+        resolver,
+    ))
 }
 
 /// As ureq's own, but for plain connections, and without SOCKS.
@@ -86,31 +154,6 @@ fn connector(clock: Arc<dyn Clock>) -> impl Connector {
     #[cfg(feature = "tls")]
     let connector = connector.chain(RustlsConnector::default());
     Connecting(connector)
-}
-
-fn proxy(proxying: &Proxying) -> Result<Option<Proxy>> {
-    match proxying {
-        Proxying::Environment => Ok(Proxy::try_from_env().filter(|proxy| {
-            let is_known = is_http(proxy);
-            if !is_known {
-                log::warn!("the proxy that the environment names speaks SOCKS, and is not used");
-            }
-            is_known
-        })),
-        Proxying::Never => Ok(None),
-        // The URL may hold a password, so it is not repeated.
-        Proxying::Url(url) => match Proxy::new(url) {
-            Ok(proxy) if is_http(&proxy) => Ok(Some(proxy)),
-            _ => {
-                let expected = "a URL such as http://user:password@proxy.example:8080";
-                Err(Error::config("proxy", "what was given", expected))
-            }
-        },
-    }
-}
-
-fn is_http(proxy: &Proxy) -> bool {
-    matches!(proxy.protocol(), ProxyProtocol::Http | ProxyProtocol::Https)
 }
 
 #[cfg(feature = "tls")]
@@ -160,11 +203,28 @@ impl HttpTransport for UreqTransport {
         timeout: Duration,
     ) -> Result<http::Response<Bytes>, TransportError> {
         exposure::warn_once();
+        match self.proxied(request.uri())? {
+            None => self.exchange(&self.direct, request, timeout),
+            Some(proxied) => {
+                let answer = self.exchange(&proxied.agent, request, timeout);
+                answer.map_err(|cause| proxied.failed(cause))
+            }
+        }
+    }
+}
+
+impl UreqTransport {
+    fn exchange(
+        &self,
+        agent: &Agent,
+        request: http::Request<Bytes>,
+        timeout: Duration,
+    ) -> Result<http::Response<Bytes>, TransportError> {
         let (parts, body) = request.into_parts();
         let request = http::Request::from_parts(parts, &body[..]);
         let answer = match timeout == self.timeout {
-            true => self.agent.run(request),
-            false => self.agent.run(self.within(request, timeout)),
+            true => agent.run(request),
+            false => agent.run(within(agent, request, timeout)),
         };
         let answer = answer.map_err(|error| transport_error(error, timeout))?;
         let (parts, mut body) = answer.into_parts();
@@ -181,24 +241,22 @@ impl HttpTransport for UreqTransport {
     }
 }
 
-impl UreqTransport {
-    /// A request with a time-out of its own. Costs a copy of all settings, so not for every call.
-    fn within<'a>(
-        &self,
-        request: http::Request<&'a [u8]>,
-        timeout: Duration,
-    ) -> http::Request<&'a [u8]> {
-        let timeout = timeout.min(NEVER);
-        let connect = self.agent.config().timeouts().connect.unwrap_or(timeout);
-        let settings = self.agent.configure_request(request);
-        settings
-            .timeout_connect(Some(connect.min(timeout)))
-            .timeout_per_read(Some(timeout))
-            .timeout_per_write(Some(timeout))
-            .timeout_send_body(Some(PHASE * timeout))
-            .timeout_recv_response(Some(PHASE * timeout))
-            .build()
-    }
+/// A request with a time-out of its own. Costs a copy of all settings, so not for every call.
+fn within<'a>(
+    agent: &Agent,
+    request: http::Request<&'a [u8]>,
+    timeout: Duration,
+) -> http::Request<&'a [u8]> {
+    let timeout = timeout.min(NEVER);
+    let connect = agent.config().timeouts().connect.unwrap_or(timeout);
+    let settings = agent.configure_request(request);
+    settings
+        .timeout_connect(Some(connect.min(timeout)))
+        .timeout_per_read(Some(timeout))
+        .timeout_per_write(Some(timeout))
+        .timeout_send_body(Some(PHASE * timeout))
+        .timeout_recv_response(Some(PHASE * timeout))
+        .build()
 }
 
 /// What an answer goes on with behind its headers.
@@ -390,17 +448,6 @@ mod tests {
         }
     }
 
-    #[test]
-    fn a_bad_proxy_is_told_without_its_password() {
-        let error = proxy(&Proxying::Url("ftp://me:hidden@host".to_owned())).expect_err("no proxy");
-        assert_eq!(
-            error.to_string(),
-            "proxy: \"what was given\" is not a URL such as http://user:password@proxy.example:8080"
-        );
-        let is_taken = |url: &str| proxy(&Proxying::Url(url.to_owned())).is_ok();
-        assert!(is_taken("http://host:8080") && !is_taken("socks5://host:1080"));
-    }
-
     fn read_body(
         bytes: usize,
         expected_bytes: usize,
@@ -487,14 +534,17 @@ mod tests {
 
     /// A transport for this machine, whose connectors and resolver are the real ones.
     fn transport() -> UreqTransport {
-        let network = Network {
+        UreqTransport::new(crate::sys::Sys::real().clock, &network()).expect("a transport")
+    }
+
+    fn network() -> Network {
+        Network {
             connect_timeout: TIMEOUT,
             request_timeout: TIMEOUT,
             max_connections: 1,
-            proxying: Proxying::Never,
+            proxies: ProxyRules::default(),
             trust: Trust::BuiltIn,
-        };
-        UreqTransport::new(crate::sys::Sys::real().clock, &network).expect("a transport")
+        }
     }
 
     #[test]
@@ -542,17 +592,55 @@ mod tests {
         })
     }
 
+    /// The variables choose the way, and those of this process do not: the transport knows no others than it is given.
     #[test]
-    fn a_redirect_is_an_answer_and_is_not_followed() {
+    fn the_variables_of_an_environment_choose_the_way_of_each_request() {
+        let listen = || TcpListener::bind("127.0.0.1:0").expect("a port");
+        let (first, second) = (listen(), listen());
+        let url = |listener: &TcpListener| {
+            let address = listener.local_addr().expect("an address");
+            let url: &str = format!("http://{address}").leak();
+            url
+        };
+        let env = HashMap::from([
+            ("http_proxy", url(&first)),
+            ("HTTPS_PROXY", url(&second)),
+            ("NO_PROXY", "invalid"),
+        ]);
         let network = Network {
-            connect_timeout: TIMEOUT,
-            request_timeout: TIMEOUT,
-            max_connections: 1,
-            proxying: Proxying::Never,
-            trust: Trust::BuiltIn,
+            proxies: ProxyRules::from_env(&env).expect("sound"),
+            ..network()
         };
         let transport = UreqTransport::new(crate::sys::Sys::real().clock, &network);
         let transport = transport.expect("a transport");
+        let ask = |url: &str| {
+            let request = http::Request::get(url).body(Bytes::new());
+            let answer = transport.round_trip(request.expect("a request"), TIMEOUT);
+            answer.expect_err("no service").to_string()
+        };
+        let refusal = "HTTP/1.1 502 No".to_owned();
+        let servers = [first, second].map(|listener| answering(listener, refusal.clone()));
+        assert!(ask("http://host.test/").contains("it answered 502"));
+        if cfg!(feature = "tls") {
+            assert!(ask("https://host.test/").contains("it answered 502"));
+        }
+        assert!(ask("http://no-such-host.invalid/").starts_with("the host has no address"));
+        let [http, https] = servers;
+        assert_eq!(
+            http.join().expect("no panic"),
+            "CONNECT host.test:80 HTTP/1.1\r\n"
+        );
+        if cfg!(feature = "tls") {
+            assert_eq!(
+                https.join().expect("no panic"),
+                "CONNECT host.test:443 HTTP/1.1\r\n"
+            );
+        }
+    }
+
+    #[test]
+    fn a_redirect_is_an_answer_and_is_not_followed() {
+        let transport = transport();
         for (method, status) in [("POST", 307), ("POST", 302), ("GET", 301), ("PUT", 308)] {
             let listen = || TcpListener::bind("127.0.0.1:0").expect("a port");
             let (first, second) = (listen(), listen());

@@ -26,7 +26,11 @@ impl<In: Transport, C: Connector<In>> Connector<In> for Connecting<C> {
         chained: Option<In>,
     ) -> Result<Option<Self::Out>, ureq::Error> {
         let connected = self.0.connect(details, chained);
-        connected.map_err(|error| NotConnected(while_connecting(error)).into())
+        connected.map_err(|error| match error {
+            // Of the connection to a proxy, which is made by the same chain: marked already.
+            ureq::Error::Other(marked) if marked.is::<NotConnected>() => ureq::Error::Other(marked),
+            error => NotConnected(while_connecting(error)).into(),
+        })
     }
 }
 
@@ -68,7 +72,7 @@ pub(super) fn not_connected(
 fn while_connecting(error: ureq::Error) -> TransportError {
     match error {
         ureq::Error::ConnectionFailed => connect(io::Error::other("no address answered")),
-        ureq::Error::ConnectProxyFailed(reason) => connect(io::Error::other(reason)),
+        ureq::Error::ConnectProxyFailed(reason) => connect(io::Error::other(refusal(&reason))),
         ureq::Error::Io(error) => match is_bad_certificate(&error) {
             true => TransportError::Tls(error.to_string()),
             false => connect(error),
@@ -78,6 +82,16 @@ fn while_connecting(error: ureq::Error) -> TransportError {
         #[cfg(feature = "tls")]
         ureq::Error::Rustls(error) => TransportError::Tls(error.to_string()),
         other => connect(io::Error::other(other.to_string())),
+    }
+}
+
+/// What a proxy said to CONNECT: ureq has its status twice, as a number and as a text.
+fn refusal(reason: &str) -> String {
+    let answer = reason.strip_prefix("proxy server responded ");
+    match answer.and_then(|status| status.split_once('/')) {
+        Some(("407", _)) => "it answered 407: it asks for another user or password".to_owned(),
+        Some((status, _)) => format!("it answered {status}"),
+        None => reason.to_owned(),
     }
 }
 

@@ -1,5 +1,6 @@
 //! The client's operations on the fake, by a stream's name and by its ARN.
 
+mod proxy;
 mod slow;
 #[cfg(feature = "tls")]
 mod tls;

@@ -213,6 +213,18 @@ pub(super) static KEYS: &[Key<Draft>] = &[
         "As ProxyPassword.",
     ),
     Key::new(
+        "aws.clientconfig.nonProxyHosts",
+        Setting::Text {
+            what: "hosts between vertical bars, in which an asterisk stands for anything",
+            set: |d, text| {
+                d.aws.non_proxy_hosts = Some(text.to_owned()).filter(|text| !text.is_empty());
+                Ok(())
+            },
+            default: "",
+        },
+        "Hosts that are reached without a proxy, beside those in NO_PROXY.",
+    ),
+    Key::new(
         "flink.list.shards.maxretries",
         retries(
             |d, n| list(d).max_retries = Some(n),
@@ -353,10 +365,6 @@ pub(super) static KEYS: &[Key<Draft>] = &[
     ignored(
         "aws.clientconfig.maxErrorRetry",
         "there is one loop of retries, with the keys .maxretries",
-    ),
-    ignored(
-        "aws.clientconfig.nonProxyHosts",
-        "set NO_PROXY in the environment",
     ),
     ignored("aws.clientconfig.requestTimeout", "see RequestTimeout"),
     ignored(

@@ -331,13 +331,13 @@ def on_metadata_servers(folder):
     with ministack(MINISTACK_IMDS_V2_REQUIRED="1") as url:
         service("kinesis", url).create_stream(StreamName=STREAM, ShardCount=1)
         imds = {"AWS_EC2_METADATA_SERVICE_ENDPOINT": url, "AWS_EC2_METADATA_DISABLED": "false"}
-        # A proxy that nobody listens at: it is not asked for metadata, and would be for the rest.
-        proxy = {"HTTP_PROXY": "http://127.0.0.1:9", "NO_PROXY": "localhost"}
-        direct = url.replace("127.0.0.1", "localhost")
-        accepted("ministack: an instance's role", put(direct, imds | proxy))
+        # A proxy that nobody listens at: nothing of this machine is asked through it, and all else would be.
+        proxy = {"HTTP_PROXY": "http://127.0.0.1:9"}
+        accepted("ministack: an instance's role", put(url, imds | proxy))
         container = {"AWS_CONTAINER_CREDENTIALS_FULL_URI": f"{url}/v2/credentials/task"}
-        accepted("ministack: a container's role", put(direct, container | proxy))
-        refused("ministack: a proxy that is not there", put(url, container | proxy), "cannot connect")
+        accepted("ministack: a container's role", put(url, container | proxy))
+        elsewhere = put("http://kinesis.test", container | proxy)
+        refused("ministack: a proxy that is not there", elsewhere, "through the proxy 127.0.0.1:9: cannot connect")
         container |= {"AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE": str(folder / "none")}
         refused("ministack: a container without its token", put(url, container), "container", "none")
 
