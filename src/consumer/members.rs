@@ -34,7 +34,6 @@ pub(super) struct Members {
     pub settings: Settings,
     meter: Arc<DiscoveryMeter>,
     /// What was told of each stream last.
-    lineages: BTreeMap<Arc<str>, Arc<Vec<Parents>>>,
     shown: BTreeMap<Arc<str>, Arc<Listed>>,
     /// What each of them is to be told, all at once: between two parts of what follows from each other
     /// a consumer might end.
@@ -55,7 +54,6 @@ impl Members {
             news: all.iter().map(|_| Vec::new()).collect(),
             all,
             settings,
-            lineages: BTreeMap::new(),
             shown: BTreeMap::new(),
             fates: BTreeMap::new(),
         }
@@ -79,13 +77,17 @@ impl Members {
         ready: Option<&Sender<()>>,
     ) -> Result<()> {
         let stream = &listing.stream;
-        // Before its shards start: they have their watermarks from their parents.
-        self.tell_lineage(stream, listing.shards());
+        let (shown, is_news) = self.shown(listing);
+        if is_news {
+            // Before its shards start: they have their watermarks from their parents.
+            self.tell_lineage(stream, listing.shards());
+        }
         let found = discovery.on_listing(listing);
         self.pass_on(discovery, found, ready)?;
-        let shown = self.shown(listing);
         // Once they are all known.
-        self.settings.repeats.listed(stream, listing.at, &shown);
+        self.settings
+            .repeats
+            .listed(stream, listing.at, is_news.then_some(&shown));
         for member in self.all.iter().flatten() {
             let listed = News::Listed(stream.clone(), listing.at, shown.clone());
             // A consumer that is not asked for long keeps the last one only.
@@ -100,8 +102,8 @@ impl Members {
         discovery.is_waited_for(stream) || self.settings.repeats.wants_listing(stream)
     }
 
-    /// What a listing shows: the same as the one before, mostly.
-    fn shown(&mut self, listing: &Listing) -> Arc<Listed> {
+    /// What a listing shows, and whether the one before showed something else, which is rare.
+    fn shown(&mut self, listing: &Listing) -> (Arc<Listed>, bool) {
         let shards = listing.shards();
         let is_same = |shown: &&Arc<Listed>| {
             let same = |(shard, (id, origin)): (&Shard, (&ShardId, &Origin))| {
@@ -110,7 +112,7 @@ impl Members {
             shown.len() == shards.len() && shards.iter().zip(shown.iter()).all(same)
         };
         if let Some(shown) = self.shown.get(&listing.stream).filter(is_same) {
-            return shown.clone();
+            return (shown.clone(), false);
         }
         let shown = shards
             .iter()
@@ -118,19 +120,14 @@ impl Members {
         let shown = Arc::new(shown.collect());
         self.shown
             .insert(listing.stream.clone(), Arc::clone(&shown));
-        shown
+        (shown, true)
     }
 
-    /// Says who comes from whom, if that is news.
-    fn tell_lineage(&mut self, stream: &Arc<str>, shards: &[Shard]) {
+    /// Says who comes from whom.
+    fn tell_lineage(&self, stream: &Arc<str>, shards: &[Shard]) {
         let parents = |shard: &Shard| (shard.id.clone(), shard.parents().cloned().collect());
-        let lineage: Vec<Parents> = shards.iter().map(parents).collect();
-        let told = self.lineages.get(stream);
-        if told.is_none_or(|told| **told != lineage) {
-            let lineage = Arc::new(lineage);
-            self.tell_all(|| News::Lineage(stream.clone(), lineage.clone()));
-            self.lineages.insert(stream.clone(), lineage);
-        }
+        let lineage: Arc<Vec<Parents>> = Arc::new(shards.iter().map(parents).collect());
+        self.tell_all(|| News::Lineage(stream.clone(), lineage.clone()));
     }
 
     /// Starts what is to be started, and tells everybody what was found.

@@ -138,12 +138,15 @@ impl Repeats {
     }
 
     /// Takes note of a complete listing: all shards of the stream are known as of then, and those that
-    /// are older than what it shows are gone.
-    pub fn listed(&self, stream: &Arc<str>, at: Timestamp, listing: &Listed) {
+    /// are older than what it shows are gone. `None` if it shows what the one before did.
+    pub fn listed(&self, stream: &Arc<str>, at: Timestamp, listing: Option<&Arc<Listed>>) {
         let Some(mut shards) = self.shards() else {
             return;
         };
         shards.listed.insert(stream.clone(), at);
+        let Some(listing) = listing else {
+            return;
+        };
         let newest = listing.keys().map(age).max();
         shards.begun.retain(|shard, _| {
             let id = &shard.shard_id;
@@ -567,11 +570,11 @@ mod tests {
         let (stream, copy) = (Arc::from(STREAM), copy(1));
         let said = || repeats.answer(repeat(&copy, &stream));
         let second = |second| NOW.saturating_add(Duration::from_secs(second));
-        repeats.listed(&stream, second(0), &Listed::default());
+        repeats.listed(&stream, second(0), Some(&Arc::default()));
         assert_eq!(said(), Answer::Unlisted);
-        repeats.listed(&stream, second(60), &Listed::default());
+        repeats.listed(&stream, second(60), None);
         assert_eq!(said(), Answer::Unlisted);
-        repeats.listed(&stream, second(61), &Listed::default());
+        repeats.listed(&stream, second(61), None);
         assert_eq!(said(), Answer::No, "gone");
         repeats.known(&shard("a"), &TRIM_HORIZON, None, iter::empty());
         assert_eq!(said(), Answer::Yes);
@@ -583,7 +586,7 @@ mod tests {
     fn who_waits_for_a_listing_asks_for_one_and_not_for_ever() {
         let repeats = repeats(Misplaced::DeduplicateByMark);
         let (stream, copy) = (Arc::from(STREAM), copy(1));
-        repeats.listed(&stream, NOW, &Listed::default());
+        repeats.listed(&stream, NOW, Some(&Arc::default()));
         let (bell, heard) = Bell::new();
         repeats.set_bell(bell);
         let clock = VirtualClock::starting_at(NOW);

@@ -9,19 +9,21 @@
 //!   tags or enhanced monitoring is there; descriptions say so.
 
 use std::collections::BTreeSet;
+use std::fmt;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize, Serializer};
 use serde_json::{Value, json};
 
 use crate::fake::ACCOUNT;
 use crate::fake::call::{Call, lock};
 use crate::fake::check;
 use crate::fake::fault::Fault;
+use crate::fake::number::Number;
 use crate::fake::refusal::Refusal;
-use crate::fake::shard::{Shard, shard_index, shard_name};
+use crate::fake::shard::{Shard, ShardName, shard_index};
 use crate::fake::stream::{Status, Stream};
 use crate::fake::token::{self, Page};
-use crate::model::Timestamp;
+use crate::model::{HashKey, Timestamp};
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
@@ -88,13 +90,28 @@ pub(super) fn list_shards(call: &mut Call<'_>) -> Result<Vec<u8>, Refusal> {
         shards.reverse();
     }
     let shards = shards.iter();
-    let shards = shards.map(|shard| describe(shard, view.is_open(shard)));
-    let mut answer = json!({ "Shards": shards.collect::<Vec<_>>() });
-    if rest.next().is_some() {
-        page.after = last;
-        answer["NextToken"] = token::seal(&page).into();
-    }
-    Ok(answer.to_string().into_bytes())
+    let shards = shards.map(|shard| Described::new(shard, view.is_open(shard)));
+    let is_last = rest.next().is_none();
+    page.after = last.filter(|_| !is_last).or(page.after);
+    let answer = ListedShards {
+        shards: shards.collect(),
+        next_token: (!is_last).then(|| token::seal(&page)),
+    };
+    let mut body = Vec::with_capacity(SHARD_BYTES * (answer.shards.len() + 1));
+    let written = serde_json::to_writer(&mut body, &answer);
+    written.map_err(|_| Refusal::internal())?;
+    Ok(body)
+}
+
+/// What a listed shard takes, with two parents.
+const SHARD_BYTES: usize = 480;
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct ListedShards {
+    shards: Vec<Described>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next_token: Option<String>,
 }
 
 /// What of a stream a listing shows: the truth, unless the service is still making up its mind.
@@ -255,7 +272,7 @@ pub(super) fn describe_stream(call: &mut Call<'_>) -> Result<Vec<u8>, Refusal> {
     let mut rest = stream
         .shards
         .range(after.map_or(0, |after| after.saturating_add(1))..)
-        .map(|(_, shard)| describe(shard, shard.is_open()));
+        .map(|(_, shard)| Described::new(shard, shard.is_open()));
     // Before it is ACTIVE a stream shows no shards.
     let shown = match stream.status() {
         Status::Creating => 0,
@@ -264,7 +281,7 @@ pub(super) fn describe_stream(call: &mut Call<'_>) -> Result<Vec<u8>, Refusal> {
     let shards: Vec<_> = rest.by_ref().take(shown).collect();
     let mut description = description(&stream);
     description["HasMoreShards"] = (shown > 0 && rest.next().is_some()).into();
-    description["Shards"] = shards.into();
+    description["Shards"] = json!(shards);
     Ok(json!({ "StreamDescription": description })
         .to_string()
         .into_bytes())
@@ -324,28 +341,76 @@ fn description(stream: &Stream) -> Value {
     })
 }
 
-fn describe(shard: &Shard, is_open: bool) -> Value {
-    let mut sequence_numbers = json!({
-        "StartingSequenceNumber": shard.start_number().to_string(),
-    });
-    if let (Some(end), false) = (shard.end_number(), is_open) {
-        sequence_numbers["EndingSequenceNumber"] = end.to_string().into();
-    }
-    let mut description = json!({
-        "ShardId": shard.id(),
-        "HashKeyRange": hash_key_range(shard),
-        "SequenceNumberRange": sequence_numbers,
-    });
-    let parents = [
-        ("ParentShardId", shard.parent),
-        ("AdjacentParentShardId", shard.adjacent_parent),
-    ];
-    for (member, parent) in parents {
-        if let Some(parent) = parent {
-            description[member] = shard_name(parent).into();
+/// A shard as it is listed. Written without a tree or a text in between: there may be many.
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Described {
+    #[serde(serialize_with = "shard_id")]
+    shard_id: u32,
+    hash_key_range: DescribedRange,
+    sequence_number_range: DescribedNumbers,
+    #[serde(serialize_with = "parent", skip_serializing_if = "Option::is_none")]
+    parent_shard_id: Option<u32>,
+    #[serde(serialize_with = "parent", skip_serializing_if = "Option::is_none")]
+    adjacent_parent_shard_id: Option<u32>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct DescribedRange {
+    #[serde(serialize_with = "text")]
+    starting_hash_key: HashKey,
+    #[serde(serialize_with = "text")]
+    ending_hash_key: HashKey,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct DescribedNumbers {
+    #[serde(serialize_with = "text")]
+    starting_sequence_number: Number,
+    #[serde(serialize_with = "end", skip_serializing_if = "Option::is_none")]
+    ending_sequence_number: Option<Number>,
+}
+
+impl Described {
+    fn new(shard: &Shard, is_open: bool) -> Described {
+        Described {
+            shard_id: shard.index,
+            hash_key_range: DescribedRange {
+                starting_hash_key: shard.range.start,
+                ending_hash_key: shard.range.end,
+            },
+            sequence_number_range: DescribedNumbers {
+                starting_sequence_number: shard.start_number(),
+                ending_sequence_number: shard.end_number().filter(|_| !is_open),
+            },
+            parent_shard_id: shard.parent,
+            adjacent_parent_shard_id: shard.adjacent_parent,
         }
     }
-    description
+}
+
+fn text<S: Serializer>(value: &impl fmt::Display, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(value)
+}
+
+fn shard_id<S: Serializer>(index: &u32, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(&ShardName(*index))
+}
+
+fn parent<S: Serializer>(index: &Option<u32>, serializer: S) -> Result<S::Ok, S::Error> {
+    match index {
+        Some(index) => shard_id(index, serializer),
+        None => serializer.serialize_none(),
+    }
+}
+
+fn end<S: Serializer>(number: &Option<Number>, serializer: S) -> Result<S::Ok, S::Error> {
+    match number {
+        Some(number) => text(number, serializer),
+        None => serializer.serialize_none(),
+    }
 }
 
 pub(super) fn hash_key_range(shard: &Shard) -> Value {

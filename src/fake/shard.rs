@@ -105,6 +105,12 @@ impl Shard {
         self.trimmed += old as u64;
     }
 
+    /// When its oldest record arrived, or when it was closed, whichever was first.
+    pub fn oldest(&self) -> Option<Timestamp> {
+        let first = self.records.front().map(|first| first.arrival);
+        first.into_iter().chain(self.closed).min()
+    }
+
     pub fn is_empty(&self) -> bool {
         self.records.is_empty()
     }
@@ -147,7 +153,16 @@ impl Shard {
 }
 
 pub(super) fn shard_name(index: u32) -> String {
-    format!("shardId-{index:012}")
+    ShardName(index).to_string()
+}
+
+/// The name of a shard by its index.
+pub(super) struct ShardName(pub u32);
+
+impl fmt::Display for ShardName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "shardId-{:012}", self.0)
+    }
 }
 
 /// Reads a shard's index from its name; `None` for a name the service never gives.

@@ -24,6 +24,8 @@ pub(super) struct Stream {
     open: Vec<(HashKey, u32)>,
     next_index: u32,
     pending: Option<Pending>,
+    /// No record arrived, and no shard was closed, before this.
+    oldest: Timestamp,
 }
 
 /// A change that comes into force at a time.
@@ -67,6 +69,7 @@ impl Stream {
             open: Vec::new(),
             next_index: 0,
             pending: None,
+            oldest: now,
         };
         for range in even_ranges(shards) {
             stream.add_shard(range, now);
@@ -103,6 +106,7 @@ impl Stream {
     }
 
     fn apply(&mut self, Pending { due, change }: Pending) {
+        self.oldest = self.oldest.min(due);
         match change {
             Change::Create => {}
             Change::Delete => {
@@ -237,13 +241,22 @@ impl Stream {
             .or_insert_with(|| Shard::new(index, range, now))
     }
 
+    /// Looks through the shards only if one of them may have something to trim: each call comes here,
+    /// and there may be a hundred thousand.
     fn trim(&mut self, now: Timestamp) {
         let horizon = self.horizon(now);
+        // What this call stores arrives now, and a clock may have been set back.
+        self.oldest = self.oldest.min(now);
+        if horizon <= self.oldest {
+            return;
+        }
         for shard in self.shards.values_mut() {
             shard.trim(horizon);
         }
         self.shards
             .retain(|_, shard| !shard.is_empty() || shard.closed.is_none_or(|at| at >= horizon));
+        let oldest = self.shards.values().filter_map(Shard::oldest).min();
+        self.oldest = oldest.map_or(now, |oldest| oldest.min(now));
     }
 
     /// What came before is no longer kept.

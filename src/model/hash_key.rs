@@ -55,12 +55,35 @@ impl FromStr for HashKey {
 
     /// Takes what the KPL takes: a decimal with blanks around it, a sign or zeros before it.
     fn from_str(text: &str) -> Result<HashKey, ParseHashKeyError> {
-        let parsed = text.trim().parse().map(HashKey);
-        parsed.map_err(|_| ParseHashKeyError {
+        let text = text.trim();
+        let parsed = digits(text).or_else(|| text.parse().ok()).map(HashKey);
+        parsed.ok_or_else(|| ParseHashKeyError {
             text: text.to_owned(),
         })
     }
 }
+
+/// Reads 19 digits at a time, which is several times as fast as in 128 bits: a stream may have a
+/// hundred thousand shards, each listed with two keys. `None` if it is something else.
+fn digits(text: &str) -> Option<u128> {
+    let value = |value: u128, part: &[u8]| {
+        let digit = |sum: u64, digit: &u8| {
+            let is_digit = digit.is_ascii_digit();
+            is_digit.then(|| sum * 10 + u64::from(digit - b'0'))
+        };
+        let part_value = part.iter().try_fold(0, digit)?;
+        let scale = 10_u128.checked_pow(u32::try_from(part.len()).ok()?)?;
+        value.checked_mul(scale)?.checked_add(part_value.into())
+    };
+    let parts = text.as_bytes().chunks(DIGITS_OF_U64);
+    parts
+        .into_iter()
+        .try_fold(0, value)
+        .filter(|_| !text.is_empty())
+}
+
+/// So many digits always fit into 64 bits.
+const DIGITS_OF_U64: usize = 19;
 
 /// The text was not a whole number from 0 to 2^128 - 1.
 #[derive(Clone, Debug, PartialEq, Eq)]

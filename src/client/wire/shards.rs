@@ -1,5 +1,9 @@
+use std::fmt;
+use std::marker::PhantomData;
+
 use bytes::Bytes;
-use serde::Deserialize;
+use serde::de::Visitor;
+use serde::{Deserialize, Deserializer};
 use serde_json::{Value, json};
 
 use crate::client::answers::ShardIterator;
@@ -7,7 +11,8 @@ use crate::client::listing::ShardFilter;
 use crate::client::wire::{Exchange, json, json_about, malformed, parsed, stream_field};
 use crate::error::{Context, Error, Result};
 use crate::model::{
-    HashKeyRange, Operation, Shard, ShardPosition, ShardRef, StartPosition, Timestamp,
+    HashKey, HashKeyRange, Operation, SequenceNumber, Shard, ShardId, ShardPosition, ShardRef,
+    StartPosition, Timestamp,
 };
 
 /// One page. The pages after the first are named by their token alone: with anything beside it the
@@ -103,25 +108,70 @@ struct Page {
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct WireShard {
-    shard_id: String,
+    shard_id: Text<ShardId>,
     hash_key_range: WireRange,
-    parent_shard_id: Option<String>,
-    adjacent_parent_shard_id: Option<String>,
+    parent_shard_id: Option<Text<ShardId>>,
+    adjacent_parent_shard_id: Option<Text<ShardId>>,
     sequence_number_range: WireSequenceNumbers,
+}
+
+/// What a text means, without a copy of the text: a stream may have a hundred thousand shards.
+struct Text<T>(Result<T>);
+
+trait FromText: Sized {
+    fn from_text(text: &str) -> Result<Self>;
+}
+
+impl FromText for ShardId {
+    fn from_text(text: &str) -> Result<ShardId> {
+        Ok(text.into())
+    }
+}
+
+impl FromText for HashKey {
+    fn from_text(text: &str) -> Result<HashKey> {
+        text.parse().map_err(malformed)
+    }
+}
+
+impl FromText for SequenceNumber {
+    fn from_text(text: &str) -> Result<SequenceNumber> {
+        text.parse().map_err(malformed)
+    }
+}
+
+impl<'de, T: FromText> Deserialize<'de> for Text<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Text<T>, D::Error> {
+        struct Read<T>(PhantomData<T>);
+
+        impl<T: FromText> Visitor<'_> for Read<T> {
+            type Value = Text<T>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a string")
+            }
+
+            fn visit_str<E>(self, text: &str) -> Result<Text<T>, E> {
+                Ok(Text(T::from_text(text)))
+            }
+        }
+
+        deserializer.deserialize_str(Read(PhantomData))
+    }
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub(super) struct WireRange {
-    starting_hash_key: String,
-    ending_hash_key: String,
+    starting_hash_key: Text<HashKey>,
+    ending_hash_key: Text<HashKey>,
 }
 
 impl WireRange {
-    pub fn read(&self) -> Result<HashKeyRange> {
+    pub fn read(self) -> Result<HashKeyRange> {
         Ok(HashKeyRange {
-            start: self.starting_hash_key.parse().map_err(malformed)?,
-            end: self.ending_hash_key.parse().map_err(malformed)?,
+            start: self.starting_hash_key.0?,
+            end: self.ending_hash_key.0?,
         })
     }
 }
@@ -129,22 +179,21 @@ impl WireRange {
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct WireSequenceNumbers {
-    starting_sequence_number: String,
-    ending_sequence_number: Option<String>,
+    starting_sequence_number: Text<SequenceNumber>,
+    ending_sequence_number: Option<Text<SequenceNumber>>,
 }
 
 fn shard(shard: WireShard) -> Result<Shard> {
     let (range, numbers) = (shard.hash_key_range.read()?, shard.sequence_number_range);
-    let starting = numbers
-        .starting_sequence_number
-        .parse()
-        .map_err(malformed)?;
-    let ending = numbers
-        .ending_sequence_number
-        .map(|number| number.parse().map_err(malformed));
-    let mut listed = Shard::new(shard.shard_id, range, starting);
-    listed.parent = shard.parent_shard_id.map(Into::into);
-    listed.adjacent_parent = shard.adjacent_parent_shard_id.map(Into::into);
+    let mut listed = Shard::new(
+        shard.shard_id.0?,
+        range,
+        numbers.starting_sequence_number.0?,
+    );
+    let id = |id: Option<Text<ShardId>>| id.map(|id| id.0).transpose();
+    listed.parent = id(shard.parent_shard_id)?;
+    listed.adjacent_parent = id(shard.adjacent_parent_shard_id)?;
+    let ending = numbers.ending_sequence_number.map(|number| number.0);
     listed.ending_sequence_number = ending.transpose()?;
     Ok(listed)
 }
