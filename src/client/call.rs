@@ -13,6 +13,7 @@ use crate::client::service_time::{Attempt, ServerTime};
 use crate::client::wire::{self, Exchange};
 use crate::credentials::CredentialsProvider;
 use crate::error::{Error, ErrorKind, Result, TransportError, Verdict};
+use crate::http::{encoding_refused, page};
 use crate::model::Timestamp;
 use crate::retry::RetryPolicy;
 use crate::sign::{Credentials, server_time};
@@ -54,6 +55,21 @@ impl Remedies {
     }
 }
 
+/// A member that could not be read. The same one in two answers running is no accident on the way, and no call reads it.
+#[derive(Default)]
+struct Oddity(Option<String>);
+
+impl Oddity {
+    fn judged(&mut self, mut failure: Failure) -> Failure {
+        let member = failure.error.odd_member().map(str::to_owned);
+        if member.is_some() && member == self.0 {
+            failure.error = failure.error.of_member_again();
+        }
+        self.0 = member;
+        failure
+    }
+}
+
 impl Client {
     /// Makes a call, again and again as far as its policy, the verdicts on its errors and its time
     /// allow.
@@ -66,11 +82,11 @@ impl Client {
         let (clock, policy) = (&self.shared.sys.clock, self.policy(E::OPERATION));
         let (body, started) = (exchange.body_in(&self.shared.buffers), clock.now());
         let deadline = later(started, self.shared.call_timeout);
-        let mut remedies = Remedies::default();
+        let (mut remedies, mut oddity) = (Remedies::default(), Oddity::default());
         for retry in 0.. {
             let failure = match self.attempt_in_turn(exchange, &body, deadline) {
                 Ok(answer) => return Ok(answer),
-                Err(failure) => failure,
+                Err(failure) => oddity.judged(failure),
             };
             let is_remedied = remedies.apply(&failure);
             let elapsed = clock.now() - started;
@@ -246,10 +262,10 @@ fn told<E: Exchange>(
 }
 
 fn judged<E: Exchange>(exchange: &E, response: Response<Bytes>) -> (HeaderMap, Result<E::Answer>) {
-    let error = match response.status().is_success() {
-        true => None,
+    let error = encoding_refused(&response).or_else(|| match response.status().is_success() {
+        true => page(&response),
         false => Some(wire::service_error(&response)),
-    };
+    });
     let (parts, body) = response.into_parts();
     let outcome = error.map_or_else(|| exchange.answer(body), Err);
     (parts.headers, outcome)
@@ -377,6 +393,48 @@ mod tests {
                 "{what}: {outcome:?}"
             );
         }
+    }
+
+    #[test]
+    fn a_member_that_cannot_be_read_twice_ends_the_call_by_its_name() {
+        const ODD: &str = r#"{"Shards":[{"ShardId":{}}]}"#;
+        const OTHER: &str = r#"{"Shards":{}}"#;
+        let (outcome, made, _) = list([answer(200, ODD), answer(200, ODD)]);
+        let error = outcome.expect_err("cannot be read");
+        assert_eq!((made, error.is_retryable()), (2, false));
+        assert_eq!(
+            error.to_string(),
+            "ListShards on stream orders at https://kinesis.us-east-1.amazonaws.com/: every response is malformed: \
+             Shards[0].ShardId is no text, in two responses (2 attempts in 0.0 s, request 7c1f)"
+        );
+        // Apart they may be two accidents.
+        let (outcome, made, _) = list([answer(200, ODD), answer(200, OTHER), answer(200, NONE)]);
+        assert_eq!((outcome.ok(), made), (Some(0), 3));
+    }
+
+    #[test]
+    fn an_encoding_that_nobody_asked_for_ends_the_call_by_its_name() {
+        for (status, code) in [(200, "gzip"), (400, "br")] {
+            let response = Response::builder()
+                .status(status)
+                .header("content-encoding", code);
+            let response = response
+                .body(Bytes::from_static(b"\x1f\x8b\x08\x00"))
+                .expect("a response");
+            let (outcome, made, _) = list([Ok(response)]);
+            let text = outcome.expect_err("cannot be read").to_string();
+            let told = format!("the answer has Content-Encoding {code}, which was not asked for");
+            assert!(made == 1 && text.contains(&told), "{text}");
+            assert!(
+                text.contains(" at https://kinesis.us-east-1.amazonaws.com/"),
+                "{text}"
+            );
+        }
+        let response = Response::builder().header("content-encoding", " Identity ");
+        let response = response
+            .body(Bytes::from_static(NONE.as_bytes()))
+            .expect("a response");
+        assert_eq!(list([Ok(response)]).0.ok(), Some(0));
     }
 
     #[test]

@@ -6,6 +6,7 @@ use http::{Request, Response, Uri};
 use crate::client::{Client, endpoint};
 use crate::credentials::{CredentialsProvider, Settings, sts};
 use crate::error::{Error, Result, Verdict};
+use crate::http::encoding_refused;
 use crate::model::{self, Variant};
 use crate::sign::sign;
 use crate::sys::clock::Clock;
@@ -70,7 +71,8 @@ impl Client {
 
 fn refusal(response: &Response<Bytes>) -> Option<Error> {
     let status = response.status();
-    (!status.is_success()).then(|| sts::refusal(status.as_u16(), response.body()))
+    let refused = || sts::refusal(status.as_u16(), response.body());
+    encoding_refused(response).or_else(|| (!status.is_success()).then(refused))
 }
 
 fn form_to(uri: &Uri, body: Bytes) -> Result<Request<Bytes>> {

@@ -12,12 +12,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderValue, Request, Response, StatusCode, Uri};
-use serde::Deserialize;
 
 use crate::credentials::outside::{ATTEMPTS, METADATA_TIMEOUT};
 use crate::credentials::{CredentialsProvider, Outside, document, fails, lacks};
 use crate::error::{Error, Result};
-use crate::http::{HttpTransport, has_user};
+use crate::http::{HttpTransport, Said, has_user};
 use crate::model::without_password;
 use crate::sign::Credentials;
 
@@ -194,15 +193,11 @@ fn is_near(host: &str) -> bool {
 
 /// What ECS and EKS say when they give none; botocore reads the same two names.
 fn refusal(response: &Response<Bytes>) -> Error {
-    #[derive(Default, Deserialize)]
-    struct Refusal {
-        code: Option<String>,
-        message: Option<String>,
-    }
-    let said: Refusal = serde_json::from_slice(response.body()).unwrap_or_default();
+    let body = document::object(response.body()).unwrap_or_default();
+    let said = Said::of(&body);
     Error::service(
-        &said.code.unwrap_or_default(),
-        &said.message.unwrap_or_default(),
+        said.code.unwrap_or_default(),
+        said.message.unwrap_or_default(),
         response.status().as_u16(),
     )
 }

@@ -7,7 +7,7 @@ use http::{Request, Response, StatusCode};
 
 use crate::credentials::profile::Settings;
 use crate::error::{Error, Result, TransportError};
-use crate::http::{HttpTransport, Network, ProxyRules, Trust, UreqTransport};
+use crate::http::{HttpTransport, Network, ProxyRules, Trust, UreqTransport, encoding_refused};
 use crate::sign::SigningClock;
 use crate::sys::clock::{Clock, SystemClock};
 use crate::sys::env::{Env, SystemEnv};
@@ -86,8 +86,8 @@ impl Outside {
     /// Asks up to `attempts` times, as long as the failure is one that may pass.
     ///
     /// # Errors
-    /// `Transport`: the last attempt got no answer. `Service`: it got one of 5xx or 429. Other
-    /// answers are the caller's to judge.
+    /// `Transport`: the last attempt got no answer; `Service` or `Malformed`: it got one that is encoded. Other answers are
+    /// the caller's to judge.
     pub fn ask(
         &self,
         transport: &dyn HttpTransport,
@@ -97,10 +97,14 @@ impl Outside {
         let mut attempt = 1;
         loop {
             let error = match transport.round_trip(request()?, timeout) {
-                Ok(response) if is_busy(response.status()) => {
-                    Error::service("", "", response.status().as_u16())
-                }
-                Ok(response) => return Ok(response),
+                Ok(response) => match encoding_refused(&response) {
+                    Some(error) => error,
+                    // What it says is for the caller to read, the last time.
+                    None if is_busy(response.status()) && attempt < attempts => {
+                        Error::service("", "", response.status().as_u16())
+                    }
+                    None => return Ok(response),
+                },
                 Err(error) => error.into(),
             };
             if attempt >= attempts || !error.is_retryable() {

@@ -13,7 +13,7 @@ use roxmltree::{Document, Node};
 use crate::credentials::outside::{ATTEMPTS, SERVICE_TIMEOUT};
 use crate::credentials::{Outside, document};
 use crate::error::{Error, Result};
-use crate::http::{HttpTransport, has_user};
+use crate::http::{HttpTransport, Said, has_user};
 use crate::model::endpoint;
 use crate::sign::{Credentials, sign};
 use crate::sys::clock::Clock;
@@ -148,6 +148,15 @@ pub(crate) fn credentials(body: &[u8]) -> Result<Credentials> {
 
 /// Reads an answer whose status says that the call failed.
 pub(crate) fn refusal(status: u16, body: &[u8]) -> Error {
+    // An emulator may answer in JSON whatever it was asked in.
+    if let Ok(object) = document::object(body) {
+        let said = Said::of(&object);
+        let (code, message) = (
+            said.code.unwrap_or_default(),
+            said.message.unwrap_or_default(),
+        );
+        return Error::service(code, message, status);
+    }
     let text = text_of(body).unwrap_or_default();
     let Ok(document) = Document::parse(text) else {
         // Somebody on the way answered in STS's place; its first words say who.
@@ -250,7 +259,11 @@ mod tests {
             (403, denied, "AccessDenied: User is not authorized"),
             (502, "Bad gateway\n", "HTTP status 502: Bad gateway"),
             (500, "<html/>", "HTTP status 500: "),
-            (413, "", "HTTP status 413: "),
+            (
+                413,
+                "",
+                "HTTP status 413: ; the request is larger than the service, or a proxy before it, takes: raise the stream's largest record, or lower max_user_record_bytes and collection_max_bytes",
+            ),
         ] {
             assert_eq!(refusal(status, body.as_bytes()).to_string(), told);
         }

@@ -1,4 +1,4 @@
-use crate::error::ErrorKind;
+use crate::error::{Error, ErrorKind};
 
 impl ErrorKind {
     /// What to do now, for the failures whose cure is known.
@@ -23,11 +23,38 @@ impl ErrorKind {
             ErrorKind::Poison { .. } => Some(
                 "repair the decoder, or choose what to do with such records: ConsumerBuilder::on_poison",
             ),
+            ErrorKind::Service { code, status, .. } if is_too_large(code, *status) => Some(
+                "the request is larger than the service, or a proxy before it, takes: raise the stream's largest \
+                 record, or lower max_user_record_bytes and collection_max_bytes",
+            ),
             ErrorKind::Service { code, .. } => service_advice(code),
             ErrorKind::Transport(error) => error.advice(),
             _ => None,
         }
     }
+}
+
+impl Error {
+    /// Says whether the service, or somebody before it, did not take the request for its size.
+    pub(crate) fn is_too_large(&self) -> bool {
+        match self.kind() {
+            ErrorKind::Service { code, status, .. } => is_too_large(code, *status),
+            _ => false,
+        }
+    }
+}
+
+/// By HTTP's status, or by the names that AWS and gateways have for it.
+fn is_too_large(code: &str, status: u16) -> bool {
+    status == 413
+        || matches!(
+            code.strip_suffix("Exception").unwrap_or(code),
+            "ContentTooLarge"
+                | "EntityTooLarge"
+                | "PayloadTooLarge"
+                | "RequestEntityTooLarge"
+                | "RequestTooLarge"
+        )
 }
 
 fn service_advice(code: &str) -> Option<&'static str> {

@@ -2,6 +2,7 @@ use std::fmt::{self, Write};
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::error::ErrorKind;
 use crate::model::{Operation, ShardRef};
 
 /// What was being done when the error came up.
@@ -17,6 +18,17 @@ pub(crate) struct Context {
     pub elapsed: Duration,
     /// Whether another attempt was due, but not the time for it.
     pub is_out_of_time: bool,
+}
+
+/// Says whether the endpoint may be what is wrong: it was not reached, or something else answers there.
+pub(super) fn concerns_endpoint(kind: &ErrorKind) -> bool {
+    match kind {
+        ErrorKind::Malformed { what, .. } => *what != "request",
+        ErrorKind::Outage { .. } | ErrorKind::Transport(_) => true,
+        // Whoever answered is not the service, which names its errors.
+        ErrorKind::Service { code, .. } => code.is_empty(),
+        _ => false,
+    }
 }
 
 /// ` on stream S, shard X`, as far as it is known.

@@ -2,6 +2,7 @@
 
 mod advice;
 mod context;
+mod member;
 mod transport;
 mod utc;
 mod verdict;
@@ -15,7 +16,7 @@ use crate::model::{
     Escaping, Gap, Operation, SequenceNumber, ShardRef, Timestamp, is_misleading, without_password,
 };
 
-use context::Subject;
+use context::{Subject, concerns_endpoint};
 
 pub(crate) use context::Context;
 pub use transport::TransportError;
@@ -331,11 +332,8 @@ impl fmt::Display for Error {
         let context = &self.0.context;
         if let Some(operation) = context.operation {
             write!(f, "{operation}{}", Subject(context))?;
-            let concerns_endpoint = matches!(
-                self.kind(),
-                ErrorKind::Outage { .. } | ErrorKind::Transport(_)
-            );
-            if let Some(endpoint) = context.endpoint.as_ref().filter(|_| concerns_endpoint) {
+            let endpoint = context.endpoint.as_ref();
+            if let Some(endpoint) = endpoint.filter(|_| concerns_endpoint(self.kind())) {
                 write!(f, " at {endpoint}")?;
             }
             f.write_str(": ")?;

@@ -1,3 +1,4 @@
+use crate::error::member::MEMBER;
 use crate::error::{ErrorKind, TransportError};
 
 /// What to do about a failed call.
@@ -22,7 +23,8 @@ impl Verdict {
             ErrorKind::Transport(error) => on_transport(error),
             // A garbled answer to a call that went through is as good as a lost one.
             ErrorKind::Malformed {
-                what: "response", ..
+                what: "response" | MEMBER,
+                ..
             } => Verdict::Retry,
             // A place that is set up may work again; one that is not will not come into being.
             ErrorKind::Credentials {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
+use base64::engine::general_purpose::STANDARD_NO_PAD;
 use bytes::Bytes;
 use http::Response;
 use serde_json::Value;
@@ -76,18 +76,28 @@ pub fn get_records_json(input: &[u8]) {
     let listed = tree["Records"].as_array().expect("records");
     assert_eq!(output.records.len(), listed.len());
     for (record, listed) in output.records.iter().zip(listed) {
-        let data = listed["Data"].as_str().expect("text");
-        assert_eq!(STANDARD.decode(data).expect("base64"), record.data);
-        let key = listed["PartitionKey"].as_str().unwrap_or_default();
+        let data = text(&listed["Data"]).expect("text");
+        let data = data.trim_end_matches('=');
+        assert_eq!(STANDARD_NO_PAD.decode(data).expect("base64"), record.data);
+        let key = text(&listed["PartitionKey"]).unwrap_or_default();
         assert_eq!(key, &*record.partition_key);
-        let number = listed["SequenceNumber"].as_str().expect("text");
+        let number = text(&listed["SequenceNumber"]).expect("text");
         assert_eq!(number.parse(), Ok(record.sequence_number.clone()));
     }
-    assert_eq!(output.next.is_some(), tree["NextShardIterator"].is_string());
-    assert_eq!(
-        output.millis_behind_latest,
-        tree["MillisBehindLatest"].as_u64()
-    );
+    let next = &tree["NextShardIterator"];
+    assert_eq!(output.next.is_some(), text(next).is_some());
+    if let Some(behind) = tree["MillisBehindLatest"].as_u64() {
+        assert_eq!(output.millis_behind_latest, Some(behind));
+    }
+}
+
+/// What counts as a text: a number may have been meant as one.
+fn text(value: &Value) -> Option<String> {
+    match value {
+        Value::String(text) => Some(text.clone()),
+        Value::Number(number) => Some(number.to_string()),
+        _ => None,
+    }
 }
 
 fn put_records_json(input: &[u8]) {
@@ -110,20 +120,19 @@ pub fn list_shards_json(input: &[u8]) {
     let listed = tree["Shards"].as_array().expect("shards");
     assert_eq!(shards.len(), listed.len());
     for (shard, listed) in shards.iter().zip(listed) {
-        assert_eq!(listed["ShardId"], shard.id.as_str());
+        assert_eq!(text(&listed["ShardId"]).as_deref(), Some(shard.id.as_str()));
         let range = &listed["HashKeyRange"];
-        let start = range["StartingHashKey"].as_str().expect("text");
+        let start = text(&range["StartingHashKey"]).expect("text");
         assert_eq!(start.parse(), Ok(shard.hash_key_range.start));
         let parent = shard.parent.as_ref().map(|parent| parent.as_str());
-        assert_eq!(listed["ParentShardId"].as_str(), parent);
+        let listed_parent = text(&listed["ParentShardId"]).filter(|text| !text.is_empty());
+        assert_eq!(listed_parent.as_deref(), parent);
         let ending = &listed["SequenceNumberRange"]["EndingSequenceNumber"];
-        assert_eq!(ending.is_string(), !shard.is_open());
+        assert_eq!(text(ending).is_some(), !shard.is_open());
     }
     assert_eq!(
         next.is_some(),
-        tree["NextToken"]
-            .as_str()
-            .is_some_and(|token| !token.is_empty())
+        text(&tree["NextToken"]).is_some_and(|token| !token.is_empty())
     );
 }
 

@@ -1,11 +1,13 @@
 //! The one gate to the network.
 
+mod encoding;
 mod exposure;
 mod growing;
 mod network;
 mod over_ureq;
 mod phase;
 mod proxy;
+mod said;
 mod tcp;
 
 use std::sync::Arc;
@@ -15,9 +17,11 @@ use bytes::Bytes;
 
 use crate::error::TransportError;
 
+pub(crate) use encoding::encoding_refused;
 pub(crate) use network::{Network, Trust};
 pub(crate) use over_ureq::UreqTransport;
 pub(crate) use proxy::ProxyRules;
+pub(crate) use said::{Said, bare_code, page};
 
 /// Everything this crate says to the network goes through here.
 ///

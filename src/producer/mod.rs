@@ -39,6 +39,8 @@ mod own_thread;
 mod pipeline;
 mod placement;
 mod record;
+#[cfg(test)]
+mod refused_calls;
 mod report;
 mod retrier;
 mod shared;

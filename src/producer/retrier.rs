@@ -144,15 +144,25 @@ pub(super) fn stored_despite(error: &Error) -> Stored {
     }
 }
 
-/// Says whether one bad record may have failed the whole call: apart, the others will pass.
+/// Says whether the answers to the last two calls that put this record had the same member that cannot be read. Each of
+/// them has probably stored it, and so would the next.
+pub(super) fn is_odd_again(record: &KinesisRecord) -> bool {
+    let mut attempts = record.attempts.iter().rev();
+    let mut odd = || attempts.next()?.error.as_ref()?.odd_member();
+    let (last, before) = (odd(), odd());
+    last.is_some() && last == before
+}
+
+/// Says whether one bad record may have failed the whole call, or its size: apart, the others will pass.
 pub(super) fn blames_one_record(error: &Error) -> bool {
     let ErrorKind::Service { code, .. } = error.kind() else {
         return false;
     };
-    matches!(
+    let is_invalid = matches!(
         code.as_str(),
         "InvalidArgumentException" | "SerializationException" | "ValidationException"
-    )
+    );
+    is_invalid || error.is_too_large()
 }
 
 pub(super) fn entry_error(stream: &Arc<str>, error: EntryError) -> Error {

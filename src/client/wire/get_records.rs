@@ -3,16 +3,18 @@ use std::cell::Cell;
 use std::sync::{Arc, LazyLock};
 
 use base64::Engine;
-use base64::engine::Simd;
 use base64::engine::general_purpose::PAD;
+use base64::engine::{DecodePaddingMode, Simd};
 use bytes::Bytes;
-use serde::Deserialize;
+use serde_json::Value;
 
 use crate::client::answers::{self, GetRecordsOutput, RawRecord, ShardIterator};
+use crate::client::wire::members::Node;
 use crate::client::wire::scanner::{Scanner, Template, once};
-use crate::client::wire::shards::WireRange;
+use crate::client::wire::shards::range;
 use crate::client::wire::text::{push_json_string, push_stream};
-use crate::client::wire::{Exchange, malformed, parsed, stream_field};
+use crate::client::wire::tree::tree;
+use crate::client::wire::{Exchange, malformed, stream_field};
 use crate::error::{Context, Error, Result};
 use crate::model::{Operation, PartitionKey, SequenceNumber, Timestamp};
 use crate::sys::buffers::Writing;
@@ -66,7 +68,7 @@ pub(in crate::client) struct Read {
     records: Assembly,
     next: Option<String>,
     millis_behind_latest: Option<u64>,
-    children: Option<Vec<ChildShard>>,
+    children: Vec<answers::ChildShard>,
 }
 
 /// The usual way, several times as fast as serde's. `None` for what is unusual.
@@ -74,7 +76,7 @@ pub(in crate::client) fn scanned(body: &[u8]) -> Option<Read> {
     let (mut records, mut next, mut behind, mut children) = (None, None, None, None);
     let mut text = Scanner::new(body);
     text.object(&MEMBERS, |text, member| match member {
-        Some(0) => once(&mut children, text.value()?),
+        Some(0) => once(&mut children, child_shards(Some(&text.value()?))),
         Some(1) => once(&mut behind, text.value()?),
         Some(2) => once(&mut next, text.text(0)?),
         Some(3) => once(&mut records, scanned_records(text)?),
@@ -85,22 +87,61 @@ pub(in crate::client) fn scanned(body: &[u8]) -> Option<Read> {
         records: records?,
         next: next.flatten().map(Cow::into_owned),
         millis_behind_latest: behind.flatten(),
-        children: children.flatten(),
+        children: children.unwrap_or_default(),
     })
 }
 
-/// Reads whatever can be read, and says what is wrong with the rest.
+/// Reads whatever can be read, and names the member that cannot.
 pub(in crate::client) fn read_by_serde(body: &[u8]) -> Result<Read> {
-    let answer: Answer<'_> = parsed(body)?;
+    let tree = tree(body)?;
+    let answer = Node::root(&tree);
+    let list = answer.at("Records");
     let mut records = Assembly::default();
-    for record in &answer.records {
-        record.join(&mut records)?;
+    for record in list.items()? {
+        join(&record, &mut records)?;
     }
     Ok(Read {
         records,
-        next: answer.next_shard_iterator,
-        millis_behind_latest: answer.millis_behind_latest,
-        children: answer.child_shards,
+        next: answer.at("NextShardIterator").text()?.map(Cow::into_owned),
+        millis_behind_latest: answer.at("MillisBehindLatest").count(),
+        children: child_shards(tree.get("ChildShards")),
+    })
+}
+
+fn join(record: &Node<'_>, records: &mut Assembly) -> Result<()> {
+    let (data, arrived) = (record.at("Data"), record.at("ApproximateArrivalTimestamp"));
+    let text = data.required()?;
+    // Missing where a stream spreads records by itself and the producer gave none.
+    let key = record.at("PartitionKey").text()?.unwrap_or_default();
+    let number = record.at("SequenceNumber").parsed()?;
+    let seconds = match (arrived.is_missing(), arrived.decimal()) {
+        (false, None) => return Err(arrived.wrong("is no number of seconds")),
+        (_, seconds) => seconds,
+    };
+    let joined = records.push(text.as_bytes(), key.as_bytes(), number, arrival(seconds));
+    joined.map_err(|_| data.wrong("is no base64"))
+}
+
+/// Those that can be read; the others are in the next listing.
+fn child_shards(list: Option<&Value>) -> Vec<answers::ChildShard> {
+    let Some(list) = list else {
+        return Vec::new();
+    };
+    let list = Node::root(list);
+    let children = list.items().into_iter().flatten();
+    children
+        .filter_map(|child| child_shard(&child).ok())
+        .collect()
+}
+
+fn child_shard(child: &Node<'_>) -> Result<answers::ChildShard> {
+    let list = child.at("ParentShards");
+    let parents = list.items().into_iter().flatten();
+    let parents = parents.map(|parent| Ok(parent.required()?.as_ref().into()));
+    Ok(answers::ChildShard {
+        id: child.at("ShardId").required()?.as_ref().into(),
+        parents: parents.collect::<Result<_>>()?,
+        hash_key_range: range(&child.at("HashKeyRange"))?,
     })
 }
 
@@ -111,13 +152,11 @@ impl GetRecords<'_> {
             shard: shard.clone(),
             token,
         });
-        let children = read.children.unwrap_or_default().into_iter();
         Ok(GetRecordsOutput {
             records: read.records.records()?,
             next,
             millis_behind_latest: read.millis_behind_latest,
-            // One that cannot be read is in the next listing.
-            child_shards: children.filter_map(ChildShard::read).collect(),
+            child_shards: read.children,
         })
     }
 }
@@ -200,58 +239,6 @@ fn scanned_arrival(text: &mut Scanner<'_>) -> Option<Timestamp> {
     }
 }
 
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct Answer<'a> {
-    #[serde(borrow)]
-    records: Vec<Record<'a>>,
-    next_shard_iterator: Option<String>,
-    millis_behind_latest: Option<u64>,
-    child_shards: Option<Vec<ChildShard>>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct Record<'a> {
-    /// Borrowed unless the endpoint escapes characters of base64, `\/` say.
-    #[serde(borrow)]
-    data: Cow<'a, str>,
-    /// Missing where a stream spreads records by itself and the producer gave none.
-    #[serde(borrow, default)]
-    partition_key: Option<Cow<'a, str>>,
-    #[serde(borrow)]
-    sequence_number: Cow<'a, str>,
-    approximate_arrival_timestamp: Option<f64>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct ChildShard {
-    shard_id: String,
-    #[serde(default)]
-    parent_shards: Vec<String>,
-    hash_key_range: Option<WireRange>,
-}
-
-impl ChildShard {
-    fn read(self) -> Option<answers::ChildShard> {
-        Some(answers::ChildShard {
-            id: self.shard_id.into(),
-            parents: self.parent_shards.into_iter().map(Into::into).collect(),
-            hash_key_range: self.hash_key_range?.read().ok()?,
-        })
-    }
-}
-
-impl Record<'_> {
-    fn join(&self, assembly: &mut Assembly) -> Result<()> {
-        let key = self.partition_key.as_deref().unwrap_or_default();
-        let number = self.sequence_number.parse().map_err(malformed)?;
-        let arrived = arrival(self.approximate_arrival_timestamp);
-        assembly.push(self.data.as_bytes(), key.as_bytes(), number, arrived)
-    }
-}
-
 /// Records whose payloads are still to become slices of one buffer, and their partition keys of one
 /// text.
 #[derive(Default)]
@@ -313,10 +300,22 @@ impl Assembly {
 const EPOCH: Timestamp = Timestamp::from_millis(0);
 
 /// Seconds since the epoch, with a fraction, to milliseconds.
+///
+/// An emulator has sent milliseconds: no second of this and the next thousand years is as large.
 fn arrival(seconds: Option<f64>) -> Timestamp {
+    let seconds = seconds.unwrap_or(0.0);
+    let is_millis = seconds >= MILLIS_MIN;
+    let millis = if is_millis {
+        seconds
+    } else {
+        seconds * 1_000.0
+    };
     // A float becomes the nearest integer there is; no number becomes zero.
-    Timestamp::from_millis((seconds.unwrap_or(0.0) * 1_000.0).round() as i64)
+    Timestamp::from_millis(millis.round() as i64)
 }
+
+/// As seconds the year 5138, as milliseconds the year 1973.
+const MILLIS_MIN: f64 = 1e11;
 
 /// Of a request: names, quotes and the longest limit.
 const FIELDS_BYTES: usize = 64;
@@ -325,8 +324,10 @@ const FIELDS_BYTES: usize = 64;
 /// Source: <https://docs.aws.amazon.com/kinesis/latest/APIReference/API_GetRecords.html>
 const RECORDS_MAX: usize = 10_000;
 
-/// The engine that uses vector instructions where the machine has them; `STANDARD` does not.
-pub(super) static BASE64: LazyLock<Simd> = LazyLock::new(|| Simd::standard(PAD));
+/// The engine that uses vector instructions where the machine has them; `STANDARD` does not. Takes texts without their
+/// padding as well.
+pub(super) static BASE64: LazyLock<Simd> =
+    LazyLock::new(|| Simd::standard(PAD.with_decode_padding_mode(DecodePaddingMode::Indifferent)));
 
 #[cfg(test)]
 mod tests {
@@ -430,8 +431,95 @@ mod tests {
             r#"{"Records":[{"Data":"c2VjcmV0!","PartitionKey":"k","SequenceNumber":"1"}]}"#;
         for body in ["", "<html>", "{}", r#"{"Records":[{}]}"#, secret] {
             let message = answer(body).expect_err("malformed").to_string();
-            assert!(message.starts_with("response is malformed: "), "{message}");
+            assert!(message.starts_with("response "), "{message}");
+            assert!(message.contains(" is malformed: "), "{message}");
             assert!(!message.contains("c2VjcmV0"), "{message}");
+        }
+    }
+
+    #[test]
+    fn an_odd_member_is_read_if_it_means_one_thing_only() {
+        let record = |fields: &str| {
+            let body = format!(
+                r#"{{"Records":[{{"Data":"eA==","PartitionKey":"k","SequenceNumber":"7"{fields}}}]}}"#
+            );
+            let output = answer(&body).expect(fields);
+            (
+                output.records[0].data.clone(),
+                output.records[0].approximate_arrival.as_millis(),
+            )
+        };
+        for (arrival, millis) in [
+            ("1.605283809962E9", 1_605_283_809_962),
+            ("1605283809", 1_605_283_809_000),
+            ("16052838099.62E-1", 1_605_283_809_962),
+            ("\"1605283809.962\"", 1_605_283_809_962),
+            ("1.605283809962E12", 1_605_283_809_962),
+            ("1605283809962", 1_605_283_809_962),
+            ("null", 0),
+        ] {
+            let field = format!(r#","ApproximateArrivalTimestamp":{arrival}"#);
+            assert_eq!(
+                record(&field),
+                (Bytes::from_static(b"x"), millis),
+                "{arrival}"
+            );
+        }
+        let unpadded = answer(r#"{"Records":[{"Data":"eA","SequenceNumber":7,"PartitionKey":5}]}"#);
+        let records = unpadded.expect("read").records;
+        assert_eq!(
+            (&records[0].data[..], &*records[0].partition_key),
+            (&b"x"[..], "5")
+        );
+        for (behind, expected) in [
+            ("-1", Some(0)),
+            ("2100.0", Some(2100)),
+            ("\"2100\"", Some(2100)),
+            ("null", None),
+            ("{}", None),
+        ] {
+            let output = answer(&format!(
+                "\u{feff}{{\"Records\":[],\"MillisBehindLatest\":{behind}}}"
+            ));
+            assert_eq!(
+                output.expect(behind).millis_behind_latest,
+                expected,
+                "{behind}"
+            );
+        }
+        let children = r#"{"Records":[],"ChildShards":[{"ShardId":"a"},{"ShardId":"b","ParentShards":["c"],
+            "HashKeyRange":{"StartingHashKey":"0","EndingHashKey":1}}],"MillisBehindLatest":-1}"#;
+        let children = answer(children).expect("read").child_shards;
+        assert_eq!(children.len(), 1);
+    }
+
+    #[test]
+    fn a_member_that_cannot_be_read_is_named() {
+        for (body, member) in [
+            (r#"{"Records":null}"#, "Records is no list"),
+            (
+                r#"{"Records":[{"Data":"eA=="}]}"#,
+                "Records[0].SequenceNumber is missing",
+            ),
+            (
+                r#"{"Records":[{"Data":"e","SequenceNumber":"7"}]}"#,
+                "Records[0].Data is no base64",
+            ),
+            (
+                r#"{"Records":[{"Data":"","SequenceNumber":"7","ApproximateArrivalTimestamp":"2021-03-04T19:57:14"}]}"#,
+                "Records[0].ApproximateArrivalTimestamp is no number of seconds",
+            ),
+            (
+                r#"{"Records":[],"NextShardIterator":{}}"#,
+                "NextShardIterator is no text",
+            ),
+        ] {
+            let error = answer(body).expect_err(member);
+            assert_eq!(
+                error.to_string(),
+                format!("response member is malformed: {member}")
+            );
+            assert!(error.is_retryable(), "{member}");
         }
     }
 }

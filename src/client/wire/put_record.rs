@@ -1,10 +1,11 @@
 use bytes::Bytes;
-use serde::Deserialize;
 
 use crate::client::answers::{PutRecordOutput, PutRecordsEntry};
+use crate::client::wire::Exchange;
+use crate::client::wire::members::Node;
 use crate::client::wire::put_records::push_fields;
 use crate::client::wire::text::push_stream;
-use crate::client::wire::{Exchange, malformed, parsed};
+use crate::client::wire::tree::tree;
 use crate::error::{Context, Result};
 use crate::model::Operation;
 use crate::sys::buffers::Writing;
@@ -29,16 +30,11 @@ impl Exchange for PutRecord<'_> {
     }
 
     fn answer(&self, body: Bytes) -> Result<PutRecordOutput> {
-        #[derive(Deserialize)]
-        #[serde(rename_all = "PascalCase")]
-        struct Answer {
-            shard_id: String,
-            sequence_number: String,
-        }
-        let answer: Answer = parsed(&body)?;
+        let tree = tree(&body)?;
+        let answer = Node::root(&tree);
         Ok(PutRecordOutput {
-            shard_id: answer.shard_id.into(),
-            sequence_number: answer.sequence_number.parse().map_err(malformed)?,
+            shard_id: answer.at("ShardId").required()?.into_owned().into(),
+            sequence_number: answer.at("SequenceNumber").parsed()?,
         })
     }
 

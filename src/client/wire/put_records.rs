@@ -1,13 +1,14 @@
 use std::borrow::Cow;
 
 use bytes::Bytes;
-use serde::Deserialize;
 
 use crate::client::answers::{EntryError, PutRecordOutput, PutRecordsEntry, PutRecordsOutput};
+use crate::client::wire::Exchange;
+use crate::client::wire::members::Node;
 use crate::client::wire::payloads::{Encoder, encode_into, encoded_bytes};
 use crate::client::wire::scanner::{Scanner, Template, once};
 use crate::client::wire::text::{push_json_string, push_stream};
-use crate::client::wire::{Exchange, malformed, parsed};
+use crate::client::wire::tree::tree;
 use crate::error::{Context, Error, Result};
 use crate::model::{Operation, SequenceNumber, ShardId};
 use crate::sys::buffers::{Buffers, Writing};
@@ -237,39 +238,25 @@ const NUMBER_DIGITS: usize = 56;
 /// Of `shardId-000000000000`, likewise.
 const SHARD_ID_BYTES: usize = 20;
 
+/// Reads whatever can be read, and names the member that cannot.
 pub(in crate::client) fn read_by_serde(body: &[u8]) -> Result<Vec<Outcome>> {
-    #[derive(Deserialize)]
-    #[serde(rename_all = "PascalCase")]
-    struct Answer<'a> {
-        #[serde(borrow)]
-        records: Vec<Entry<'a>>,
-    }
-    let answer: Answer<'_> = parsed(body)?;
-    answer.records.into_iter().map(Entry::outcome).collect()
+    let tree = tree(body)?;
+    let answer = Node::root(&tree);
+    let records = answer.at("Records");
+    records.items()?.map(|entry| outcome(&entry)).collect()
 }
 
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct Entry<'a> {
-    #[serde(borrow, rename = "SequenceNumber")]
-    number: Option<Cow<'a, str>>,
-    #[serde(borrow)]
-    shard_id: Option<Cow<'a, str>>,
-    error_code: Option<String>,
-    error_message: Option<String>,
-}
-
-impl Entry<'_> {
-    /// As in the KPL, an entry was stored if it has a sequence number.
-    fn outcome(self) -> Result<Outcome> {
-        match (self.number, self.shard_id) {
-            (Some(number), Some(shard_id)) => Ok(Ok(PutRecordOutput {
-                sequence_number: number.parse().map_err(malformed)?,
-                shard_id: shard_id.as_ref().into(),
-            })),
-            _ => Ok(Err(refused(self.error_code, self.error_message))),
-        }
+/// As in the KPL, an entry was stored if it has a sequence number.
+fn outcome(entry: &Node<'_>) -> Result<Outcome> {
+    let (number, shard_id) = (entry.at("SequenceNumber"), entry.at("ShardId"));
+    if number.is_missing() || shard_id.is_missing() {
+        let text = |name| entry.at(name).text().ok().flatten().map(Cow::into_owned);
+        return Ok(Err(refused(text("ErrorCode"), text("ErrorMessage"))));
     }
+    Ok(Ok(PutRecordOutput {
+        sequence_number: number.parsed()?,
+        shard_id: shard_id.required()?.as_ref().into(),
+    }))
 }
 
 #[cold]

@@ -1,18 +1,17 @@
-use std::fmt;
-use std::marker::PhantomData;
+use std::borrow::Cow;
 
 use bytes::Bytes;
-use serde::de::Visitor;
-use serde::{Deserialize, Deserializer};
 use serde_json::{Value, json};
 
 use crate::client::answers::ShardIterator;
 use crate::client::listing::ShardFilter;
-use crate::client::wire::{Exchange, json, json_about, malformed, parsed, stream_field};
+use crate::client::wire::members::Node;
+use crate::client::wire::tree::tree;
+use crate::client::wire::usual_listing::usual;
+use crate::client::wire::{Exchange, json, json_about, stream_field};
 use crate::error::{Context, Error, Result};
 use crate::model::{
-    HashKey, HashKeyRange, Operation, SequenceNumber, Shard, ShardId, ShardPosition, ShardRef,
-    StartPosition, Timestamp,
+    HashKeyRange, Operation, Shard, ShardPosition, ShardRef, StartPosition, Timestamp,
 };
 
 /// One page. The pages after the first are named by their token alone: with anything beside it the
@@ -63,11 +62,18 @@ impl Exchange for ListShards<'_> {
     }
 
     fn answer(&self, body: Bytes) -> Result<ShardsPage> {
-        let page: Page = parsed(&body)?;
-        let shards = page.shards.into_iter().map(shard).collect::<Result<_>>()?;
+        if let Some(page) = usual(&body) {
+            return Ok(page);
+        }
+        let tree = tree(&body)?;
+        let page = Node::root(&tree);
+        let (shards, next) = (page.at("Shards"), page.at("NextToken"));
         Ok(ShardsPage {
-            shards,
-            next_token: page.next_token.filter(|token| !token.is_empty()),
+            shards: shards
+                .items()?
+                .map(|item| shard(&item))
+                .collect::<Result<_>>()?,
+            next_token: named(&next)?,
         })
     }
 
@@ -98,103 +104,34 @@ fn seconds(time: Timestamp) -> f64 {
     time.as_millis() as f64 / 1_000.0
 }
 
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct Page {
-    shards: Vec<WireShard>,
-    next_token: Option<String>,
+/// A hash key range, which two kinds of answers have.
+pub(super) fn range(range: &Node<'_>) -> Result<HashKeyRange> {
+    Ok(HashKeyRange {
+        start: range.at("StartingHashKey").parsed()?,
+        end: range.at("EndingHashKey").parsed()?,
+    })
 }
 
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct WireShard {
-    shard_id: Text<ShardId>,
-    hash_key_range: WireRange,
-    parent_shard_id: Option<Text<ShardId>>,
-    adjacent_parent_shard_id: Option<Text<ShardId>>,
-    sequence_number_range: WireSequenceNumbers,
+/// What a member names; one that is empty names nothing.
+fn named(member: &Node<'_>) -> Result<Option<String>> {
+    let text = member.text()?.map(Cow::into_owned);
+    Ok(text.filter(|text| !text.is_empty()))
 }
 
-/// What a text means, without a copy of the text: a stream may have a hundred thousand shards.
-struct Text<T>(Result<T>);
-
-trait FromText: Sized {
-    fn from_text(text: &str) -> Result<Self>;
-}
-
-impl FromText for ShardId {
-    fn from_text(text: &str) -> Result<ShardId> {
-        Ok(text.into())
-    }
-}
-
-impl FromText for HashKey {
-    fn from_text(text: &str) -> Result<HashKey> {
-        text.parse().map_err(malformed)
-    }
-}
-
-impl FromText for SequenceNumber {
-    fn from_text(text: &str) -> Result<SequenceNumber> {
-        text.parse().map_err(malformed)
-    }
-}
-
-impl<'de, T: FromText> Deserialize<'de> for Text<T> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Text<T>, D::Error> {
-        struct Read<T>(PhantomData<T>);
-
-        impl<T: FromText> Visitor<'_> for Read<T> {
-            type Value = Text<T>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a string")
-            }
-
-            fn visit_str<E>(self, text: &str) -> Result<Text<T>, E> {
-                Ok(Text(T::from_text(text)))
-            }
-        }
-
-        deserializer.deserialize_str(Read(PhantomData))
-    }
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-pub(super) struct WireRange {
-    starting_hash_key: Text<HashKey>,
-    ending_hash_key: Text<HashKey>,
-}
-
-impl WireRange {
-    pub fn read(self) -> Result<HashKeyRange> {
-        Ok(HashKeyRange {
-            start: self.starting_hash_key.0?,
-            end: self.ending_hash_key.0?,
-        })
-    }
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct WireSequenceNumbers {
-    starting_sequence_number: Text<SequenceNumber>,
-    ending_sequence_number: Option<Text<SequenceNumber>>,
-}
-
-fn shard(shard: WireShard) -> Result<Shard> {
-    let (range, numbers) = (shard.hash_key_range.read()?, shard.sequence_number_range);
-    let mut listed = Shard::new(
-        shard.shard_id.0?,
-        range,
-        numbers.starting_sequence_number.0?,
+fn shard(shard: &Node<'_>) -> Result<Shard> {
+    let id = shard.at("ShardId").required()?.into_owned();
+    let (range, numbers) = (
+        range(&shard.at("HashKeyRange"))?,
+        shard.at("SequenceNumberRange"),
     );
-    let id = |id: Option<Text<ShardId>>| id.map(|id| id.0).transpose();
-    listed.parent = id(shard.parent_shard_id)?;
-    listed.adjacent_parent = id(shard.adjacent_parent_shard_id)?;
-    let ending = numbers.ending_sequence_number.map(|number| number.0);
-    listed.ending_sequence_number = ending.transpose()?;
+    let ending = numbers.at("EndingSequenceNumber");
+    let mut listed = Shard::new(id, range, numbers.at("StartingSequenceNumber").parsed()?);
+    listed.parent = named(&shard.at("ParentShardId"))?.map(Into::into);
+    listed.adjacent_parent = named(&shard.at("AdjacentParentShardId"))?.map(Into::into);
+    listed.ending_sequence_number = match ending.is_missing() {
+        true => None,
+        false => Some(ending.parsed()?),
+    };
     Ok(listed)
 }
 
@@ -262,15 +199,12 @@ impl Exchange for GetShardIterator<'_> {
     }
 
     fn answer(&self, body: Bytes) -> Result<Option<ShardIterator>> {
-        #[derive(Deserialize)]
-        #[serde(rename_all = "PascalCase")]
-        struct Answer {
-            shard_iterator: Option<String>,
-        }
-        let answer: Answer = parsed(&body)?;
-        Ok(answer.shard_iterator.map(|token| ShardIterator {
+        let tree = tree(&body)?;
+        let answer = Node::root(&tree);
+        let token = answer.at("ShardIterator").text()?;
+        Ok(token.map(|token| ShardIterator {
             shard: self.shard.clone(),
-            token,
+            token: token.into_owned(),
         }))
     }
 
@@ -303,6 +237,40 @@ mod tests {
         expected.parent = Some("shardId-000000000000".into());
         assert_eq!(page.shards, [expected]);
         assert_eq!(page.next_token.as_deref(), Some("AAA"));
+    }
+
+    #[test]
+    fn an_odd_listing_is_read_as_the_usual_one() {
+        let listed = |body: String| ListShards::first("orders", None).answer(body.into());
+        let page = |id: &str, parent: &str, token: &str| {
+            format!(
+                r#"{{"Shards":[{{"ShardId":{id}{parent},"SequenceNumberRange":{{"StartingSequenceNumber":"7"}},
+                "HashKeyRange":{{"StartingHashKey":"0","EndingHashKey":"9"}}}}]{token}}}"#
+            )
+        };
+        let usual = page("\"5\"", "", "");
+        assert!(super::usual(usual.as_bytes()).is_some());
+        let usual = listed(usual).expect("a page");
+        for odd in [
+            page("5", "", ""),
+            page("\"5\"", ",\"ParentShardId\":\"\"", ""),
+            page("\"5\"", "", ",\"NextToken\":\"\""),
+            page("\"5\",\"ShardId\":\"5\"", "", ""),
+            format!("\u{feff}{}", page("\"5\"", "", "")),
+        ] {
+            let read = listed(odd.clone()).expect("a page");
+            assert_eq!(
+                (read.shards, read.next_token),
+                (usual.shards.clone(), None),
+                "{odd}"
+            );
+        }
+        let error = listed(page("\"\"", ",\"ParentShardId\":[]", "")).err();
+        let text = error.expect("no shard").to_string();
+        assert_eq!(
+            text,
+            "response member is malformed: Shards[0].ParentShardId is no text"
+        );
     }
 
     #[test]

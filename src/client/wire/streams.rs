@@ -1,11 +1,12 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use serde::Deserialize;
 use serde_json::json;
 
 use crate::client::answers::{RecordDistributionStrategy, StreamSummary};
-use crate::client::wire::{Exchange, json, json_about, parsed};
+use crate::client::wire::members::Node;
+use crate::client::wire::tree::tree;
+use crate::client::wire::{Exchange, json, json_about};
 use crate::error::{Context, Result};
 use crate::model::{HashKey, Operation, ShardId, ShardRef};
 
@@ -138,29 +139,21 @@ impl Exchange for DescribeStreamSummary<'_> {
     }
 
     fn answer(&self, body: Bytes) -> Result<StreamSummary> {
-        #[derive(Deserialize)]
-        #[serde(rename_all = "PascalCase")]
-        struct Answer {
-            stream_description_summary: Summary,
-        }
-        #[derive(Deserialize)]
-        #[serde(rename_all = "PascalCase")]
-        struct Summary {
-            #[serde(rename = "StreamARN")]
-            stream_arn: String,
-            stream_status: String,
-            open_shard_count: u32,
-            retention_period_hours: u64,
-            record_distribution_strategy: Option<String>,
-        }
-        let summary = parsed::<Answer>(&body)?.stream_description_summary;
+        let tree = tree(&body)?;
+        let answer = Node::root(&tree);
+        let summary = answer.at("StreamDescriptionSummary");
+        let hours = summary.at("RetentionPeriodHours").required_count()?;
+        let open_shards = summary.at("OpenShardCount").required_count()?;
+        // One that is new, or no text, is none that this library knows.
+        let strategy = summary.at("RecordDistributionStrategy").text();
         Ok(StreamSummary {
-            arn: summary.stream_arn,
-            status: summary.stream_status,
-            open_shards: summary.open_shard_count,
-            retention: Duration::from_secs(summary.retention_period_hours.saturating_mul(3_600)),
-            record_distribution_strategy: summary
-                .record_distribution_strategy
+            arn: summary.at("StreamARN").required()?.into_owned(),
+            status: summary.at("StreamStatus").required()?.into_owned(),
+            open_shards: u32::try_from(open_shards).unwrap_or(u32::MAX),
+            retention: Duration::from_secs(hours.saturating_mul(3_600)),
+            record_distribution_strategy: strategy
+                .ok()
+                .flatten()
                 .and_then(|name| RecordDistributionStrategy::named(&name)),
         })
     }

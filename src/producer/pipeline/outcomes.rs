@@ -13,7 +13,9 @@ use crate::producer::job::Span;
 use crate::producer::kinesis_record::KinesisRecord;
 use crate::producer::pipeline::Pipeline;
 use crate::producer::placement::{Placement, is_outdated, regroup};
-use crate::producer::retrier::{blames_one_record, entry_error, stored_despite, wrong_shard};
+use crate::producer::retrier::{
+    blames_one_record, entry_error, is_odd_again, stored_despite, wrong_shard,
+};
 use crate::producer::stream_state::Unplaced;
 use crate::producer::tally::CallReport;
 
@@ -122,7 +124,9 @@ impl Pipeline {
             }
         }
         if self.retrier.allows(error) {
-            self.again(now, records);
+            let (odd, again) = records.into_iter().partition(is_odd_again);
+            self.fail_all(now, odd, &error.clone().of_member_again());
+            self.again(now, again);
         } else if records.len() > 1 && blames_one_record(error) {
             let half = records.split_off(records.len() / 2);
             let known = self.stream(&stream);
@@ -130,9 +134,13 @@ impl Pipeline {
             known.ready.push_front(Batch::new(now, &stream, records));
             self.ready(now, &stream, None);
         } else {
-            records
-                .into_iter()
-                .for_each(|record| self.fail(now, record, error.clone()));
+            self.fail_all(now, records, error);
+        }
+    }
+
+    fn fail_all(&mut self, now: Instant, records: Vec<KinesisRecord>, error: &Error) {
+        for record in records {
+            self.fail(now, record, error.clone());
         }
     }
 
