@@ -9,6 +9,7 @@ mod phase;
 mod proxy;
 mod said;
 mod tcp;
+mod tls;
 
 use std::sync::Arc;
 use std::time::Duration;

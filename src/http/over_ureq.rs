@@ -22,7 +22,7 @@ use ureq::{Agent, Proxy};
 
 use crate::error::{Error, Result, TransportError};
 use crate::http::exposure;
-use crate::http::phase::{Connecting, not_connected, unresolved};
+use crate::http::phase::{Connecting, before_connecting, not_connected, unresolved};
 use crate::http::proxy::{self, ProxyRules, Route};
 use crate::http::tcp::{PHASE, TcpConnector};
 use crate::http::{HttpTransport, Network, Trust};
@@ -311,6 +311,9 @@ fn time_for(bytes: usize, timeout: Duration) -> Duration {
 }
 
 fn transport_error(error: ureq::Error, timeout: Duration) -> TransportError {
+    if let Some(error) = before_connecting(&error) {
+        return error;
+    }
     match error {
         ureq::Error::Io(error) => io_error(error, timeout),
         ureq::Error::Other(error) => match not_connected(error) {

@@ -12,6 +12,7 @@ use std::io;
 use ureq::unversioned::transport::{ConnectionDetails, Connector, Transport};
 
 use crate::error::TransportError;
+use crate::http::tls;
 
 /// Marks every failure of the connectors inside.
 #[derive(Debug)]
@@ -29,7 +30,7 @@ impl<In: Transport, C: Connector<In>> Connector<In> for Connecting<C> {
         connected.map_err(|error| match error {
             // Of the connection to a proxy, which is made by the same chain: marked already.
             ureq::Error::Other(marked) if marked.is::<NotConnected>() => ureq::Error::Other(marked),
-            error => NotConnected(while_connecting(error)).into(),
+            error => NotConnected(while_connecting(error, &place(details.uri))).into(),
         })
     }
 }
@@ -69,18 +70,27 @@ pub(super) fn not_connected(
     error.downcast().map(|marked: Box<NotConnected>| marked.0)
 }
 
-fn while_connecting(error: ureq::Error) -> TransportError {
+/// The host and the port of a URL, without a user.
+fn place(uri: &http::Uri) -> String {
+    let host = uri.host().unwrap_or_default();
+    match uri.port_u16() {
+        Some(port) => format!("{host}:{port}"),
+        None => host.to_owned(),
+    }
+}
+
+fn while_connecting(error: ureq::Error, host: &str) -> TransportError {
     match error {
         ureq::Error::ConnectionFailed => connect(io::Error::other("no address answered")),
         ureq::Error::ConnectProxyFailed(reason) => connect(io::Error::other(refusal(&reason))),
-        ureq::Error::Io(error) => match is_bad_certificate(&error) {
-            true => TransportError::Tls(error.to_string()),
-            false => connect(error),
+        ureq::Error::Io(error) => match refused_handshake(&error, host) {
+            Some(refused) => refused,
+            None => connect(error),
         },
         ureq::Error::Timeout(_) => connect(io::ErrorKind::TimedOut.into()),
-        ureq::Error::Tls(reason) => TransportError::Tls(reason.to_owned()),
+        ureq::Error::Tls(reason) => TransportError::Tls(format!("{host}: {reason}")),
         #[cfg(feature = "tls")]
-        ureq::Error::Rustls(error) => TransportError::Tls(error.to_string()),
+        ureq::Error::Rustls(error) => TransportError::Tls(tls::explained(&error.to_string(), host)),
         other => connect(io::Error::other(other.to_string())),
     }
 }
@@ -99,8 +109,23 @@ fn connect(error: io::Error) -> TransportError {
     TransportError::Connect(error)
 }
 
-/// Of what TLS finds wrong this alone stays wrong; the rest may be a peer in trouble.
-fn is_bad_certificate(error: &io::Error) -> bool {
-    let is_data = error.kind() == io::ErrorKind::InvalidData;
-    is_data && error.to_string().starts_with("invalid peer certificate")
+/// A handshake that will fail the next time as well.
+fn refused_handshake(error: &io::Error, host: &str) -> Option<TransportError> {
+    let reason = error.to_string();
+    let is_refused = error.kind() == io::ErrorKind::InvalidData && tls::is_final(&reason);
+    is_refused.then(|| TransportError::Tls(tls::explained(&reason, host)))
+}
+
+/// Errors of ureq's own that come before it has a connection, wherever it notices.
+pub(super) fn before_connecting(error: &ureq::Error) -> Option<TransportError> {
+    match error {
+        ureq::Error::HostNotFound => Some(TransportError::Dns("nothing was found".to_owned())),
+        ureq::Error::BadUri(_) | ureq::Error::ConnectionFailed | ureq::Error::InvalidProxyUrl => {
+            Some(connect(io::Error::other(error.to_string())))
+        }
+        ureq::Error::Timeout(ureq::Timeout::Resolve | ureq::Timeout::Connect) => {
+            Some(connect(io::ErrorKind::TimedOut.into()))
+        }
+        _ => None,
+    }
 }
