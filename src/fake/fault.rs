@@ -65,6 +65,9 @@ pub enum Fault {
     Throttle,
     /// The call is carried out, and the answer ends in the middle of its body, as if that were all.
     Truncated,
+    /// The call is carried out, and then the way to the service is gone: the connection breaks before a
+    /// byte of the answer, in memory with `EHOSTUNREACH`, as if it had never been made.
+    Unreachable,
     /// PutRecords stores entries in another shard than their hash keys belong to.
     WrongShard,
 }
@@ -85,6 +88,8 @@ pub(super) enum Delivery {
     /// Not at all: silence.
     Never,
     Slow(Duration),
+    /// Not at all: there is no way to the service any more.
+    Unreachable,
 }
 
 impl Fault {
@@ -151,6 +156,7 @@ impl Fault {
             Fault::Reset => Delivery::Torn,
             Fault::Slow(time) => Delivery::Slow(*time),
             Fault::Truncated => Delivery::Cut,
+            Fault::Unreachable => Delivery::Unreachable,
             _ => Delivery::Whole,
         }
     }

@@ -230,7 +230,7 @@ fn deliver(
             connection.write_response(&reply.response)?;
             return Ok(Some(End::Closed));
         }
-        Delivery::Broken => return Ok(Some(End::Reset)),
+        Delivery::Broken | Delivery::Unreachable => return Ok(Some(End::Reset)),
         Delivery::Cut => {
             connection.write_part(&reply.response, half)?;
             return Ok(Some(End::Closed));

@@ -34,6 +34,7 @@ impl HttpTransport for InMemory {
         match reply.delivery {
             Delivery::Broken | Delivery::Torn => Err(broken(io::ErrorKind::ConnectionReset)),
             Delivery::Cut => Err(broken(io::ErrorKind::UnexpectedEof)),
+            Delivery::Unreachable => Err(broken(io::ErrorKind::HostUnreachable)),
             Delivery::Last | Delivery::Never | Delivery::Slow(_) | Delivery::Whole => {
                 Ok(reply.response)
             }

@@ -140,6 +140,8 @@ impl Pipeline {
         }
         self.active = active;
         self.expire(now, expired);
+        // They may have freed others, for which nothing else would wake the pipeline.
+        self.go_on(now);
     }
 
     /// Gives the next job for a thread that asks about streams, `under_way` of which are at work.
@@ -181,9 +183,9 @@ impl Pipeline {
         let mut passed = 0;
         while passed < self.turns.len() {
             let name = self.turns.pop_front()?;
-            let senders = (senders, self.active);
+            let active = self.active;
             let stream = self.stream(&name);
-            if !stream.ready.is_empty() && !may_call(stream, senders, doubtful) {
+            if !stream.ready.is_empty() && !stream.may_call(senders, active, doubtful) {
                 passed += 1;
                 self.turns.push_back(name);
                 continue;
@@ -225,6 +227,10 @@ impl Pipeline {
 
     /// When to come back if nothing happens before.
     pub fn next_deadline(&self) -> Option<Instant> {
+        debug_assert!(
+            self.freed.is_empty(),
+            "every call lets the freed ones go on"
+        );
         let streams = self.streams.values().filter_map(StreamState::next_deadline);
         earlier(streams.min(), self.retrier.next_deadline())
     }
@@ -460,21 +466,6 @@ fn take_turns(turns: &mut VecDeque<Arc<str>>, name: &Arc<str>, stream: &mut Stre
         stream.in_turn = true;
         turns.push_back(name.clone());
     }
-}
-
-/// Says whether a stream may have one more call under way, of so many senders that so many streams
-/// share, while doubtful ones have so many calls under way.
-///
-/// A stream whose calls may hang has one at a time, and all such streams together have half of the
-/// senders. One of several that answer leaves a quarter of them to the others, should it begin to hang.
-fn may_call(stream: &StreamState, (senders, active): (usize, usize), doubtful: usize) -> bool {
-    if active <= 1 {
-        return stream.existence.is_confirmed() || stream.calls == 0;
-    }
-    if stream.is_doubtful() {
-        return stream.calls == 0 && doubtful < (senders / 2).max(1);
-    }
-    stream.calls < senders.saturating_sub((senders / 4).max(1)).max(1)
 }
 
 /// Takes the records out that are so, and keeps the order of both.

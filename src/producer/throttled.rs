@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::client::{EntryError, Listed, PutRecordOutput, PutRecordsEntry, PutRecordsOutput};
-use crate::config::{ProducerConfig, ProducerConfigBuilder};
+use crate::config::{Ordering, ProducerConfig, ProducerConfigBuilder};
 use crate::model::{HashKeyRange, Shard, ShardMap};
 use crate::producer::aggregator::{Aggregator, Rules};
 use crate::producer::group::Group;
@@ -72,18 +72,22 @@ impl Load {
             while self.outstanding < self.queue_limit {
                 self.put();
             }
-            self.answer(rate);
-            self.pipeline.tick(self.now);
-            while self.calls.len() < 10 {
-                let Some(job) = self.pipeline.next_job(self.now) else {
-                    break;
-                };
-                self.calls.push((self.now + Duration::from_millis(20), job));
-            }
-            for settlement in self.pipeline.take_effects().settled {
-                self.outstanding -= 1;
-                self.failed += usize::from(settlement.result.is_err());
-            }
+            self.turn(rate);
+        }
+    }
+
+    fn turn(&mut self, rate: u32) {
+        self.answer(rate);
+        self.pipeline.tick(self.now);
+        while self.calls.len() < 10 {
+            let Some(job) = self.pipeline.next_job(self.now) else {
+                break;
+            };
+            self.calls.push((self.now + Duration::from_millis(20), job));
+        }
+        for settlement in self.pipeline.take_effects().settled {
+            self.outstanding -= 1;
+            self.failed += usize::from(settlement.result.is_err());
         }
     }
 
@@ -142,6 +146,29 @@ impl Load {
     fn mean(&self, seconds: std::ops::Range<usize>) -> u32 {
         let count = seconds.len() as u32;
         self.stored[seconds].iter().sum::<u32>() / count
+    }
+}
+
+#[test]
+fn what_waits_for_a_record_that_expires_goes_on_at_once() {
+    // Somewhere in the limiter, where it waits after a throttle, or between two attempts.
+    for millis in (500..1_500).step_by(20) {
+        let config = ProducerConfig::builder()
+            .ordering(Ordering::PerPartitionKey)
+            .record_ttl(Duration::from_millis(millis));
+        let mut load = Load::new(config);
+        load.put();
+        load.now += Duration::from_millis(100);
+        load.put();
+        while load.failed == 0 {
+            load.now += Duration::from_millis(5);
+            load.turn(0);
+        }
+        let goes_on = !load.calls.is_empty() || load.pipeline.next_deadline().is_some();
+        assert!(
+            goes_on,
+            "nothing wakes the pipeline for the second ({millis} ms)"
+        );
     }
 }
 
