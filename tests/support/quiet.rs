@@ -3,12 +3,15 @@
 //! Then no test depends on how fast the machine is or what else it does: a thread that could run does so
 //! before anything becomes due.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
+use std::ffi::OsString;
 use std::fs::{self, File};
-use std::io::Read;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use kinesis_blocking::Timestamp;
 use kinesis_blocking::fake::VirtualClock;
@@ -33,14 +36,21 @@ impl Flow {
         let over = Arc::new(AtomicBool::new(false));
         let told = over.clone();
         let body = move || {
-            let mover = Mover::new();
+            let mut mover = Mover::new();
+            let mut tries = 0_u32;
             while !told.load(Ordering::Relaxed) {
                 if clock.time() >= end {
                     return at_end();
                 }
-                thread::yield_now();
                 if clock.waiters() > 0 && mover.others_sleep() {
                     clock.advance_to_next();
+                    tries = 0;
+                } else if tries < SPINS {
+                    tries += 1;
+                    thread::yield_now();
+                } else {
+                    // Somebody is busy, and needs the processor more.
+                    thread::sleep(NAP);
                 }
             }
         };
@@ -62,6 +72,8 @@ impl Drop for Flow {
 /// A thread that moves a clock. It is not waited for, as it runs all the time.
 struct Mover {
     id: String,
+    /// What tells of each thread: to open it anew costs more than to read it.
+    threads: HashMap<OsString, File>,
 }
 
 impl Mover {
@@ -69,12 +81,46 @@ impl Mover {
     fn new() -> Mover {
         let id = own_id();
         movers().insert(id.clone());
-        Mover { id }
+        Mover {
+            id,
+            threads: HashMap::new(),
+        }
     }
 
     /// Looks twice: a thread may wake one that was looked at already, and fall asleep before its turn.
-    fn others_sleep(&self) -> bool {
-        others_slept() && others_slept()
+    fn others_sleep(&mut self) -> bool {
+        self.others_slept() && self.others_slept()
+    }
+
+    fn others_slept(&mut self) -> bool {
+        let Ok(threads) = fs::read_dir("/proc/self/task") else {
+            // Without Linux, it is likely after a yield.
+            thread::yield_now();
+            return true;
+        };
+        let movers = movers();
+        let is_mover = |id: &str| movers.contains(id);
+        for entry in threads.flatten() {
+            let id = entry.file_name();
+            if !id.to_str().is_some_and(is_mover) && self.is_awake(id) {
+                return false;
+            }
+        }
+        true
+    }
+
+    fn is_awake(&mut self, id: OsString) -> bool {
+        if let Some(state) = self.threads.get(&id).and_then(state_of) {
+            return matches!(state, b'R' | b'D');
+        }
+        // It is new, or has the number of one that has ended.
+        let path = Path::new("/proc/self/task").join(&id).join("stat");
+        let Ok(file) = File::open(path) else {
+            return false;
+        };
+        let state = state_of(&file);
+        self.threads.insert(id, file);
+        matches!(state, Some(b'R' | b'D'))
     }
 }
 
@@ -96,24 +142,15 @@ fn own_id() -> String {
     name.to_string_lossy().into_owned()
 }
 
-fn others_slept() -> bool {
-    let Ok(threads) = fs::read_dir("/proc/self/task") else {
-        // Without Linux, it is likely after a yield.
-        thread::yield_now();
-        return true;
-    };
-    let movers = movers();
-    let is_mover = |id: &str| movers.contains(id);
-    let mut others = threads
-        .flatten()
-        .filter(|entry| !entry.file_name().to_str().is_some_and(is_mover));
-    others.all(|entry| {
-        let mut text = [0; 128];
-        let read = File::open(entry.path().join("stat")).and_then(|mut file| file.read(&mut text));
-        // `7 (kin-disc) S 1 …`: a thread that has ended meanwhile has no state.
-        let text = &text[..read.unwrap_or(0)];
-        let state = text.iter().rposition(|byte| *byte == b')');
-        let state = state.and_then(|end| text.get(end + 2));
-        !matches!(state, Some(b'R' | b'D'))
-    })
+/// How often to look before a nap.
+const SPINS: u32 = 10;
+const NAP: Duration = Duration::from_micros(50);
+
+/// The letter for what a thread does; `None` once it has ended.
+fn state_of(stat: &File) -> Option<u8> {
+    let mut text = [0; 128];
+    let read = stat.read_at(&mut text, 0).ok()?;
+    // `7 (kin-disc) S 1 …`
+    let end = text[..read].iter().rposition(|byte| *byte == b')')?;
+    text.get(end + 2).copied()
 }

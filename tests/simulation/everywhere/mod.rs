@@ -16,9 +16,10 @@ mod ledger;
 mod life;
 mod plan;
 mod process;
-mod watchdog;
+pub mod watchdog;
 
 use std::any::Any;
+use std::fmt::Debug;
 use std::io::{BufRead, BufReader};
 use std::panic::{AssertUnwindSafe, catch_unwind, set_hook, take_hook};
 use std::process::{Child, Command, Stdio};
@@ -30,8 +31,18 @@ use crate::number;
 
 /// Lives through so many, or through what the environment asks for.
 pub fn look(histories: u64, test: &str) {
+    look_at(histories, test, draw::plan, life::live_through);
+}
+
+/// The same for histories of another kind, made of a seed by `plan`.
+pub fn look_at<P: Debug>(
+    histories: u64,
+    test: &str,
+    plan: impl Fn(u64) -> P,
+    live_through: impl Fn(P),
+) {
     if let Ok(seeds) = env::var(WORKER) {
-        return work(&seeds);
+        return work(&seeds, plan, live_through);
     }
     let seeds = match number("SEED") {
         Some(seed) => seed..seed + 1,
@@ -111,7 +122,7 @@ fn spawn(test: &str, seeds: &str) -> Child {
 }
 
 /// Lives through some histories, and says which on its standard output.
-fn work(seeds: &str) {
+fn work<P: Debug>(seeds: &str, plan: impl Fn(u64) -> P, live_through: impl Fn(P)) {
     let numbers = seeds.split(' ').map(|word| word.parse().expect("a number"));
     let numbers: Vec<u64> = numbers.collect();
     let [first, stride, end] = numbers[..] else {
@@ -130,10 +141,10 @@ fn work(seeds: &str) {
     let mut has_failed = false;
     for seed in (first..end).step_by(usize::try_from(stride).expect("small")) {
         println!("begins {seed}");
-        let plan = draw::plan(seed);
-        watchdog::begin(&plan);
+        let plan = plan(seed);
+        watchdog::begin(seed, &plan);
         let shown = format!("{plan:#?}");
-        let outcome = catch_unwind(AssertUnwindSafe(|| life::live_through(plan)));
+        let outcome = catch_unwind(AssertUnwindSafe(|| live_through(plan)));
         let step = watchdog::step();
         watchdog::end();
         if let Err(panic) = outcome {

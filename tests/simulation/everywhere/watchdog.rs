@@ -1,10 +1,9 @@
 //! Ends a process in which a history takes too long, and says which one that is.
 
+use std::fmt::Debug;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 use std::{process, thread};
-
-use super::plan::{Plan, Step};
 
 struct Watched {
     seed: u64,
@@ -16,9 +15,9 @@ struct Watched {
 static WATCHED: Mutex<Option<Watched>> = Mutex::new(None);
 
 /// Watches one history from now on.
-pub fn begin(plan: &Plan) {
+pub fn begin(seed: u64, plan: &impl Debug) {
     *watched() = Some(Watched {
-        seed: plan.seed,
+        seed,
         plan: format!("{plan:#?}"),
         step: "at its start".to_owned(),
         begun: Instant::now(),
@@ -26,7 +25,7 @@ pub fn begin(plan: &Plan) {
 }
 
 /// Notes how far it is.
-pub fn at(number: usize, step: &Step) {
+pub fn at(number: usize, step: &impl Debug) {
     trace(|| format!("step {number}: {step:?}"));
     if let Some(watched) = &mut *watched() {
         watched.step = format!("in step {number}, {step:?}");
