@@ -5,6 +5,7 @@ use std::time::Duration;
 use crate::error::Error;
 use crate::model::{SequenceNumber, ShardId};
 use crate::producer::group::Group;
+use crate::producer::own_thread;
 use crate::producer::record::UserRecord;
 
 /// A record's future result. Dropping it changes nothing but your knowledge.
@@ -26,16 +27,27 @@ impl Delivery {
     /// Blocks until the record's fate is known: its time to live and one request timeout at most.
     ///
     /// # Errors
-    /// The record was not confirmed to be stored; it comes back.
+    /// The record was not confirmed to be stored; it comes back. `OwnThread`: called in a logger or a
+    /// transport on a thread that moves records, for which it would wait. The record is on its way then:
+    /// [`Undelivered::record`] is empty, and [`Undelivered::stored`] says possibly.
     pub fn wait(self) -> RecordResult {
-        self.group.wait(self.index)
+        match own_thread::check_result("Delivery::wait") {
+            Ok(()) => self.group.wait(self.index),
+            Err(error) => {
+                let settled = self.group.result(self.index);
+                settled.unwrap_or_else(|| Err(on_its_way(error)))
+            }
+        }
     }
 
     /// Blocks until the record's fate is known, or for so long.
     ///
     /// # Errors
-    /// The time is up; the delivery comes back, to be asked again.
+    /// The time is up; the delivery comes back, to be asked again. So it does at once in a logger or a
+    /// transport on a thread that moves records, for which this would wait.
     pub fn wait_timeout(self, timeout: Duration) -> Result<RecordResult, Delivery> {
+        let may_wait = own_thread::check_result("Delivery::wait_timeout").is_ok();
+        let timeout = if may_wait { timeout } else { Duration::ZERO };
         let waited = self.group.wait_timeout(self.index, timeout);
         waited.ok_or(self)
     }
@@ -43,6 +55,16 @@ impl Delivery {
     /// Says whether the record's fate is known. Does not block.
     pub fn is_settled(&self) -> bool {
         self.group.result(self.index).is_some()
+    }
+}
+
+/// The result of a wait that is refused: nobody but the producer has the record.
+fn on_its_way(error: Error) -> Undelivered {
+    Undelivered {
+        record: UserRecord::new("", ""),
+        error,
+        stored: Stored::Possibly,
+        attempts: Arc::new([]),
     }
 }
 
@@ -76,7 +98,7 @@ pub struct Delivered {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Undelivered {
-    /// The record, to be put again or kept elsewhere.
+    /// The record, to be put again or kept elsewhere. Empty if the error is `OwnThread`.
     pub record: UserRecord,
     /// Why it was given up.
     pub error: Error,

@@ -2,7 +2,7 @@
 //!
 //! User code runs on them: callbacks, a logger, a transport, a credentials provider. A `put` there does
 //! not wait for room that this very thread would have to free, and a `flush` or `close` there is
-//! refused at once instead of hanging for ever.
+//! refused at once instead of hanging for ever. So is a wait for a record's result where records are moved.
 
 use std::cell::Cell;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -60,6 +60,18 @@ pub(super) fn check(producer: ProducerId, call: &'static str) -> Result<()> {
     }
 }
 
+/// Refuses a wait for a record on a thread that records need to get on, of whatever producer. A thread that
+/// calls back may wait for one: records settle without it.
+///
+/// # Errors
+/// `OwnThread`.
+pub(super) fn check_result(call: &'static str) -> Result<()> {
+    match DUTY.get() {
+        Some(Duty::Pipeline) => Err(Error::new(ErrorKind::OwnThread { call })),
+        None | Some(Duty::Callback(_)) => Ok(()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -77,6 +89,20 @@ mod tests {
         assert_eq!(waits(None), [true, true]);
         assert_eq!(waits(Some(Duty::Callback(own))), [false, true]);
         assert_eq!(waits(Some(Duty::Pipeline)), [false, false]);
+    }
+
+    #[test]
+    fn a_result_is_waited_for_except_where_records_are_moved() {
+        let is_refused = |duty: Duty| {
+            let asked = std::thread::spawn(move || {
+                duty.begin();
+                check_result("Delivery::wait").is_err()
+            });
+            asked.join().expect("no panic")
+        };
+        assert!(is_refused(Duty::Pipeline));
+        assert!(!is_refused(Duty::Callback(ProducerId::new())));
+        check_result("Delivery::wait").expect("the user's own thread");
     }
 
     #[test]
