@@ -15,6 +15,10 @@ use crate::everywhere::watchdog;
 pub fn live_through(seed: u64) {
     let (mut scene, seen) = (Scene::new(seed, 0), Arc::<Seen>::default());
     let producer = start(&mut scene, &seen);
+    if scene.rng.bool() {
+        squeeze(&mut scene, &producer);
+        return end(scene, &producer, &seen);
+    }
     let seconds = scene.rng.usize(3..25);
     let reshards = scene.rng.usize(..seconds);
     if scene.rng.bool() {
@@ -43,6 +47,35 @@ pub fn live_through(seed: u64) {
         scene.pass(time);
     }
     end(scene, &producer, &seen);
+}
+
+/// Nothing passes while the shards change; a moment in which half does shows the new ones, and records of
+/// all ages are grouped anew; then nothing passes until some have expired.
+fn squeeze(scene: &mut Scene, producer: &Producer) {
+    fail(scene, Operation::PutRecords, 1.0, vec![Fault::Throttle]);
+    for second in 0..scene.rng.usize(3..20) {
+        watchdog::at(second, &"squeeze");
+        let many = scene.rng.usize(1..40);
+        put(scene, producer, many);
+        let time = scene.millis(1_500);
+        scene.pass(time);
+    }
+    scene.reshard(ORDERS);
+    scene.kinesis.calm_down();
+    let code = "ProvisionedThroughputExceededException".to_owned();
+    let every = scene.rng.usize(2..4);
+    fail(
+        scene,
+        Operation::PutRecords,
+        1.0,
+        vec![Fault::FailEntries { every, code }],
+    );
+    let time = scene.millis(3_000);
+    scene.pass(time);
+    scene.kinesis.calm_down();
+    fail(scene, Operation::PutRecords, 1.0, vec![Fault::Throttle]);
+    let time = scene.millis(45_000);
+    scene.pass(time);
 }
 
 fn start(scene: &mut Scene, seen: &Arc<Seen>) -> Arc<Producer> {
