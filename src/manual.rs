@@ -25,6 +25,9 @@ pub mod configuration {}
 #[doc = include_str!("manual/configuration_scenarios.md")]
 pub mod configuration_scenarios {}
 
+#[doc = include_str!("manual/environment.md")]
+pub mod environment {}
+
 #[cfg(feature = "client")]
 #[doc = include_str!("manual/event_time.md")]
 pub mod event_time {}

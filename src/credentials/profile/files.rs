@@ -121,3 +121,61 @@ pub(super) fn without_tilde(env: &dyn Env, path: &str) -> Option<PathBuf> {
 
 /// How many other profiles a message names.
 const OTHERS_MAX: usize = 10;
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    /// A home whose files cannot be read, for one reason or another.
+    struct Unusable(io::ErrorKind, Option<&'static str>);
+
+    impl Env for Unusable {
+        fn raw_var(&self, name: &str) -> Option<String> {
+            let is_named = name == "AWS_CONFIG_FILE";
+            self.1.filter(|_| is_named).map(str::to_owned)
+        }
+
+        fn home(&self) -> Option<PathBuf> {
+            Some("/home".into())
+        }
+
+        fn read_file(&self, _: &Path) -> io::Result<String> {
+            Err(self.0.into())
+        }
+
+        fn list_folder(&self, _: &Path) -> io::Result<Vec<PathBuf>> {
+            Err(self.0.into())
+        }
+
+        fn run(&self, _: &[String], _: Duration) -> Result<Vec<u8>, String> {
+            Err("no programs here".to_owned())
+        }
+    }
+
+    #[test]
+    fn a_home_that_cannot_be_read_counts_as_absent_and_a_named_file_does_not() {
+        for kind in [
+            io::ErrorKind::NotFound,
+            io::ErrorKind::NotADirectory,
+            io::ErrorKind::IsADirectory,
+            io::ErrorKind::PermissionDenied,
+        ] {
+            let files = Files::read(&Unusable(kind, None), (None, None));
+            let Ok(files) = files else {
+                panic!("{kind} is as good as absent");
+            };
+            assert!(files.profile("default").is_none(), "{kind}");
+        }
+        let named = Unusable(io::ErrorKind::PermissionDenied, Some("/etc/aws"));
+        let error = Files::read(&named, (None, None)).err().expect("refused");
+        assert!(
+            error.to_string().contains("/etc/aws: permission denied"),
+            "{error}"
+        );
+        // A file of another encoding is there and is not empty.
+        let encoded = Unusable(io::ErrorKind::InvalidData, None);
+        assert!(Files::read(&encoded, (None, None)).is_err());
+    }
+}

@@ -131,7 +131,27 @@ impl Profile {
             outside: &self.outside,
             files: &files,
         };
-        resolver.resolve(name, &[])
+        resolver
+            .resolve(name, &[])
+            .map_err(|error| meant(name, error))
+    }
+}
+
+/// The profile is meant to give credentials: that a place to which it leads has none is a failure, not a reason to ask the
+/// next provider, whose credentials are somebody else's.
+fn meant(name: &str, error: Error) -> Error {
+    match error.kind() {
+        ErrorKind::Credentials { tried, cause: None } => {
+            let tried: Vec<_> = tried
+                .iter()
+                .map(|(place, lack)| format!("{place}: {lack}"))
+                .collect();
+            Error::malformed(
+                PLACE,
+                format_args!("[{name}] leads to {}", tried.join("; ")),
+            )
+        }
+        _ => error,
     }
 }
 
@@ -586,6 +606,21 @@ mod tests {
                     format!("no credentials: profile: {lack}")
                 );
             }
+        }
+
+        /// The chain must not go on: the next place has somebody else's credentials.
+        #[test]
+        fn a_source_that_has_none_ends_the_search() {
+            let file = "[default]\nrole_arn = r\ncredential_source = Environment";
+            let error = ask(&[HOME, (FILE, file)], []).0.expect_err("no keys");
+            assert!(
+                matches!(error.kind(), ErrorKind::Credentials { cause: Some(_), .. }),
+                "{error}"
+            );
+            assert_eq!(
+                error.to_string(),
+                "no credentials: profile: [default] leads to environment: AWS_ACCESS_KEY_ID is not set"
+            );
         }
 
         #[test]

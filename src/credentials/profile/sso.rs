@@ -92,7 +92,10 @@ impl Login {
         let env = &*outside.env;
         let folder = without_tilde(env, "~/.aws/sso/cache");
         let folder = folder.ok_or_else(|| self.lack("there is no home directory"))?;
-        let files = env.list_folder(&folder).unwrap_or_default();
+        let files = env.list_folder(&folder).unwrap_or_else(|error| {
+            log::debug!("{} counts as empty: {error}", folder.display());
+            Vec::new()
+        });
         let texts = files.iter().filter_map(|file| env.read_file(file).ok());
         let tokens = texts.filter_map(|text| document::object(text.as_bytes()).ok());
         let tokens = tokens.filter_map(|token| self.is_for(&token).then(|| kept(&token)).flatten());

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Lets others judge the crate's signatures and its ways to credentials: ministack and moto with
-# authentication on, ministack's STS, its metadata service and its container endpoint.
+# authentication on, ministack's STS, its metadata service and its container endpoint; and botocore, which says what a
+# set-up of environment and files means.
 #
 # Needs cargo and python3; installs the rest, pinned, below target/interop. What talks, talks over
 # the loopback.
@@ -17,6 +18,9 @@ if ! cmp -s "$here/requirements.txt" "$venv/.installed"; then
   "$venv/bin/python" -m pip install --quiet --disable-pip-version-check -r "$here/requirements.txt"
   cp "$here/requirements.txt" "$venv/.installed"
 fi
-(cd "$root" && cargo build --quiet --release --example put --example tail --example smallest)
+(cd "$root" && cargo build --quiet --release --example put --example shards --example tail --example smallest)
 
-exec "$venv/bin/python" -B "$here/check.py"
+status=0
+"$venv/bin/python" -B "$here/against_botocore.py" "$root/target/release/examples" || status=1
+"$venv/bin/python" -B "$here/check.py" || status=1
+exit $status
