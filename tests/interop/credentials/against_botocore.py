@@ -116,9 +116,7 @@ class Setup:
             self.env["AWS_DEFAULT_REGION"] = rng.choice(REGIONS)
         self.oddity = rng.choice(rigged[1] if rigged else list(ODDITIES))
         ODDITIES[self.oddity](self, rng)
-        self.marks = {self.oddity}
-        if "role_arn" in self.own and "AWS_WEB_IDENTITY_TOKEN_FILE" in self.env:
-            self.marks.add(WEB_FIRST)
+        self.is_web_first = "role_arn" in self.own and "AWS_WEB_IDENTITY_TOKEN_FILE" in self.env
 
     @property
     def own(self):
@@ -483,9 +481,9 @@ def try_one(number, seed, tools, server):
 def listed(setup, mine):
     """The listed difference that this may be: a refusal here, or the environment's web identity."""
     if mine[0] == "error":
-        return next(iter(setup.marks & set(KNOWN)), None)
+        return setup.oddity if setup.oddity in KNOWN else None
     is_web = mine[2] is None or mine[2][0] == "WEBROLE.OF.WEB"
-    return WEB_FIRST if is_web and WEB_FIRST in setup.marks else None
+    return WEB_FIRST if is_web and setup.is_web_first else None
 
 
 def kind(outcome):
