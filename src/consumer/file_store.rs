@@ -36,6 +36,11 @@ use crate::sys::disk::{Disk, Lock};
 /// commit is kept as `….previous`. If the checksum of the newest does not match, the store loads the
 /// previous one and logs a warning.
 ///
+/// If the path is a link, the file that it leads to is replaced, and the others lie beside that one. What
+/// a rename cannot replace is refused by [`load`](CheckpointStore::load), before anything is read: a
+/// folder, a device, and a file that is mounted by itself, as containers do (mount its folder). So is a
+/// folder in which this user may not write.
+///
 /// One file belongs to one consumer. Another that loads it, in this process or on this machine, is
 /// refused until the first is dropped or its process ends, however it ends. The lock is that of
 /// [`File::try_lock`](std::fs::File::try_lock), which network file systems may not have.
@@ -96,16 +101,31 @@ impl FileCheckpointStore {
         self
     }
 
-    /// Takes the lock, unless this store has it already.
+    /// Takes the lock, unless this store has it already, and looks whether it can write. From then on
+    /// the path is that of the file itself, which a link led to.
     fn hold(&mut self) -> Result<&mut Held> {
         let held = match self.held.take() {
             Some(held) => held,
-            None => Held {
-                _lock: self.locked().map_err(self.failed("locking"))?,
-                newest_is_whole: false,
-            },
+            None => {
+                let target = self.disk.files().target(&self.path);
+                self.path = target.map_err(self.failed("looking for"))?;
+                let lock = self.locked().and_then(|lock| self.tried().map(|()| lock));
+                Held {
+                    _lock: lock
+                        .map_err(|error| self.explained(error))
+                        .map_err(self.failed("locking"))?,
+                    newest_is_whole: false,
+                }
+            }
         };
         Ok(self.held.insert(held))
+    }
+
+    /// Writes what a commit would write first, and removes it: better now than after an hour of reading.
+    fn tried(&self) -> io::Result<()> {
+        let temporary = self.beside(".tmp");
+        let tried = self.write(&temporary, b"");
+        tried.and_then(|()| self.disk.files().remove(&temporary))
     }
 
     fn locked(&self) -> io::Result<Lock> {
@@ -117,6 +137,20 @@ impl FileCheckpointStore {
             ),
             _ => error,
         })
+    }
+
+    /// Says what to do if it may not write.
+    fn explained(&self, error: io::Error) -> io::Error {
+        let folder = folder(&self.path).display();
+        match error.kind() {
+            io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => io::Error::new(
+                error.kind(),
+                format!(
+                    "{error}: let this user write in the folder {folder}, or name a file elsewhere"
+                ),
+            ),
+            _ => error,
+        }
     }
 
     fn beside(&self, suffix: &str) -> PathBuf {
@@ -139,7 +173,12 @@ impl FileCheckpointStore {
             Err(error) => return Err(self.failed("reading")(error)),
         };
         let Ok(Found::Whole(commit)) = previous() else {
-            return Err(self.failed("reading")(io::Error::other(damage)));
+            let message = format!(
+                "{damage}, and there is no whole {} in its place: put a copy back; or remove both to \
+                 start anew",
+                self.beside(".previous").display()
+            );
+            return Err(self.failed("reading")(io::Error::other(message)));
         };
         log::warn!(
             "checkpoint file {}: {}; the commit before it is used, so records handed out since \
@@ -261,6 +300,9 @@ enum Found {
 }
 
 fn parsed(bytes: Vec<u8>) -> io::Result<Found> {
+    if bytes.is_empty() {
+        return Ok(Found::Damaged("it is empty".to_owned()));
+    }
     let Ok(text) = String::from_utf8(bytes) else {
         return Ok(Found::Damaged("it is no text".to_owned()));
     };
@@ -615,7 +657,7 @@ mod tests {
         let path = folder.path().join("checkpoint");
         let newer = r#"{"version":2,"shards":[]}"#;
         for (text, expected) in [
-            ("", "checkpoint is malformed: EOF while parsing"),
+            ("", "it is empty, and there is no whole "),
             ("md5 0\n{}", "its checksum is wrong"),
             (newer, "checkpoint is malformed: its version is 2"),
         ] {
@@ -643,11 +685,58 @@ mod tests {
         let message = load(&folder.path().join("missing/checkpoint"))
             .expect_err("no folder")
             .to_string();
-        assert!(message.starts_with("locking checkpoint file "), "{message}");
         assert!(
-            message.ends_with("missing/checkpoint: No such file or directory (os error 2)"),
+            message.starts_with("looking for checkpoint file "),
             "{message}"
         );
+        assert!(
+            message.ends_with("missing is not there: make this folder"),
+            "{message}"
+        );
+    }
+
+    #[test]
+    fn an_empty_file_is_a_damaged_one() {
+        let (_folder, path) = saved_twice();
+        fs::write(&path, "").expect("emptied");
+        assert_eq!(load(&path).expect("loaded"), Some(with_state("a", b"of a")));
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn what_a_link_leads_to_is_replaced_and_the_link_stays() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (link, volume) = (folder.path().join("link"), folder.path().join("volume"));
+        fs::create_dir(&volume).expect("made");
+        let target = volume.join("checkpoint");
+        std::os::unix::fs::symlink("volume/checkpoint", &link).expect("linked");
+        for name in ["a", "b"] {
+            let mut store = FileCheckpointStore::new(&link);
+            store.save(&commit(name)).expect("saved");
+            // By its other name too, it has one consumer at a time.
+            load(&target).expect_err("locked");
+            drop(store);
+            assert_eq!(load(&target).expect("loaded"), Some(commit(name)));
+        }
+        assert!(link.is_symlink());
+        assert_eq!(fs::read_dir(folder.path()).expect("a folder").count(), 2);
+        fs::write(&target, "damaged").expect("written");
+        assert_eq!(load(&link).expect("loaded"), Some(commit("a")));
+    }
+
+    #[test]
+    fn a_disk_that_takes_no_file_is_told_before_anything_is_read() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let message = load(folder.path()).expect_err("refused").to_string();
+        assert!(
+            message.ends_with("is a folder: name a file in it"),
+            "{message}"
+        );
+        for operations in 0..3 {
+            let disk = FakeDisk::new();
+            disk.fail_after(operations);
+            on(&disk).load().expect_err("it cannot be written");
+        }
     }
 
     #[test]

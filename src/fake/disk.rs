@@ -275,6 +275,11 @@ impl FileSystem for FakeDisk {
         }
     }
 
+    /// It knows neither links nor mounts.
+    fn target(&self, path: &Path) -> io::Result<PathBuf> {
+        Ok(path.to_owned())
+    }
+
     fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
         let mut state = self.state();
         state.operate()?;

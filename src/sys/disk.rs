@@ -2,8 +2,10 @@ use std::any::Any;
 use std::fmt;
 use std::fs::{self, File, TryLockError};
 use std::io::{self, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+
+use crate::sys::target;
 
 /// What a [`FileCheckpointStore`](crate::FileCheckpointStore) writes to: this machine's file systems, or
 /// a simulated disk in tests.
@@ -39,6 +41,12 @@ pub(crate) trait FileSystem: Send + Sync {
     /// # Errors
     /// `WouldBlock`: another holds the lock.
     fn lock(&self, path: &Path) -> io::Result<Lock>;
+
+    /// Finds the file that a path leads to: links are followed. Its folder is there.
+    ///
+    /// # Errors
+    /// A [rename](FileSystem::rename) could not replace what is there; the message says what to do.
+    fn target(&self, path: &Path) -> io::Result<PathBuf>;
 
     fn read(&self, path: &Path) -> io::Result<Vec<u8>>;
 
@@ -85,6 +93,10 @@ impl FileSystem for Machine {
         }
     }
 
+    fn target(&self, path: &Path) -> io::Result<PathBuf> {
+        target::target(path)
+    }
+
     fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
         fs::read(path)
     }
@@ -98,7 +110,7 @@ impl FileSystem for Machine {
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        fs::rename(from, to)
+        fs::rename(from, to).map_err(|error| target::explained(error, to))
     }
 
     fn remove(&self, path: &Path) -> io::Result<()> {

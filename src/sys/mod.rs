@@ -8,6 +8,7 @@ pub(crate) mod percent;
 pub(crate) mod process;
 pub(crate) mod rng;
 pub(crate) mod stop;
+mod target;
 pub(crate) mod thread;
 
 use std::sync::Arc;
