@@ -1,7 +1,8 @@
 //! Takes aggregates apart and builds them, from files: to see what a producer wrote.
 //!
 //! ```text
-//! aws kinesis get-records … --query 'Records[0].Data' --output text |
+//! aws kinesis get-records … | cargo run --release --example aggregate -- unpack
+//! aws kinesis get-records … --query 'Records[].Data' --output text |
 //!   cargo run --release --example aggregate -- unpack --base64
 //! ```
 //!
@@ -20,7 +21,7 @@ use kinesis_blocking::aggregation::{
     Aggregate, DecodeLimits, Misplaced, SubRecord, decode_readable,
 };
 use kinesis_blocking::{HashKey, HashKeyRange};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 mod common {
     pub mod line;
@@ -40,12 +41,14 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum What {
-    /// Print the user records of a Kinesis record's data, one JSON object a line
+    /// Print the user records of Kinesis records, one JSON object a line
     Unpack {
-        /// The data; standard input if it is - or left out
+        /// The data of a Kinesis record, or the whole answer of `aws kinesis get-records`; standard input
+        /// if it is - or left out
         #[arg(default_value = "-")]
         file: PathBuf,
-        /// The file has base64, as the service's answers have
+        /// The file has base64, as pack writes it: the data of several Kinesis records, with blanks, tabs
+        /// or newlines between them
         #[arg(long)]
         base64: bool,
         /// Print data that are UTF-8 as text, not in base64
@@ -118,11 +121,11 @@ fn run(what: What) -> Result<(), String> {
             color,
         } => {
             let data = read(&file)?;
-            let data = match base64 {
-                true => unbase64(&data)?,
-                false => data,
+            let kinesis_records = match base64 {
+                true => several_in_base64(&data)?,
+                false => answered(&data)?.unwrap_or_else(|| vec![data]),
             };
-            unpack(data.into(), text, range, terminal::paints(color))
+            unpack_all(kinesis_records, text, range, terminal::paints(color))
         }
         What::Pack {
             file,
@@ -146,14 +149,91 @@ fn read(file: &Path) -> Result<Vec<u8>, String> {
     read.map_err(|error| format!("{}: {error}", file.display()))
 }
 
-fn unbase64(text: &[u8]) -> Result<Vec<u8>, String> {
-    let text: Vec<u8> = text
-        .iter()
-        .copied()
-        .filter(|byte| !byte.is_ascii_whitespace())
+/// The data of Kinesis records that stand one after the other, or of one in lines of equal length.
+fn several_in_base64(text: &[u8]) -> Result<Vec<Vec<u8>>, String> {
+    let words: Vec<&[u8]> = text
+        .split(u8::is_ascii_whitespace)
+        .filter(|word| !word.is_empty())
         .collect();
+    let has_lines_only = !text.iter().any(|byte| matches!(byte, b' ' | b'\t'));
+    if has_lines_only && is_wrapped(&words) {
+        return Ok(vec![unbase64(&words.concat())?]);
+    }
+    let numbered = (1..).zip(&words);
+    numbered
+        .map(|(number, word)| {
+            unbase64(word).map_err(|problem| of_several(number, words.len(), problem))
+        })
+        .collect()
+}
+
+/// Says whether it is one text that `base64` broke into lines, of 76 characters or of 64 as in PEM.
+fn is_wrapped(words: &[&[u8]]) -> bool {
+    let Some(([first, others @ ..], last)) = words.split_last().map(|(last, rest)| (rest, last))
+    else {
+        return false;
+    };
+    let is_as_long = |word: &&[u8]| word.len() == first.len();
+    let is_aggregate = |word: &&[u8]| word.starts_with(MAGIC_IN_BASE64);
+    matches!(first.len(), 64 | 76)
+        && last.len() <= first.len()
+        && others.iter().all(is_as_long)
+        && !others.iter().chain([last]).any(is_aggregate)
+}
+
+/// Begins each aggregate: the bytes F3 89 9A C2, as far as they fill characters.
+const MAGIC_IN_BASE64: &[u8] = b"84maw";
+
+fn unbase64(text: &[u8]) -> Result<Vec<u8>, String> {
     let data = BASE64_STANDARD.decode(text);
     data.map_err(|error| format!("no base64: {error}"))
+}
+
+/// The data of the records of a GetRecords answer, if it is one.
+fn answered(text: &[u8]) -> Result<Option<Vec<Vec<u8>>>, String> {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "PascalCase")]
+    struct Answer {
+        records: Vec<Answered>,
+    }
+    #[derive(Deserialize)]
+    #[serde(rename_all = "PascalCase")]
+    struct Answered {
+        data: String,
+    }
+    let Ok(Answer { records }) = serde_json::from_slice(text) else {
+        return Ok(None);
+    };
+    let data = records.iter().map(|one| unbase64(one.data.as_bytes()));
+    data.collect::<Result<_, _>>().map(Some)
+}
+
+/// Names the Kinesis record, if there are several.
+fn of_several(number: usize, count: usize, problem: String) -> String {
+    match count {
+        1 => problem,
+        _ => format!("record {number}: {problem}"),
+    }
+}
+
+/// Prints what can be read of each, and then tells what cannot.
+fn unpack_all(
+    kinesis_records: Vec<Vec<u8>>,
+    text: bool,
+    range: Option<Range>,
+    painted: bool,
+) -> Result<(), String> {
+    let count = kinesis_records.len();
+    let mut problems = Vec::new();
+    for (number, data) in (1..).zip(kinesis_records) {
+        if let Err(problem) = unpack(data.into(), text, range.as_ref(), painted) {
+            problems.push(of_several(number, count, problem));
+        }
+    }
+    match problems.is_empty() {
+        true => Ok(()),
+        false => Err(problems.join("\naggregate: ")),
+    }
 }
 
 /// A user record and where it was found.
@@ -168,7 +248,7 @@ struct Unpacked {
 }
 
 /// Prints all that can be read, and then tells what cannot.
-fn unpack(data: Bytes, text: bool, range: Option<Range>, painted: bool) -> Result<(), String> {
+fn unpack(data: Bytes, text: bool, range: Option<&Range>, painted: bool) -> Result<(), String> {
     let decoded =
         decode_readable(&data, &DecodeLimits::default()).map_err(|error| error.to_string())?;
     let Some(decoded) = decoded else {

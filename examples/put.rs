@@ -7,7 +7,8 @@
 //! Credentials and region come from the environment, as everywhere in AWS, or with all other settings
 //! from a file of Flink's properties.
 
-use std::collections::VecDeque;
+use std::borrow::Cow;
+use std::collections::{HashMap, VecDeque};
 use std::io::{self, BufRead, IsTerminal};
 use std::process::{self, ExitCode};
 use std::sync::Arc;
@@ -23,7 +24,7 @@ use kinesis_blocking::{
     RecordResult, Stored, UserRecord,
 };
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::value::RawValue;
 
 mod common {
     pub mod line;
@@ -187,11 +188,7 @@ fn put(
 /// Makes a record of a line. What is given to all records counts above what the line has.
 fn record(arguments: &Arguments, line: Vec<u8>) -> Result<UserRecord, String> {
     let fields = [&arguments.partition_key_field, &arguments.hash_key_field];
-    let object: Value = match fields.iter().any(|field| field.is_some()) {
-        true => serde_json::from_slice(&line).map_err(|error| format!("no JSON: {error}"))?,
-        false => Value::Null,
-    };
-    let member = |field: &Option<String>| field.as_ref().map(|path| member(&object, path));
+    let member = |field: &Option<String>| field.as_ref().map(|path| member(&line, path));
     let [key, hash_key] = fields.map(member);
     let (key, hash_key) = (key.transpose()?, hash_key.transpose()?);
     let hash_key = hash_key.map(|text| text.parse::<HashKey>());
@@ -216,16 +213,23 @@ fn record(arguments: &Arguments, line: Vec<u8>) -> Result<UserRecord, String> {
     )
 }
 
-/// Finds `customer.id`: the member `id` of the member `customer`. Text, numbers and booleans will do.
-fn member(object: &Value, path: &str) -> Result<String, String> {
-    let found = path
-        .split('.')
-        .try_fold(object, |object, name| object.get(name));
-    match found {
-        Some(Value::String(text)) => Ok(text.clone()),
-        Some(value @ (Value::Number(_) | Value::Bool(_))) => Ok(value.to_string()),
-        Some(_) => Err(format!("its member {path} is neither text nor a number")),
-        None => Err(format!("it has no member {path}")),
+/// Finds `customer.id`: the member `id` of the member `customer`. Text, numbers and booleans will do; a
+/// number is taken as it stands in the line, however long it is.
+fn member(line: &[u8], path: &str) -> Result<String, String> {
+    let no_json = |error| format!("no JSON: {error}");
+    let mut value: &RawValue = serde_json::from_slice(line).map_err(no_json)?;
+    for name in path.split('.') {
+        let members: HashMap<Cow<'_, str>, &RawValue> =
+            serde_json::from_str(value.get()).unwrap_or_default();
+        let member = members.get(name).copied();
+        value = member.ok_or_else(|| format!("it has no member {path}"))?;
+    }
+    match value.get().as_bytes() {
+        [b'"', ..] => serde_json::from_str(value.get()).map_err(no_json),
+        [b'{' | b'[', ..] | b"null" => {
+            Err(format!("its member {path} is neither text nor a number"))
+        }
+        _ => Ok(value.get().to_owned()),
     }
 }
 

@@ -25,6 +25,7 @@ use kinesis_blocking::{
 use serde::Serialize;
 
 mod common {
+    pub mod gzip;
     pub mod line;
     pub mod logging;
     pub mod moment;
@@ -33,6 +34,7 @@ mod common {
     pub mod terminal;
 }
 
+use common::gzip;
 use common::line::Line;
 use common::logging;
 use common::moment;
@@ -74,6 +76,17 @@ struct Arguments {
     /// In JSON, print data that are UTF-8 as text, not in base64
     #[arg(long)]
     text: bool,
+    /// What to do with records that gzip compressed, such as those of CloudWatch Logs
+    #[arg(
+        long,
+        value_enum,
+        value_name = "WHEN",
+        num_args = 0..=1,
+        require_equals = true,
+        default_value = "auto",
+        default_missing_value = "auto"
+    )]
+    decompress: Decompress,
     /// When to paint what is printed
     #[arg(long, value_name = "WHEN", default_value = "auto")]
     color: ColorChoice,
@@ -88,6 +101,14 @@ enum Format {
     Data,
     /// One object a line
     Json,
+}
+
+#[derive(Clone, Copy, PartialEq, ValueEnum)]
+enum Decompress {
+    /// Print what was compressed: a whole gzip of at most 64 MiB; all else as it is
+    Auto,
+    /// Print each record's bytes as they are
+    Never,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -218,6 +239,7 @@ impl Commits {
 struct Output {
     format: Format,
     as_text: bool,
+    decompress: Decompress,
     painted: bool,
     pace: Pace,
     stopped: Arc<AtomicBool>,
@@ -231,6 +253,7 @@ impl Output {
         Output {
             format: arguments.format,
             as_text: arguments.text,
+            decompress: arguments.decompress,
             painted: terminal::paints(arguments.color),
             pace: Pace::new(arguments.rate),
             stopped,
@@ -245,13 +268,17 @@ impl Output {
             self.flush()?;
             self.pace.wait(|| self.stopped.load(Ordering::Relaxed));
         }
+        let data = match self.decompress {
+            Decompress::Auto => gzip::decompressed(record.data(), DECOMPRESSED_BYTES_MAX),
+            Decompress::Never => record.data().into(),
+        };
         match self.format {
             Format::Data => {
-                let written = self.writer.write_all(record.data());
+                let written = self.writer.write_all(&data);
                 written.and_then(|()| self.writer.write_all(b"\n"))
             }
             Format::Json => {
-                let line = Printed::of(record, self.as_text);
+                let line = Printed::of(record, &data, self.as_text);
                 terminal::write_json(&mut self.writer, &line, self.painted)
             }
         }
@@ -291,7 +318,7 @@ struct Printed<'a> {
 }
 
 impl<'a> Printed<'a> {
-    fn of(record: &'a Record, as_text: bool) -> Printed<'a> {
+    fn of(record: &'a Record, data: &[u8], as_text: bool) -> Printed<'a> {
         let (key, hash_key) = (record.partition_key(), record.explicit_hash_key());
         Printed {
             stream: &record.shard().stream,
@@ -299,7 +326,7 @@ impl<'a> Printed<'a> {
             sequence_number: record.sequence_number().as_str(),
             sub_sequence_number: record.sub_sequence_number(),
             arrival_ms: record.approximate_arrival().as_millis(),
-            line: Line::new(key, hash_key, record.data(), as_text),
+            line: Line::new(key, hash_key, data, as_text),
         }
     }
 }
@@ -325,6 +352,9 @@ impl std::fmt::Display for Failure {
         }
     }
 }
+
+/// A record of 10 MiB, compressed to a sixth: more is no text, or made to fill the memory.
+const DECOMPRESSED_BYTES_MAX: usize = 64 << 20;
 
 /// After this long without a record, what is buffered is shown.
 const QUIET: Duration = Duration::from_millis(200);

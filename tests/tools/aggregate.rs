@@ -1,5 +1,6 @@
 use std::fs;
 
+use base64::prelude::{BASE64_STANDARD, Engine};
 use bytes::Bytes;
 use kinesis_blocking::HashKey;
 use kinesis_blocking::aggregation::{SubRecord, decode, encode};
@@ -54,6 +55,60 @@ fn it_makes_as_many_aggregates_as_it_has_to() {
         refused(&mut several, &lines),
         "aggregate: these are 2 aggregates: leave --output out, or raise --max-size\n"
     );
+}
+
+/// Without and with padding, of a line's length and longer.
+#[test]
+fn it_takes_apart_what_pack_and_the_aws_command_line_print() {
+    let aggregate = |size: usize| encode(&[SubRecord::new("a", "x".repeat(size))]);
+    for sizes in [&[1, 2, 3][..], &[2, 5], &[30, 30], &[500, 7, 500], &[40]] {
+        let packed = sizes
+            .iter()
+            .map(|size| BASE64_STANDARD.encode(aggregate(*size)));
+        let packed: Vec<_> = packed.collect();
+        let unpacked = |more: &[&str], input: &str| {
+            let mut unpack = tool("aggregate");
+            let lines = printed(unpack.args(["unpack", "--text"]).args(more), input);
+            let lengths = lines
+                .lines()
+                .map(|line| json(line)["text"].as_str().map(str::len));
+            lengths
+                .map(|length| length.expect("text"))
+                .collect::<Vec<_>>()
+        };
+        for separator in ["\n", "\t", " ", "\r\n"] {
+            let several = packed.join(separator) + "\n";
+            assert_eq!(unpacked(&["--base64"], &several), sizes, "{several}");
+        }
+        let records = packed
+            .iter()
+            .map(|data| serde_json::json!({ "Data": data }));
+        let answer =
+            serde_json::json!({ "Records": records.collect::<Vec<_>>(), "NextShardIterator": "x" });
+        assert_eq!(unpacked(&[], &answer.to_string()), sizes);
+        for width in [64, 76] {
+            let whole = BASE64_STANDARD.encode(aggregate(500));
+            let lines = whole.as_bytes().chunks(width).map(String::from_utf8_lossy);
+            let wrapped = lines.collect::<Vec<_>>().join("\n");
+            assert_eq!(unpacked(&["--base64"], &wrapped), [500]);
+        }
+    }
+    let plain = BASE64_STANDARD.encode("plain");
+    let mixed = format!(
+        "{}\n{plain}\nno base64",
+        BASE64_STANDARD.encode(aggregate(1))
+    );
+    let mut unpack = tool("aggregate");
+    let told = refused(unpack.args(["unpack", "--base64"]), &mixed);
+    assert!(
+        told.starts_with("aggregate: record 3: no base64: "),
+        "{told}"
+    );
+    let mixed = mixed.trim_end_matches("\nno base64");
+    let told = refused(tool("aggregate").args(["unpack", "--base64"]), mixed);
+    let expected =
+        "aggregate: record 2: no aggregate: these 5 bytes are one plain record, or a damaged one\n";
+    assert_eq!(told, expected);
 }
 
 #[test]

@@ -57,6 +57,43 @@ fn keys_come_from_members_of_a_line() {
 }
 
 #[test]
+fn numbers_are_keys_as_they_stand_in_the_line() {
+    let numbers = [
+        "0",
+        "-7",
+        "1.10",
+        "1e3",
+        "18446744073709551616",
+        "170141183460469231731687303715884105728",
+    ];
+    let kinesis = FakeKinesis::new().with_stream("orders", 1);
+    let server = kinesis.serve().expect("a socket");
+    let mut put = tool_for(&server, "put");
+    put.args(["--stream=orders", "--no-aggregation", "--ordered"]);
+    put.arg("--partition-key-field=id");
+    let lines: String = numbers
+        .map(|number| format!("{{\"id\": {number}}}\n"))
+        .concat();
+    assert!(run(&mut put, &lines).status.success());
+    let keys = kinesis.records("orders").into_iter();
+    let mut keys: Vec<_> = keys.map(|record| record.partition_key).collect();
+    keys.sort();
+    let mut expected = numbers;
+    expected.sort_unstable();
+    assert_eq!(keys, expected);
+    let mut put = tool_for(&server, "put");
+    put.args(["--stream=orders", "--hash-key-field=id"]);
+    let line = format!("{{\"id\":{}}}\n", numbers[5]);
+    assert!(run(&mut put, &line).status.success());
+    let records = kinesis.records("orders");
+    let hash_key = records.last().and_then(|record| record.explicit_hash_key);
+    assert_eq!(
+        hash_key.map(|key| key.to_string()).as_deref(),
+        Some(numbers[5])
+    );
+}
+
+#[test]
 fn each_line_goes_into_every_stream_and_its_fate_is_printed_in_order() {
     let kinesis = FakeKinesis::new().with_stream("a", 2).with_stream("b", 1);
     let server = kinesis.serve().expect("a socket");

@@ -1,9 +1,12 @@
 use std::fs;
+use std::io::Write;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use kinesis_blocking::Operation;
+use flate2::Compression;
+use flate2::write::GzEncoder;
 use kinesis_blocking::fake::FakeKinesis;
+use kinesis_blocking::{Operation, PutRecordsEntry};
 
 use crate::{json, printed, properties, run, text, tool, tool_for};
 
@@ -49,6 +52,48 @@ fn json_has_the_keys_and_copies_a_stream_whole() {
         .collect();
     assert_eq!(copies, twice);
     assert_eq!(orders[0][0], "\"anna\"");
+}
+
+#[test]
+fn what_gzip_compressed_is_printed_as_it_was() {
+    let kinesis = FakeKinesis::new().with_stream("orders", 1);
+    let compressed = |text: &str| {
+        let mut gzip = GzEncoder::new(Vec::new(), Compression::default());
+        gzip.write_all(text.as_bytes()).expect("compressed");
+        gzip.finish().expect("compressed")
+    };
+    // Two of them in a row are one gzip as well.
+    let whole = [compressed("{\"logEvents\":"), compressed("[]}")].concat();
+    let cut = whole[..whole.len() - 1].to_vec();
+    let data = [whole.clone(), cut.clone(), b"plain".to_vec()];
+    let entries = data.map(|data| PutRecordsEntry {
+        data: data.into(),
+        partition_key: "k".into(),
+        explicit_hash_key: None,
+    });
+    kinesis
+        .client()
+        .put_records("orders", &entries)
+        .expect("put");
+    let server = kinesis.serve().expect("a socket");
+    let tail = |more: &[&str]| {
+        let mut tail = tool_for(&server, "tail");
+        tail.args([
+            "--stream=orders",
+            "--from=trim_horizon",
+            "--until-caught-up",
+        ]);
+        run(tail.args(more), "").stdout
+    };
+    let events = b"{\"logEvents\":[]}";
+    for more in [&[][..], &["--decompress"], &["--decompress=auto"]] {
+        let lines = [events, &cut[..], b"plain"].map(|data| [data, b"\n"].concat());
+        assert_eq!(tail(more), lines.concat());
+    }
+    let lines = [&whole[..], &cut, b"plain"].map(|data| [data, b"\n"].concat());
+    assert_eq!(tail(&["--decompress=never"]), lines.concat());
+    let json = tail(&["--format=json", "--text"]);
+    assert!(text(&json).starts_with('{') && text(&json).contains("logEvents"));
 }
 
 #[test]
