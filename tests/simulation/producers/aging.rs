@@ -27,9 +27,7 @@ pub fn live_through(seed: u64) {
         fail(&mut scene, Operation::PutRecords, share, faults);
     } else {
         // A shard that is throttled keeps its records for the next map.
-        let code = "ProvisionedThroughputExceededException".to_owned();
-        let every = scene.rng.usize(1..4);
-        let faults = vec![Fault::FailEntries { every, code }];
+        let faults = vec![throttled(scene.rng.usize(1..4))];
         let share = 0.5 + scene.rng.f64() * 0.5;
         fail(&mut scene, Operation::PutRecords, share, faults);
     }
@@ -49,10 +47,11 @@ pub fn live_through(seed: u64) {
     end(scene, &producer, &seen);
 }
 
-/// Nothing passes while the shards change; a moment in which half does shows the new ones, and records of
-/// all ages are grouped anew; then nothing passes until some have expired.
+/// No entry passes while the shards change, so that records of all ages wait in the limiter; a while in
+/// which half of them do shows the new shards, and the rest is grouped anew; then nothing passes until
+/// some have expired.
 fn squeeze(scene: &mut Scene, producer: &Producer) {
-    fail(scene, Operation::PutRecords, 1.0, vec![Fault::Throttle]);
+    fail(scene, Operation::PutRecords, 1.0, vec![throttled(1)]);
     for second in 0..scene.rng.usize(3..20) {
         watchdog::at(second, &"squeeze");
         let many = scene.rng.usize(1..40);
@@ -62,15 +61,9 @@ fn squeeze(scene: &mut Scene, producer: &Producer) {
     }
     scene.reshard(ORDERS);
     scene.kinesis.calm_down();
-    let code = "ProvisionedThroughputExceededException".to_owned();
     let every = scene.rng.usize(2..4);
-    fail(
-        scene,
-        Operation::PutRecords,
-        1.0,
-        vec![Fault::FailEntries { every, code }],
-    );
-    let time = scene.millis(3_000);
+    fail(scene, Operation::PutRecords, 1.0, vec![throttled(every)]);
+    let time = scene.millis(4_000);
     scene.pass(time);
     scene.kinesis.calm_down();
     fail(scene, Operation::PutRecords, 1.0, vec![Fault::Throttle]);
@@ -78,12 +71,19 @@ fn squeeze(scene: &mut Scene, producer: &Producer) {
     scene.pass(time);
 }
 
+fn throttled(every: usize) -> Fault {
+    let code = "ProvisionedThroughputExceededException".to_owned();
+    Fault::FailEntries { every, code }
+}
+
 fn start(scene: &mut Scene, seen: &Arc<Seen>) -> Arc<Producer> {
     let mut settings = Settings::draw(scene);
     settings.ttl = Duration::from_secs(30);
+    settings.buffered = scene.millis(300);
     settings.config = settings
         .config
         .record_ttl(settings.ttl)
+        .record_max_buffered_time(settings.buffered)
         .fail_if_throttled(scene.draws(20));
     if settings.manners != Manners::Bad {
         settings.manners = Manners::Good;
