@@ -1,6 +1,7 @@
 mod json;
 mod origins;
 mod subtasks;
+mod unconfirmed;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -9,6 +10,7 @@ use crate::model::{SequenceNumber, ShardId, ShardPosition, ShardRef, StartPositi
 
 pub(super) use origins::{Origin, Origins};
 pub(super) use subtasks::Subtasks;
+pub(super) use unconfirmed::Unconfirmed;
 
 /// How far each shard has been read: where to go on from.
 ///
@@ -23,6 +25,9 @@ pub struct Checkpoint {
     /// The first Kinesis record of each shard that was read, where that is known and nothing of the
     /// shard has been missing or left out since.
     pub(super) firsts: BTreeMap<ShardRef, SequenceNumber>,
+    /// What was read of each shard while nothing proved that it was whole, as the stream's retention
+    /// may have been shortened.
+    pub(super) unconfirmed: BTreeMap<ShardRef, Unconfirmed>,
     /// The last watermark that was handed out.
     pub(super) watermark: Option<Timestamp>,
     /// When the shards of each stream were listed last: what it does not know was not there then.
@@ -99,6 +104,7 @@ impl Checkpoint {
         self.watermarks.remove(shard);
         self.origins.remove(shard);
         self.firsts.remove(shard);
+        self.unconfirmed.remove(shard);
         self.watermark = None;
         self.shards.remove(shard)
     }
@@ -161,10 +167,16 @@ impl Checkpoint {
                 let first = firsts.into_iter().flatten().min();
                 self.firsts
                     .extend(first.map(|first| (shard.clone(), first)));
+                // One line of readers may have confirmed what the other doubts: rather a gap too much.
+                if let Some(unconfirmed) = other.unconfirmed.get(shard) {
+                    let mine = self.unconfirmed.entry(shard.clone());
+                    mine.or_insert_with(|| unconfirmed.clone());
+                }
             } else if mine.is_none_or(|mine| counts_more(position, mine)) {
                 replace(&mut self.times, &other.times, shard);
                 replace(&mut self.watermarks, &other.watermarks, shard);
                 replace(&mut self.firsts, &other.firsts, shard);
+                replace(&mut self.unconfirmed, &other.unconfirmed, shard);
                 self.shards.insert(shard.clone(), position.clone());
                 match other.origins.get(shard) {
                     Some(origin) => self.origins.insert(shard.clone(), origin.clone()),
@@ -202,6 +214,10 @@ impl Checkpoint {
                 let firsts = self.firsts.into_iter();
                 firsts.map(|(of, first)| (shard(of), first)).collect()
             },
+            unconfirmed: {
+                let unconfirmed = self.unconfirmed.into_iter();
+                unconfirmed.map(|(of, one)| (shard(of), one)).collect()
+            },
             watermark: self.watermark,
             listed: streams(self.listed),
             newest: self
@@ -223,6 +239,7 @@ impl Checkpoint {
         self.watermarks.retain(|shard, _| is_kept(shard));
         self.origins.retain(is_kept);
         self.firsts.retain(|shard, _| is_kept(shard));
+        self.unconfirmed.retain(|shard, _| is_kept(shard));
         self.listed.remove(stream);
         self.newest.remove(stream);
         self.starts.remove(stream);

@@ -964,6 +964,39 @@ mod tests {
     }
 
     #[test]
+    fn of_a_stream_made_anew_before_the_instant_of_the_start_nothing_older_is_read() {
+        let a = shard("a", &[], true);
+        let ahead = NOW.saturating_add(Duration::from_secs(600));
+        for (listed, expected) in [
+            (NOW, StartPosition::AtTimestamp(ahead)),
+            (ahead, StartPosition::TrimHorizon),
+        ] {
+            let start = StartPosition::AtTimestamp(ahead);
+            let restored = Checkpoint {
+                shards: [(at("a"), ShardPosition::Start(start))].into(),
+                origins: [(
+                    at("a"),
+                    Origin {
+                        range: a.hash_key_range,
+                        starting: a.starting_sequence_number.clone(),
+                    },
+                )]
+                .into_iter()
+                .collect(),
+                starts: [(stream(), ahead)].into(),
+                listed: [(stream(), listed)].into(),
+                ..Checkpoint::default()
+            };
+            let mut discovery = Discovery::new(plan(start), restored);
+            let found = listed_at(&mut discovery, 3_600, [starting_at("8", a.clone())]);
+            assert_eq!(
+                names(&found.starts),
+                [("a", ShardPosition::Start(expected))]
+            );
+        }
+    }
+
+    #[test]
     fn of_a_stream_made_anew_what_has_been_read_of_the_new_one_is_not_read_again() {
         let read_to = |number: &str| ShardPosition::After {
             sequence_number: number.parse().expect("a number"),

@@ -51,6 +51,7 @@ impl ConsumerBuilder {
         let client = client.with_watch(found.clone());
         let listings = first_listings(&client, self.streams.iter().map(|(name, _)| name))?;
         let settings = Settings::new(&self.config, until, &client);
+        settings.doubts.restore(&stored.restored);
         let (bell, told_bell) = Bell::new();
         let told = Arc::new(Shelf::new(bell));
         let all = meters.into_iter().zip(stops);
@@ -368,6 +369,7 @@ impl Seat {
             group: Some(group.clone()),
             commits,
             repeats: self.workers.settings.repeats.clone(),
+            doubts: self.workers.settings.doubts.clone(),
             meters: self.workers.meters,
             clock: self.workers.client.sys().clock.clone(),
             glances: Glances::default(),

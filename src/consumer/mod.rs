@@ -13,6 +13,7 @@ mod contents;
 mod deaggregator;
 mod decoder;
 mod discovery;
+mod doubts;
 mod emitter;
 mod event_time;
 mod fate;
@@ -134,6 +135,8 @@ pub struct Consumer {
     commits: Commits,
     /// Where the reading of each shard began, as checkpoints keep it.
     repeats: repeats::Repeats,
+    /// What was read without proof that nothing of it was trimmed, as checkpoints keep it.
+    doubts: doubts::Doubts,
     meters: Arc<Meters>,
     clock: Arc<dyn Clock>,
     glances: Glances,
@@ -163,6 +166,7 @@ impl Consumer {
         // What is about to be handed out is not yet: a restart would never say it.
         checkpoint.watermark = checkpoint.watermark.and(self.watermark);
         self.repeats.complete(&mut checkpoint);
+        self.doubts.complete(&mut checkpoint);
         checkpoint
     }
 
@@ -322,7 +326,7 @@ impl Consumer {
             }
             // Between two answers, so that news is heard however much there is to hand out.
             match self.inbox.next(&mut self.emitter) {
-                Ok(Some(event)) => return Ok(event),
+                Ok(Some(event)) => return Ok(self.handed_out(event)),
                 Ok(None) => {}
                 Err(error) => return self.fail(error),
             }
@@ -335,7 +339,7 @@ impl Consumer {
                     return Ok(Event::ShardEnded(shard));
                 }
                 Next::Rested(shard) => self.told.put([Told::CaughtUp(shard)]),
-                Next::Gap(gap) => return Ok(Event::Gap(gap)),
+                Next::Gap(gap) => return Ok(self.handed_out(Event::Gap(gap))),
                 Next::Halted(shard, error) => {
                     self.told.put([Told::Rested(shard.clone())]);
                     return Ok(Event::ShardHalted(shard, error));
@@ -351,6 +355,14 @@ impl Consumer {
                 }
             }
         }
+    }
+
+    /// From now on a checkpoint covers a gap, and what followed from it.
+    fn handed_out(&self, event: Event) -> Event {
+        if let Event::Gap(gap) = &event {
+            self.doubts.told(gap);
+        }
+        event
     }
 
     /// The caller has come back for more, so what was handed out is done with.

@@ -6,6 +6,7 @@ use crate::consumer::bound::{Bound, Reached, Until};
 use crate::consumer::chunk::Chunk;
 use crate::consumer::deaggregator::Deaggregator;
 use crate::consumer::discovery::{Place, Start};
+use crate::consumer::doubts::Doubts;
 use crate::consumer::pace::{Pace, Weight};
 use crate::consumer::repeats::{Patience, Repeats};
 use crate::consumer::trim_watch::{Judgement, Missing, TrimWatch};
@@ -30,6 +31,8 @@ pub(super) struct ShardReader {
     bound: Bound,
     /// What the last answer brought.
     bytes: usize,
+    /// When the iterator was asked for.
+    iterator_since: Instant,
     /// Who follows the shard.
     children: Vec<ChildShard>,
     /// Records were read, and none has been missing since.
@@ -47,6 +50,8 @@ pub(super) struct Settings {
     pub started_by: Timestamp,
     /// Which copies of records are handed out.
     pub repeats: Repeats,
+    /// What was read without proof that nothing of it was trimmed.
+    pub doubts: Doubts,
 }
 
 impl Settings {
@@ -58,6 +63,7 @@ impl Settings {
             started: started.earliest,
             started_by: started.latest,
             repeats: Repeats::of(config),
+            doubts: Doubts::default(),
         }
     }
 
@@ -141,7 +147,8 @@ impl ShardReader {
             deaggregator: Deaggregator::new(&start, &settings.config, settings.repeats.clone()),
             closed: start.closed,
             pace: Pace::new(&settings.config, now),
-            watch: TrimWatch::new(&start.position, start.complete_to),
+            watch: TrimWatch::new(&start.position, start.complete_to)
+                .doubting(settings.doubts.of(&start.shard, &start.position)),
             settings,
             state: match bound {
                 Bound::Nothing => State::Done(End::CaughtUp),
@@ -149,6 +156,7 @@ impl ShardReader {
             },
             bound,
             bytes: 0,
+            iterator_since: now,
             children: Vec::new(),
             is_begun: false,
             position: start.position,
@@ -177,9 +185,12 @@ impl ShardReader {
         if now < next_read {
             return Step::WaitUntil(next_read);
         }
-        if self.watch.foresee(server_now.latest) {
+        // Where calls are as far apart as that, each would be refused, and made anew a pause later.
+        let is_expired = now.saturating_duration_since(self.iterator_since) >= ITERATOR_LIFE;
+        if self.watch.foresee(server_now.latest) || is_expired {
             self.state = State::NoIterator;
         }
+        self.iterator_since = now;
         match &self.state {
             _ if self.watch.asks_retention(now, false) => Step::GetRetention,
             State::Reading(iterator) => {
@@ -304,7 +315,7 @@ impl ShardReader {
 
     /// Says whether the retention has to be read anew.
     pub fn needs_new_retention(&self) -> bool {
-        self.watch.is_unconfirmed()
+        self.watch.unconfirmed().is_some()
     }
 
     /// Takes how long the stream keeps its records, if the service says so. Gives what may be missing
@@ -318,7 +329,16 @@ impl ShardReader {
         retention: Option<Duration>,
     ) -> Result<Option<Gap>> {
         let is_end = matches!(self.state, State::Done(_));
+        let unconfirmed = self.watch.unconfirmed().cloned();
         let missing = (self.watch).on_retention(now, retention, &self.position, is_end);
+        // A gap does that once the caller has it: until then a restart has to find it again.
+        if let Some(unconfirmed) = unconfirmed
+            && missing.is_none()
+            && self.watch.unconfirmed().is_none()
+        {
+            let after = unconfirmed.after.as_ref();
+            self.settings.doubts.confirmed(&self.shard, after);
+        }
         if self.watch.verifies() && !is_end {
             self.state = State::NoIterator;
         }
@@ -357,6 +377,9 @@ impl ShardReader {
                 self.begin_anew();
             }
             Judgement::Take => {}
+        }
+        if let Some(unconfirmed) = self.watch.unconfirmed() {
+            self.settings.doubts.note(&self.shard, unconfirmed);
         }
         let asked = answered.earliest;
         let reached = self.bound.cut(&mut output, asked, self.closed);
@@ -457,6 +480,10 @@ fn ahead_of(service: Timestamp, time: Timestamp) -> Option<Duration> {
     (service < time && ahead <= START_AHEAD_MAX).then_some(ahead)
 }
 
+/// How long an iterator lives.
+/// Source: <https://docs.aws.amazon.com/kinesis/latest/APIReference/API_GetShardIterator.html>
+const ITERATOR_LIFE: Duration = Duration::from_secs(300);
+
 /// How far ahead a start may lie to be waited for: clocks that are further apart cannot make calls.
 /// Source: <https://docs.aws.amazon.com/IAM/latest/UserGuide/signature-v4-troubleshooting.html>
 pub(super) const START_AHEAD_MAX: Duration = Duration::from_secs(15 * 60);
@@ -479,6 +506,7 @@ mod tests {
             started: STARTED,
             started_by: STARTED.saturating_add(Duration::from_secs(1)),
             repeats: Repeats::default(),
+            doubts: Doubts::default(),
         }
     }
 
@@ -554,6 +582,27 @@ mod tests {
     ) -> Chunk {
         let taken = reader.on_records((now, Duration::ZERO), by_server(server_now), output);
         taken.expect("records").records
+    }
+
+    #[test]
+    fn an_iterator_is_taken_anew_before_it_would_be_refused() {
+        for (pause, is_new) in [(299, false), (300, true)] {
+            let now = Instant::now();
+            let mut config = settings();
+            let interval = Duration::from_secs(pause);
+            let built = ConsumerConfig::builder().get_records_interval(interval);
+            config.config = built.build().expect("valid");
+            let mut reader = reader(TRIM_HORIZON, config, now);
+            assert!(matches!(next_step(&mut reader, now), Step::GetRecords(..)));
+            take(&mut reader, now, output(vec![raw(1, Bytes::new())]));
+            let step = next_step(&mut reader, now + interval);
+            assert_eq!(matches!(step, Step::GetIterator(_)), is_new, "{step:?}");
+            if is_new {
+                reader.on_iterator(Some(iterator()));
+                let step = next_step(&mut reader, now + interval);
+                assert!(matches!(step, Step::GetRecords(..)), "{step:?}");
+            }
+        }
     }
 
     #[test]

@@ -2,6 +2,7 @@ use std::time::{Duration, Instant};
 
 use crate::client::{GetRecordsOutput, RawRecord, ServerTime};
 use crate::consumer::bound::Reached;
+use crate::consumer::checkpoint::Unconfirmed;
 use crate::consumer::retention::{ASK_INTERVAL, RETENTION_MIN};
 use crate::model::{SequenceNumber, ShardPosition, Timestamp};
 
@@ -31,15 +32,6 @@ struct Retention {
     asked: Instant,
     /// The shortest there is, if the service did not say.
     kept: Duration,
-}
-
-/// What was read more than 24 hours behind since the retention was read last.
-#[derive(Debug)]
-struct Unconfirmed {
-    /// The last record that was read before.
-    after: Option<SequenceNumber>,
-    /// How far behind the reader was at most: the retention must not have been shorter.
-    lag: Duration,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,6 +76,14 @@ impl TrimWatch {
         }
     }
 
+    /// Goes on with what an earlier reader of the shard could not confirm any more.
+    pub fn doubting(self, unconfirmed: Option<Unconfirmed>) -> TrimWatch {
+        TrimWatch {
+            unconfirmed,
+            ..self
+        }
+    }
+
     pub fn complete_to(&self) -> Option<Timestamp> {
         self.complete_to
     }
@@ -116,10 +116,9 @@ impl TrimWatch {
             || (self.unconfirmed.is_some() && asked.is_none_or(is_due))
     }
 
-    /// Says whether the retention has to be read anew, and not from memory: what was read since has to
-    /// be confirmed.
-    pub fn is_unconfirmed(&self) -> bool {
-        self.unconfirmed.is_some()
+    /// Returns what has to be confirmed by reading the retention anew, and not from memory.
+    pub fn unconfirmed(&self) -> Option<&Unconfirmed> {
+        self.unconfirmed.as_ref()
     }
 
     /// Takes how long the stream keeps records, as of now, for a reader at `position`; `None` if the
@@ -511,7 +510,7 @@ mod tests {
             let judged = take(&mut watch, &after(last, None), answered(now), &mut output);
             assert_eq!(judged, Judgement::Take);
         }
-        assert!(watch.is_unconfirmed());
+        assert!(watch.unconfirmed().is_some());
         watch
     }
 
@@ -525,7 +524,7 @@ mod tests {
         let missing = keeps(&mut watch, 3 * DAY, 2, &after(3, None));
         let missing = Judgement::Gap(missing.expect("something"));
         assert_eq!(missing, gap(Some(1), Some(3)));
-        assert!(!watch.is_unconfirmed() && watch.verifies());
+        assert!(watch.unconfirmed().is_none() && watch.verifies());
         // And then it is less behind than even the shorter one, which says nothing of before.
         let mut watch = three_days_behind();
         let caught_up = at(3 * DAY);
@@ -539,7 +538,7 @@ mod tests {
     fn a_retention_that_is_still_long_enough_confirms_what_was_read() {
         let mut watch = three_days_behind();
         assert_eq!(keeps(&mut watch, 3 * DAY, 4, &after(3, None)), None);
-        assert!(!watch.is_unconfirmed() && !watch.verifies());
+        assert!(watch.unconfirmed().is_none() && !watch.verifies());
     }
 
     #[test]
@@ -549,7 +548,7 @@ mod tests {
             let now = (Instant::now(), at(3 * DAY));
             let missing = watch.on_retention(now, None, &after(3, None), is_end);
             assert_eq!(missing.is_some(), is_gap);
-            assert_eq!(watch.is_unconfirmed(), !is_gap);
+            assert_eq!(watch.unconfirmed().is_some(), !is_gap);
             assert!(watch.verifies(), "24 hours count meanwhile");
         }
     }

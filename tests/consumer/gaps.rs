@@ -132,6 +132,52 @@ fn a_retention_that_is_shortened_while_the_reader_is_behind_is_noticed() {
 }
 
 #[test]
+fn a_retention_that_is_shortened_is_noticed_by_the_next_process_too() {
+    let (clock, kinesis) = world(1);
+    kinesis.set_retention("orders", 7 * 24 * HOUR);
+    let client = kinesis.client();
+    for name in named("r", 72) {
+        put(&client, [name]);
+        clock.advance(HOUR);
+    }
+    let start = |from: &Checkpoint| {
+        let config = config(StartPosition::TrimHorizon)
+            .get_records_max(1)
+            .data_loss(REPORT)
+            .until_caught_up(true);
+        let builder = Consumer::builder(client.clone()).stream("orders");
+        let builder = builder.config(config.build().expect("valid"));
+        builder.restore(from.clone()).start().expect("started")
+    };
+    let _flow = Flow::of(&clock);
+    let mut killed = start(&Checkpoint::default());
+    let read = |consumer: &mut Consumer, records: usize| {
+        let read = consumer.by_ref().take(records);
+        read.map(|r| crate::data(&r.expect("a record")))
+            .collect::<Vec<_>>()
+    };
+    let before = read(&mut killed, 10);
+    kinesis.set_retention("orders", 24 * HOUR);
+    // Behind the loss, and before the retention is read again.
+    let behind = read(&mut killed, 5);
+    let json = killed.checkpoint().to_json();
+    drop(killed);
+    assert_ne!(before.len() + behind.len(), 72);
+    let committed = Checkpoint::from_json(&json).expect("a checkpoint");
+    let mut next = start(&committed);
+    let told = told(&mut next).expect("read on");
+    let gaps: Vec<_> = told.iter().filter(|told| told.contains("..")).collect();
+    assert_eq!(gaps.len(), 1, "{told:?}");
+    assert!(
+        told[0].starts_with("Trimmed: x.."),
+        "first of all: {told:?}"
+    );
+    // Once the caller has it, it is not reported again.
+    let told_once = next.checkpoint();
+    assert!(!told_once.to_json().contains("unconfirmed"));
+}
+
+#[test]
 fn a_retention_that_stays_is_no_gap_however_far_behind_the_reader_is() {
     let (clock, kinesis) = world(1);
     kinesis.set_retention("orders", 7 * 24 * HOUR);

@@ -6,10 +6,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::consumer::checkpoint::{Checkpoint, Origin, Origins};
+use crate::consumer::checkpoint::{Checkpoint, Origin, Origins, Unconfirmed};
 use crate::error::{Error, Result};
 use crate::model::{
     HashKey, HashKeyRange, SequenceNumber, ShardPosition, ShardRef, StartPosition, Timestamp,
@@ -51,6 +52,7 @@ impl Checkpoint {
                 .map(|(stream, id)| (stream.to_string(), id.as_str().to_owned()))
                 .collect(),
             first_sequence_numbers: firsts_form(&self.firsts),
+            unconfirmed: unconfirmed_form(&self.unconfirmed),
             origins: origins_form(&self.origins),
             subtasks: self.subtasks.iter().map(SubtasksForm::new).collect(),
         };
@@ -94,6 +96,7 @@ impl Checkpoint {
         let subtasks = subtasks.map(|of| (of.parallelism, of.subtasks)).collect();
         let origins = origins(file.origins)?;
         let firsts = firsts(file.first_sequence_numbers)?;
+        let unconfirmed = unconfirmed(file.unconfirmed)?;
         let shards = file
             .shards
             .into_iter()
@@ -104,6 +107,7 @@ impl Checkpoint {
             times,
             watermarks,
             firsts,
+            unconfirmed,
             watermark: file.watermark_ms.map(Timestamp::from_millis),
             listed,
             newest: file
@@ -141,6 +145,45 @@ fn firsts(form: FirstsForm) -> Result<BTreeMap<ShardRef, SequenceNumber>> {
     Ok(firsts)
 }
 
+/// By stream and shard.
+type UnconfirmedForm = BTreeMap<String, BTreeMap<String, StretchForm>>;
+
+/// The last record read before the retention was last confirmed, and how far behind reading was since.
+#[derive(Serialize, Deserialize)]
+struct StretchForm {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    after: Option<String>,
+    lag_ms: u64,
+}
+
+fn unconfirmed_form(all: &BTreeMap<ShardRef, Unconfirmed>) -> UnconfirmedForm {
+    let mut form = UnconfirmedForm::new();
+    for (shard, Unconfirmed { after, lag }) in all {
+        let stretch = StretchForm {
+            after: after.as_ref().map(ToString::to_string),
+            lag_ms: u64::try_from(lag.as_millis()).unwrap_or(u64::MAX),
+        };
+        let stream = form.entry(shard.stream.to_string()).or_default();
+        stream.insert(shard.shard_id.as_str().to_owned(), stretch);
+    }
+    form
+}
+
+fn unconfirmed(form: UnconfirmedForm) -> Result<BTreeMap<ShardRef, Unconfirmed>> {
+    let mut all = BTreeMap::new();
+    for (stream, shards) in form {
+        for (shard, StretchForm { after, lag_ms }) in shards {
+            let after = after.map(|after| after.parse()).transpose();
+            let unconfirmed = Unconfirmed {
+                after: after.map_err(malformed)?,
+                lag: Duration::from_millis(lag_ms),
+            };
+            all.insert(ShardRef::new(stream.as_str(), shard), unconfirmed);
+        }
+    }
+    Ok(all)
+}
+
 fn malformed(detail: impl fmt::Display) -> Error {
     Error::malformed("checkpoint", detail)
 }
@@ -164,6 +207,9 @@ struct File {
     /// By stream and shard: the first Kinesis record that was read.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     first_sequence_numbers: FirstsForm,
+    /// By stream and shard: what the retention has not confirmed yet.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    unconfirmed: UnconfirmedForm,
     /// By stream: since when it is read.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     starts_ms: BTreeMap<String, i64>,

@@ -96,11 +96,14 @@ impl Discovery {
             return;
         }
         let name = &listing.stream;
+        let before = self.restored.listed(name);
         let stream = self.stream_mut(name);
         let mut awaited = std::mem::take(&mut stream.awaited);
         awaited.retain(|id| !listing.shows(id));
-        // All of it is new, unless the start is still to come.
-        stream.since = stream.since.filter(|since| *since > listing.at);
+        // All of it is new, unless the start was still to come when the old stream was listed last: the
+        // new one may have records from before the start.
+        let before = stream.listed.or(before).unwrap_or(listing.at);
+        stream.since = stream.since.filter(|since| *since > before);
         let gone: Vec<_> = awaited.iter().map(|id| reference(name, id)).collect();
         for at in reborn.iter().chain(&gone) {
             let is_reported = match self.stream_mut(name).get(&at.shard_id) {
