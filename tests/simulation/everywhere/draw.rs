@@ -45,6 +45,8 @@ enum Feature {
     Disks,
     /// Nothing gets through for a while.
     Outages,
+    /// Records that fill the buffer.
+    Large,
     /// Nothing is put for more than a day.
     Quiet,
 }
@@ -52,12 +54,25 @@ enum Feature {
 /// What is drawn at the moment. A feature that is missing waits for a fault in the crate to be mended;
 /// `DRAW=Latest,Bounded` draws these instead, and `DRAW=all` everything.
 const DRAWN: &[Feature] = &[
+    Feature::Latest,
+    Feature::Timestamp,
+    Feature::Bounded,
+    Feature::Checkpoints,
     Feature::Processes,
     Feature::Listings,
+    Feature::ManyEnds,
+    Feature::Clocks,
+    Feature::Retention,
+    Feature::Recreate,
+    Feature::Panics,
     Feature::Refusals,
     Feature::Denials,
+    Feature::NotFound,
     Feature::Quiet,
+    Feature::Stores,
     Feature::Disks,
+    Feature::Large,
+    Feature::Outages,
 ];
 
 fn is_drawn(feature: Feature) -> bool {
@@ -98,6 +113,7 @@ impl Drawing {
             processes: self.processes,
             ahead: (0..4).map(|_| self.ahead()).collect(),
             get_records_max: self.rng.u32(1..50),
+            buffered_bytes_max: 1 << 20,
             interval: self.millis(50..1_000),
             discovery_interval: self.millis(1_000..15_000),
             event_time: self.rng.bool().then(|| self.event_time()),
@@ -114,6 +130,12 @@ impl Drawing {
             plan.steps.push(step);
         }
         self.add(theme, &mut plan);
+        // Against a producer that is always faster, a fast reader has much to read until it may end.
+        let races = |step: &Step| matches!(step, Step::Bounded { puts: 1.., .. });
+        if plan.steps.iter().any(races) {
+            plan.interval = plan.interval.max(Duration::from_millis(300));
+            plan.get_records_max = plan.get_records_max.min(12);
+        }
         plan
     }
 
@@ -298,6 +320,7 @@ enum Theme {
     Denials,
     Disks,
     Horizon,
+    Large,
     LateListings,
     ManyEnds,
     NotFound,
@@ -309,7 +332,7 @@ enum Theme {
     Stores,
 }
 
-const THEMES: [(Theme, Option<Feature>); 17] = [
+const THEMES: [(Theme, Option<Feature>); 18] = [
     (Theme::Anything, None),
     (Theme::Away, Some(Feature::Retention)),
     (Theme::Behind, Some(Feature::Retention)),
@@ -318,6 +341,7 @@ const THEMES: [(Theme, Option<Feature>); 17] = [
     (Theme::Denials, Some(Feature::Denials)),
     (Theme::Disks, Some(Feature::Disks)),
     (Theme::Horizon, Some(Feature::Retention)),
+    (Theme::Large, Some(Feature::Large)),
     (Theme::LateListings, Some(Feature::Listings)),
     (Theme::ManyEnds, Some(Feature::ManyEnds)),
     (Theme::NotFound, Some(Feature::NotFound)),
@@ -354,6 +378,10 @@ impl Drawing {
             Theme::Processes => {
                 self.processes = self.rng.usize(2..=4);
                 plan.processes = self.processes;
+            }
+            Theme::Large => {
+                plan.shards = 4;
+                plan.get_records_max = self.rng.u32(2..12);
             }
             Theme::Disks => {
                 plan.on_disk = true;
@@ -435,6 +463,14 @@ impl Drawing {
                 scene
             }
             Theme::Horizon => vec![self.consume(), self.consume(), self.consume()],
+            Theme::Large => vec![
+                Step::PutLarge {
+                    records: self.rng.usize(10..40),
+                    bytes: self.rng.usize(50_000..190_000),
+                },
+                self.consume(),
+                self.consume(),
+            ],
             Theme::LateListings => vec![
                 self.listings(),
                 self.put(),

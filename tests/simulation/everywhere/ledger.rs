@@ -20,6 +20,7 @@ pub type Place = (ShardId, Number, Option<u64>);
 /// A user record that arrived.
 #[derive(Clone, Debug)]
 pub struct Stored {
+    pub key: String,
     pub arrival: Timestamp,
     /// How many arrived before it was seen.
     pub index: usize,
@@ -69,6 +70,8 @@ pub struct Ledger {
     /// When the last record happened: each a little later than the one before.
     pub event_time: i64,
     parents: BTreeMap<(u32, ShardId), Vec<ShardId>>,
+    /// When each shard was seen first.
+    born: BTreeMap<(u32, ShardId), Timestamp>,
     pub begun: Option<Begun>,
 }
 
@@ -87,7 +90,7 @@ impl Ledger {
     }
 
     /// Notes a Kinesis record that was stored, which the service has told of.
-    pub fn store(&mut self, shard: &ShardId, number: &SequenceNumber, data: &Bytes) {
+    pub fn store(&mut self, shard: &ShardId, number: &SequenceNumber, key: &str, data: &Bytes) {
         let index = self.index();
         let subs = decode(data).expect("nobody put a broken aggregate");
         let subs = subs.map_or(vec![None], |subs| {
@@ -95,6 +98,7 @@ impl Ledger {
         });
         for sub in subs {
             let new = Stored {
+                key: key.to_owned(),
                 arrival: arrival(number),
                 index,
                 generation: self.generation,
@@ -106,7 +110,7 @@ impl Ledger {
     }
 
     /// Notes which records are still kept, and which shards there are.
-    pub fn look(&mut self, kinesis: &FakeKinesis) {
+    pub fn look(&mut self, kinesis: &FakeKinesis, now: Timestamp) {
         let records = kinesis.records(STREAM).into_iter();
         let kept: BTreeSet<_> = records
             .map(|record| (record.shard_id, Number(record.sequence_number)))
@@ -116,8 +120,15 @@ impl Ledger {
         }
         for shard in kinesis.shards(STREAM) {
             let parents = shard.parents().cloned().collect();
-            self.parents.insert((self.generation, shard.id), parents);
+            let shard = (self.generation, shard.id);
+            self.born.entry(shard.clone()).or_insert(now);
+            self.parents.insert(shard, parents);
         }
+    }
+
+    /// When the newest shard of that name opened.
+    pub fn born(&self, shard: &ShardId) -> Option<Timestamp> {
+        self.born.get(&(self.generation, shard.clone())).copied()
     }
 
     /// What may not be missing: everything that arrived after the start position.
@@ -129,6 +140,17 @@ impl Ledger {
             StartPosition::AtTimestamp(time) => stored.arrival >= time,
             StartPosition::Latest => stored.index >= begun.returned,
             _ => true,
+        }
+    }
+
+    /// Fails unless the records of each key were handed out in their order.
+    pub fn check_order(&self, done: &Done) {
+        let mut last = BTreeMap::new();
+        for place in &done.records {
+            let at = (&place.1, place.2);
+            if let Some(before) = last.insert(&self.stored[place].key, at) {
+                assert!(before < at, "{place:?} came after {before:?}");
+            }
         }
     }
 
@@ -203,7 +225,17 @@ impl Ledger {
                     && stored_there.is_some_and(|at| at.generation == stored.generation)
             })
         };
-        gaps.iter().any(|told| here(&told))
+        // A stream that came and went between two listings: its name is all that anybody knew of it.
+        let is_unseen = stored.generation > 0 && !seen_of(shard);
+        let stream_gone = gaps.iter().any(|told| {
+            let is_gone = matches!(
+                told.gap.cause,
+                GapCause::StreamRecreated | GapCause::ShardVanished
+            );
+            is_gone && told.generation > stored.generation
+        });
+        (is_unseen && stream_gone)
+            || gaps.iter().any(|told| here(&told))
             || self.ancestors(stored.generation, shard).iter().any(near)
             || (!seen_of(shard) && self.descendants(stored.generation, shard).iter().any(near))
     }
@@ -236,8 +268,8 @@ impl Ledger {
     }
 
     /// Fails unless a gap was told for a reason: something is missing there, or may be for all that its
-    /// process can know, which for as long as `doubt` knew nothing of the shard.
-    pub fn check_gap(&self, told: &Told, done: &[&Done], doubt: Duration, kinesis: &FakeKinesis) {
+    /// process can know: then it is doubtful.
+    pub fn check_gap(&self, told: &Told, done: &[&Done], is_doubtful: bool, kinesis: &FakeKinesis) {
         let gap = &told.gap;
         let is_here = |shard: &ShardId| *shard == gap.shard.shard_id;
         match &gap.cause {
@@ -247,7 +279,7 @@ impl Ledger {
                     is_here(&record.shard_id) && Some(&record.sequence_number) == gap.after.as_ref()
                 });
                 assert!(!kept, "what comes before the gap is still there: {gap}");
-                let is_missing = doubt >= RETENTION_MIN || self.has_lost(told, done);
+                let is_missing = is_doubtful || self.has_lost(told, done);
                 assert!(is_missing, "nothing is missing, and nobody was away: {gap}");
             }
             // Another shard may have its name by now.
@@ -276,7 +308,16 @@ impl Ledger {
 
     /// Fails if a checkpoint says that something is covered that was neither handed out nor reported.
     pub fn check_times(&self, checkpoint: &Checkpoint, done: &[&Done], now: Timestamp) {
+        let json: serde_json::Value =
+            serde_json::from_str(&checkpoint.to_json()).expect("a checkpoint");
         for (shard, position) in checkpoint.iter() {
+            // What the retention has not confirmed is said to be in doubt, and is reported if it is lost.
+            let doubt = &json["unconfirmed"][STREAM][shard.shard_id.as_str()];
+            let doubt_after: Option<SequenceNumber> =
+                doubt["after"].as_str().and_then(|after| after.parse().ok());
+            let is_doubted = |number: &Number| {
+                doubt.is_object() && doubt_after.as_ref().is_none_or(|after| number.0 > *after)
+            };
             let Some(complete_to) = checkpoint.complete_to(shard) else {
                 continue;
             };
@@ -289,8 +330,17 @@ impl Ledger {
             if let ShardPosition::Start(_) = position {
                 continue;
             }
-            let missing = self.missing(done, |(of, ..), stored| {
-                *of == shard.shard_id && stored.arrival < complete_to
+            // A stream made anew has other shards of the same names.
+            let read = done.iter().flat_map(|done| &done.records);
+            let read = read.filter(|place| place.0 == shard.shard_id);
+            let read = read.filter_map(|place| self.stored.get(place));
+            let generation = read.map(|stored| stored.generation).max();
+            let generation = generation.unwrap_or(self.generation);
+            let missing = self.missing(done, |(of, number, _), stored| {
+                *of == shard.shard_id
+                    && !is_doubted(number)
+                    && stored.arrival < complete_to
+                    && stored.generation == generation
             });
             assert!(
                 missing.is_empty(),
@@ -324,11 +374,11 @@ fn covers(told: &Told, shard: &ShardId, stored: &Stored) -> bool {
 
 /// No stream keeps records for less, and what knows of a shard for less is in no doubt. What is not
 /// certain to the minute is left out.
-const RETENTION_MIN: Duration = Duration::from_secs(24 * 3_600 - 15 * 60);
+pub const RETENTION_MIN: Duration = Duration::from_secs(24 * 3_600 - 15 * 60);
 
 /// When a record arrived: the fake's sequence numbers say it behind `49`, 13 digits of the shard's
 /// and 20 of the record's.
-fn arrival(number: &SequenceNumber) -> Timestamp {
+pub fn arrival(number: &SequenceNumber) -> Timestamp {
     let millis = number.as_str()[35..48].parse();
     Timestamp::from_millis(millis.expect("a time"))
 }

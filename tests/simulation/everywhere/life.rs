@@ -12,7 +12,7 @@ use kinesis_blocking::{
     ShardRef, StartPosition, Timestamp,
 };
 
-use super::ledger::{Begun, Done, Ledger};
+use super::ledger::{Begun, Done, Ledger, Place, place};
 use super::plan::{Keeping, Listing, OutageOf, Plan, Start, Step, Until};
 use super::process::{Process, Taken, UserCode};
 use super::watchdog;
@@ -29,8 +29,10 @@ pub struct Life {
     pub processes: Vec<Process>,
     pub user_code: Arc<UserCode>,
     rng: Rng,
-    /// Whether it may be that nothing gets through.
-    pub is_cut_off: bool,
+    /// Since when nothing gets through, if that is so.
+    pub cut_off: Option<Timestamp>,
+    /// Whether no listing gets through.
+    pub is_unlisted: bool,
     _flow: Flow,
 }
 
@@ -65,7 +67,8 @@ impl Life {
             ledger: Ledger::default(),
             processes: Vec::new(),
             user_code: Arc::default(),
-            is_cut_off: false,
+            cut_off: None,
+            is_unlisted: false,
             _flow: flow,
         }
     }
@@ -132,8 +135,9 @@ impl Life {
             }
             Step::Outage { of, time } => self.outage(*of, *time),
             Step::Bounded { until, puts } => self.bounded(*until, *puts),
+            Step::PutLarge { records, bytes } => self.put_large(*records, *bytes),
         }
-        self.ledger.look(&self.kinesis);
+        self.ledger.look(&self.kinesis, self.clock.time());
     }
 
     /// Stores records, whatever else goes wrong.
@@ -165,8 +169,28 @@ impl Life {
         let stored = output.map_or_else(|_| Vec::new(), |output| output.records);
         for (entry, stored) in entries.iter().zip(stored) {
             let at = stored.expect("no entry fails");
+            let key = entry.partition_key.to_string();
             self.ledger
-                .store(&at.shard_id, &at.sequence_number, &entry.data);
+                .store(&at.shard_id, &at.sequence_number, &key, &entry.data);
+        }
+    }
+
+    fn put_large(&mut self, records: usize, bytes: usize) {
+        for _ in 0..records {
+            self.ledger.event_time += 1;
+            let mut data = self.ledger.event_time.to_string().into_bytes();
+            data.resize(data.len() + bytes, b' ');
+            let key = format!("k{}", self.rng.u32(..));
+            let entry = PutRecordsEntry {
+                partition_key: key.as_str().into(),
+                explicit_hash_key: None,
+                data: data.into(),
+            };
+            let output = self.admin.put_record(STREAM, &entry);
+            if let Ok(at) = output {
+                self.ledger
+                    .store(&at.shard_id, &at.sequence_number, &key, &entry.data);
+            }
         }
     }
 
@@ -189,7 +213,7 @@ impl Life {
                 },
             };
             done.expect("resharded");
-            self.ledger.look(&self.kinesis);
+            self.ledger.look(&self.kinesis, self.clock.time());
         }
     }
 
@@ -198,7 +222,7 @@ impl Life {
         self.ledger.generation += 1;
         self.listen(after);
         self.admin.create_stream(STREAM, shards).expect("made anew");
-        self.ledger.look(&self.kinesis);
+        self.ledger.look(&self.kinesis, self.clock.time());
     }
 
     fn set_clock(&mut self, process: usize, millis: i64, during: Option<Operation>) {
@@ -243,8 +267,8 @@ impl Life {
             return self.without_listings(time);
         }
         self.start_all();
-        // Everybody has had an answer.
-        self.listen(2 * self.plan.interval + Duration::from_secs(1));
+        // Everybody has had an answer, also who pauses after an outage before.
+        self.listen(2 * self.plan.interval + Duration::from_secs(60));
         let reading: Vec<_> = self.processes.iter().map(Process::is_reading).collect();
         let begun = self.clock.time();
         for operation in Operation::ALL {
@@ -260,7 +284,7 @@ impl Life {
                 script.fail_at_random(7, 1.0, [Fault::Disconnect, Fault::ServiceUnavailable]);
             }
         }
-        self.is_cut_off = true;
+        self.cut_off = Some(begun);
         let mut ended = vec![None; self.processes.len()];
         while self.clock.time() < begun.saturating_add(time) {
             let mut is_idle = true;
@@ -277,7 +301,7 @@ impl Life {
                 self.clock.advance(Duration::from_secs(10));
             }
         }
-        self.is_cut_off = false;
+        self.cut_off = None;
         self.kinesis.calm_down();
         for (at, (ended, is_reading)) in ended.iter().zip(reading).enumerate() {
             match ended {
@@ -293,7 +317,7 @@ impl Life {
         }
     }
 
-    /// Reads go on, children included, and nobody ends.
+    /// Reads go on, children included, and nobody ends who has something to read.
     fn without_listings(&mut self, time: Duration) {
         self.start_all();
         self.listen(3 * self.plan.discovery_interval + Duration::from_secs(5));
@@ -315,7 +339,9 @@ impl Life {
                 missing[0]
             );
         }
+        self.is_unlisted = true;
         self.listen(time);
+        self.is_unlisted = false;
         self.kinesis.calm_down();
     }
 
@@ -325,7 +351,7 @@ impl Life {
             Until::Time(millis) => Some(shifted(self.clock.time(), millis)),
             _ => None,
         };
-        let before = self.ledger.index();
+        let (before, begun) = (self.ledger.index(), self.clock.time());
         let mut is_whole = true;
         for at in 0..self.processes.len() {
             is_whole &= match until {
@@ -335,6 +361,13 @@ impl Life {
             };
         }
         let done = self.all_done();
+        // Each lists for itself, and a listing may be a minute late: one that has nothing to read ends
+        // before it hears of the shards that others' shards went into. The next start reads them.
+        let is_alone = self.processes.len() == 1;
+        let is_listed = |place: &Place| {
+            let born = self.ledger.born(&place.0);
+            is_alone || born.is_some_and(|born| born.saturating_add(LISTED_AFTER) < begun)
+        };
         let missing = match (until, time) {
             (Until::Time(_), Some(time)) => {
                 assert!(
@@ -343,11 +376,11 @@ impl Life {
                     self.clock.time()
                 );
                 self.ledger
-                    .missing(&done, |_, stored| stored.arrival < time)
+                    .missing(&done, |at, stored| stored.arrival < time && is_listed(at))
             }
             (Until::CaughtUp, _) => self
                 .ledger
-                .missing(&done, |_, stored| stored.index < before),
+                .missing(&done, |at, stored| stored.index < before && is_listed(at)),
             _ => Vec::new(),
         };
         assert!(
@@ -362,25 +395,31 @@ impl Life {
     /// Reads until there is no more, and commits. `false` if something ended it before.
     fn read_to_end(&mut self, at: usize, bound: &Bound, puts: usize) -> bool {
         self.start_process(at, bound);
-        let due = match bound {
-            Bound::Time(time) => self.clock.time().max(*time),
+        let due = match (bound, self.plan.start) {
+            (Bound::Time(time), _) => self.clock.time().max(*time),
+            // A start that is ahead is waited for.
+            (_, Start::At(_)) => match self.ledger.begun.as_ref().expect("begun").start {
+                StartPosition::AtTimestamp(time) => self.clock.time().max(time),
+                _ => self.clock.time(),
+            },
             _ => self.clock.time(),
         };
         let calls = 40 + 2 * self.ledger.index() / self.plan.get_records_max as usize;
         let calls = u32::try_from(calls).expect("few");
-        let end = due.saturating_add(BOUNDED_MAX + calls * self.plan.interval);
+        // Time is told to the second, so what is put in the first second or two may count as there before.
+        let most = match bound {
+            Bound::CaughtUp if puts > 0 => Duration::from_secs(60),
+            _ => BOUNDED_MAX,
+        };
+        let end = due.saturating_add(most + calls * self.plan.interval);
         let handed_out = self.processes[at].pending.records.len();
         let patience = self.plan.interval.max(Duration::from_secs(1));
-        // What a read may still hand out once it is due to end: all that is there then, and some more.
-        let (mut events, mut most) = (0, usize::MAX);
+        let (mut events, events_max) = (0, self.ledger.index() + EVENTS_MAX);
         loop {
             match self.next(at, patience) {
                 Taken::Ended => break,
                 Taken::Failed => return false,
-                Taken::Record if self.clock.time() >= due => {
-                    most = most.min(2 * self.ledger.index() + 600);
-                    events += 1;
-                }
+                Taken::Record if self.clock.time() >= due => events += 1,
                 _ => {}
             }
             let is_early = self.clock.time() < due;
@@ -388,7 +427,7 @@ impl Life {
                 self.put(puts, 20);
             }
             assert!(
-                self.clock.time() < end && events < most,
+                self.clock.time() < end && events < events_max,
                 "a read up to {bound:?} does not end: {events} records, and it is {}",
                 self.clock.time()
             );
@@ -417,9 +456,7 @@ impl Life {
             let mut scout = self.start_scout(at, (index, scouts), restored);
             for _ in 0..events {
                 match scout.next_event(Duration::from_secs(2)) {
-                    Ok(Event::Record(record)) => {
-                        scouted.records.push(super::ledger::place(&record))
-                    }
+                    Ok(Event::Record(record)) => scouted.records.push(place(&record)),
                     Ok(Event::Gap(_)) | Err(_) => return true,
                     Ok(Event::Timeout) => break,
                     Ok(_) => {}
@@ -437,7 +474,7 @@ impl Life {
         got.sort();
         scouted.records.sort();
         let is_same = got == scouted.records;
-        let only_one = |one: &[super::ledger::Place], other: &[super::ledger::Place]| {
+        let only_one = |one: &[Place], other: &[Place]| {
             one.iter().find(|place| !other.contains(place)).cloned()
         };
         assert!(
@@ -506,6 +543,15 @@ impl Life {
             twice.is_none(),
             "handed out twice beyond a commit: {twice:?}"
         );
+        // Of a parent and its child a checkpoint of several processes may name a place in each.
+        let is_alone = |step: &Step| match step {
+            Step::Regroup(_) => false,
+            Step::Bounded { until, .. } => !matches!(until, Until::Checkpoint { .. }),
+            _ => true,
+        };
+        if self.plan.processes == 1 && self.plan.steps.iter().all(is_alone) {
+            self.ledger.check_order(&self.processes[0].done);
+        }
     }
 
     pub fn all_done(&self) -> Vec<&Done> {
@@ -552,11 +598,17 @@ fn middle(range: HashKeyRange) -> Option<HashKey> {
 
 const BIRTH: Timestamp = Timestamp::from_millis(1_700_000_000_000);
 
+/// No listing lags behind for longer.
+const LISTED_AFTER: Duration = Duration::from_secs(60);
+
 /// No history takes as long, but one that does not end.
 const LIFETIME: Duration = Duration::from_secs(400 * 86_400);
 
 /// More than that are not put while a bound is waited for.
-const RECORDS_MAX: usize = 3_000;
+const RECORDS_MAX: usize = 1_000;
+
+/// Nor are so many handed out of what was put since a read was due to end.
+const EVENTS_MAX: usize = 6_000;
 
 /// A bounded read is over so long after its bound, whatever goes wrong.
 const BOUNDED_MAX: Duration = Duration::from_secs(3_600);

@@ -18,6 +18,7 @@ pub struct Plan {
     /// How far each machine's time of day is ahead of the service's, in milliseconds.
     pub ahead: Vec<i64>,
     pub get_records_max: u32,
+    pub buffered_bytes_max: u64,
     pub interval: Duration,
     pub discovery_interval: Duration,
     pub event_time: Option<EventTime>,
@@ -60,6 +61,11 @@ pub enum Step {
     Put {
         records: usize,
         keys: u32,
+    },
+    /// Records of so many bytes.
+    PutLarge {
+        records: usize,
+        bytes: usize,
     },
     /// Takes up to so many events from one process, and puts as many records after each.
     Consume {

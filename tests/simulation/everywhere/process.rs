@@ -1,5 +1,6 @@
 //! One process: its machine, its consumer through all its lives, and what it has committed.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -7,13 +8,13 @@ use std::time::Duration;
 use kinesis_blocking::fake::VirtualClock;
 use kinesis_blocking::{
     BoundedOutOfOrderness, Checkpoint, Client, Consumer, ConsumerBuilder, ConsumerConfig, DataLoss,
-    Error, Event, Record, Timestamp,
+    Error, ErrorKind, Event, Gap, Record, ShardId, Timestamp,
 };
 
 use super::keeping::Keeper;
-use super::ledger::{Done, Told, place};
+use super::ledger::{Done, RETENTION_MIN, Told, arrival, place};
 use super::life::{Bound, Life, is_planned};
-use super::plan::Keeping;
+use super::plan::{Keeping, Step};
 use super::watchdog;
 use crate::world::STREAM;
 
@@ -38,6 +39,50 @@ pub struct Process {
     asked: Timestamp,
     /// For how long it has known nothing of its shards at most.
     doubt: Duration,
+    known: Known,
+    /// For how long it has not been asked in all, and what that was when a shard's last record came.
+    unasked: Duration,
+    last: BTreeMap<ShardId, (Timestamp, Duration)>,
+}
+
+/// When a process was asked, as far as what it knew then is committed, or is in the memory of its life.
+/// With each time, the last one before it of which all are certain that go on together.
+#[derive(Clone, Debug, Default)]
+struct Known(Vec<(Timestamp, Timestamp)>);
+
+impl Known {
+    fn push(&mut self, now: Timestamp) {
+        if self.0.last().is_none_or(|(last, _)| *last < now) {
+            self.0.push((now, now));
+        }
+    }
+
+    fn truncate(&mut self, committed: Timestamp) {
+        self.0.retain(|(time, _)| *time <= committed);
+    }
+
+    fn before(&self, time: Timestamp) -> Option<Timestamp> {
+        let later = self.0.partition_point(|(known, _)| *known < time);
+        let (_, known) = self.0[..later].last().or(self.0.first())?;
+        Some(*known)
+    }
+
+    /// What is known where each may be the one that counts.
+    fn merge(all: &[&Known]) -> Known {
+        let mut times: Vec<_> = all
+            .iter()
+            .flat_map(|known| &known.0)
+            .map(|known| known.0)
+            .collect();
+        times.sort_unstable();
+        times.dedup();
+        let least = |time: Timestamp| {
+            let next = time.saturating_add(Duration::from_millis(1));
+            let least = all.iter().filter_map(|known| known.before(next)).min();
+            least.map(|least| (time, least))
+        };
+        Known(times.into_iter().filter_map(least).collect())
+    }
 }
 
 /// What came of asking a consumer.
@@ -93,6 +138,13 @@ impl Process {
 impl Life {
     /// As many new processes, which go on from a checkpoint; none does if it is empty.
     pub fn found_processes(&mut self, count: usize, origin: &Checkpoint) {
+        // All that go on from all checkpoints know what each of them knew.
+        let all: Vec<_> = self
+            .processes
+            .iter()
+            .map(|process| &process.known)
+            .collect();
+        let known = Known::merge(&all);
         for at in 0..count {
             let machine = match self.processes.get(at) {
                 Some(process) => process.machine.clone(),
@@ -106,6 +158,7 @@ impl Life {
             let now = self.clock.time();
             let old =
                 (at < self.processes.len()).then(|| std::mem::take(&mut self.processes[at].done));
+            let doubt = self.processes.iter().map(|process| process.doubt).max();
             let process = Process {
                 client: client.expect("well-formed"),
                 machine,
@@ -128,7 +181,10 @@ impl Life {
                     .min()
                     .unwrap_or(now),
                 asked: now,
-                doubt: Duration::ZERO,
+                doubt: doubt.unwrap_or_default(),
+                known: known.clone(),
+                unasked: Duration::ZERO,
+                last: BTreeMap::new(),
             };
             match self.processes.get_mut(at) {
                 Some(place) => *place = process,
@@ -191,7 +247,10 @@ impl Life {
             match outcome {
                 Ok(consumer) => return self.started(at, consumer),
                 Err(error) => {
-                    let is_planned = error.is_retryable() || is_planned(&self.plan, &error, true);
+                    let is_planned = error.is_retryable()
+                        || is_planned(&self.plan, &error, true)
+                        // The start is saved before it returns.
+                        || error.to_string().contains("as planned");
                     assert!(is_planned, "it does not start: {error}");
                 }
             }
@@ -215,7 +274,9 @@ impl Life {
         if process.keeper.has_adopted_attempt() {
             process.done.append(&mut attempt);
         }
+        process.unasked += now.saturating_since(process.asked);
         process.asked = now;
+        process.known.push(now);
         process.doubt = process.doubt.max(now.saturating_since(process.committed));
         // With the results of nothing, and the place that belongs to them: one transaction.
         if self.plan.keeping == Keeping::ByHand && process.by_hand.is_none() {
@@ -240,6 +301,7 @@ impl Life {
         let config = ConsumerConfig::builder()
             .start_position(self.ledger.begun.as_ref().expect("begun").start)
             .data_loss(DataLoss::ContinueAndReport)
+            .buffered_bytes_max(plan.buffered_bytes_max)
             .get_records_max(plan.get_records_max)
             .get_records_interval(plan.interval)
             .shard_discovery_interval(plan.discovery_interval)
@@ -269,7 +331,7 @@ impl Life {
         let happened = move |record: &Record| {
             assert!(!strikes(&user_code.panic_in), "as planned");
             let text = String::from_utf8_lossy(record.data());
-            Timestamp::from_millis(text.parse().expect("a number"))
+            Timestamp::from_millis(text.trim_end().parse().expect("a number"))
         };
         match plan.event_time {
             Some(_) => builder.watermarks(BoundedOutOfOrderness::new(Duration::ZERO, happened)),
@@ -280,14 +342,22 @@ impl Life {
     /// Asks a process for its next event.
     pub fn next(&mut self, at: usize, patience: Duration) -> Taken {
         let process = &mut self.processes[at];
+        process.unasked += self.clock.time().saturating_since(process.asked);
         let consumer = process.consumer.as_mut().expect("started");
         let outcome = consumer.next_event(patience);
-        let commits = consumer.metrics().commits.commits;
+        let metrics = consumer.metrics();
+        let commits = metrics.commits.commits;
+        let queued = metrics.shards.values().map(|shard| shard.queued_bytes);
+        let queued: u64 = queued.sum();
         let watermark = consumer.watermark();
         let now = self.clock.time();
         watchdog::trace(|| format!("{now} process {at}: {outcome:?}"));
         process.doubt = process.doubt.max(now.saturating_since(process.asked));
         process.asked = now;
+        process.known.push(now);
+        // One answer more than the limit, as far as answers of this plan go.
+        let most = u64::from(self.plan.get_records_max) * LARGEST + self.plan.buffered_bytes_max;
+        assert!(queued <= most, "{queued} bytes wait, and {most} may");
         if commits > process.commits {
             // By the library, before it handed out anything.
             self.on_commit(at, commits);
@@ -296,15 +366,20 @@ impl Life {
             Ok(Event::Record(record)) => {
                 let place = place(&record);
                 self.ledger.check_start(&place);
-                let is_late = self
-                    .plan
-                    .event_time
-                    .is_some_and(|times| times.idle.is_none())
+                // A shard that rests at its bound does not hold the watermark, and the next read goes on there.
+                let is_bounded = |step: &Step| matches!(step, Step::Bounded { .. });
+                let has_bounds = self.plan.steps.iter().any(is_bounded);
+                let is_late = !has_bounds
+                    && self
+                        .plan
+                        .event_time
+                        .is_some_and(|times| times.idle.is_none())
                     && self.processes.len() == 1
                     && Some(record.event_time()) < watermark;
                 let process = &mut self.processes[at];
                 let has_gap = !(process.done.gaps.is_empty() && process.pending.gaps.is_empty());
                 assert!(!is_late || has_gap, "late under {watermark:?}: {record:?}");
+                process.last.insert(place.0.clone(), (now, process.unasked));
                 process.pending.records.push(place);
                 Taken::Record
             }
@@ -314,10 +389,16 @@ impl Life {
                     index: self.ledger.index(),
                     generation: self.ledger.generation,
                 };
-                let doubt = self.processes[at].doubt;
+                let is_doubtful = self.doubts(at, &told.gap);
                 self.ledger
-                    .check_gap(&told, &self.all_done(), doubt, &self.kinesis);
+                    .check_gap(&told, &self.all_done(), is_doubtful, &self.kinesis);
                 self.processes[at].pending.gaps.push(told);
+                Taken::Other
+            }
+            Ok(Event::ShardIdle(shard)) => {
+                let since = self.cut_off.map(|since| now.saturating_since(since));
+                let grace = self.plan.interval + Duration::from_secs(10);
+                assert!(since <= Some(grace), "{shard} is idle, and its calls fail");
                 Taken::Other
             }
             Ok(Event::Ended) => Taken::Ended,
@@ -330,9 +411,39 @@ impl Life {
         }
     }
 
+    /// Says whether a process may report a gap for all that it can know, also if nothing is missing.
+    fn doubts(&self, at: usize, gap: &Gap) -> bool {
+        let (process, now) = (&self.processes[at], self.clock.time());
+        let Some(after) = &gap.after else {
+            // It may have opened right after the last listing that was without it, and records have
+            // been in it since, for all that a listing says.
+            let born = self.ledger.born(&gap.shard.shard_id);
+            let known = process.known.before(born.unwrap_or(now));
+            let since = known.unwrap_or(process.committed);
+            return now.saturating_since(since.min(process.committed)) >= RETENTION_MIN;
+        };
+        // The record before the gap may be trimmed before the next call can find it.
+        let (handed_out, unasked) = match process.last.get(&gap.shard.shard_id) {
+            Some((time, unasked)) => (*time, process.unasked.saturating_sub(*unasked)),
+            None => (now, process.unasked),
+        };
+        let is_calm = |step: &Step| !matches!(step, Step::Trouble { .. } | Step::Outage { .. });
+        let slack = match self.plan.steps.iter().all(is_calm) {
+            true => Duration::from_millis(100),
+            false => Duration::from_secs(120),
+        };
+        let next_call = handed_out.saturating_add(self.plan.interval + unasked + slack);
+        let trimmed = arrival(after).saturating_add(DAY);
+        process.doubt >= RETENTION_MIN || trimmed <= next_call
+    }
+
     fn on_error(&mut self, at: usize, error: &Error) {
+        // Nothing else is left to one that reads nothing, and cannot find what to read.
+        let is_blind = self.is_unlisted
+            && !self.processes[at].is_reading()
+            && matches!(error.kind(), ErrorKind::Outage { .. });
         assert!(
-            is_planned(&self.plan, error, self.is_cut_off),
+            is_blind || is_planned(&self.plan, error, self.cut_off.is_some()),
             "an error that nothing explains: {error}"
         );
         if self.plan.commits_after_error {
@@ -410,6 +521,8 @@ impl Life {
         process.done.append(&mut pending);
         let checkpoint = process.restored();
         watchdog::trace(|| format!("{now} process {at} commits: {}", checkpoint.to_json()));
+        // What was trimmed since the last look is not read by anybody.
+        self.ledger.look(&self.kinesis, now);
         let all: Vec<_> = self.processes.iter().map(|process| &process.done).collect();
         self.ledger.check_times(&checkpoint, &all, now);
     }
@@ -419,6 +532,8 @@ impl Life {
         let process = &mut self.processes[at];
         if process.consumer.take().is_some() {
             process.pending = Done::default();
+            let committed = process.committed;
+            process.known.truncate(committed);
         }
     }
 
@@ -459,3 +574,9 @@ impl Life {
         }
     }
 }
+
+/// No stream keeps records for less.
+const DAY: Duration = Duration::from_secs(86_400);
+
+/// No record is larger.
+pub const LARGEST: u64 = 200_000;
