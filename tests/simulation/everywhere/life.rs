@@ -340,7 +340,8 @@ impl Life {
             );
         }
         self.is_unlisted = true;
-        self.listen(time);
+        // Longer than an outage may last shows nothing more, and many small steps take their time.
+        self.listen(time.min(2 * OUTAGE_MAX));
         self.is_unlisted = false;
         self.kinesis.calm_down();
     }

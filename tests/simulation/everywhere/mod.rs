@@ -137,7 +137,7 @@ fn work<P: Debug>(seeds: &str, plan: impl Fn(u64) -> P, live_through: impl Fn(P)
             }
         }
     }));
-    watchdog::start(Duration::from_secs(number("REAL_SECONDS").unwrap_or(120)));
+    watchdog::start(Duration::from_secs(number("REAL_SECONDS").unwrap_or(240)));
     let mut has_failed = false;
     for seed in (first..end).step_by(usize::try_from(stride).expect("small")) {
         println!("begins {seed}");
