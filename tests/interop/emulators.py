@@ -3,6 +3,7 @@ whatever happens. Each is ready within a bound, or the suite fails with the end 
 
 import contextlib
 import ctypes
+import itertools
 import json
 import os
 import pathlib
@@ -25,6 +26,8 @@ READY_SECONDS = 30
 STOP_SECONDS = 5
 # A port that was free when it was asked for can be taken by another program before it is used.
 PORT_TRIES = 3
+# To which the streams of kinesis-mock and of our fake belong.
+ACCOUNT = "000000000000"
 # How long streams and shards stay CREATING or UPDATING.
 STATE_CHANGE_MS = 50
 
@@ -85,9 +88,11 @@ def kinesis_mock(change_ms=STATE_CHANGE_MS):
 
 
 @contextlib.contextmanager
-def moto():
+def moto(account=None):
+    settings = {} if account is None else {"MOTO_ACCOUNT_ID": account}
+
     def command(port):
-        return [INSTALLED / "venv/bin/moto_server", "-H", "127.0.0.1", "-p", str(port)], {}
+        return [INSTALLED / "venv/bin/moto_server", "-H", "127.0.0.1", "-p", str(port)], settings
 
     with running("moto", command, ready_path="/moto-api/", ready_status=200) as url:
         yield Endpoint(url)
@@ -221,7 +226,12 @@ def spawn(arguments, settings, log, stdin=subprocess.DEVNULL):
 def log_of(name):
     folder = INSTALLED / "log"
     folder.mkdir(parents=True, exist_ok=True)
-    return folder / f"{name}.log"
+    # Several of a name may run at a time.
+    number = next(_logs.setdefault(name, itertools.count(1)))
+    return folder / (f"{name}.log" if number == 1 else f"{name}-{number}.log")
+
+
+_logs = {}
 
 
 def wait_ready(process, url, status):

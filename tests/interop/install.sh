@@ -40,17 +40,17 @@ install_python() {
   cp "$list" "$venv/.installed"
 }
 
-# install_java NAME: the jars that amazon/NAME/pom.xml lists go to lib, and what is compiled against
-# them of amazon/NAME/*.java to classes.
+# install_java NAME [SOURCES]: the jars that amazon/NAME/pom.xml lists go to lib, and what is compiled
+# against them of amazon/SOURCES/*.java, or of amazon/NAME/*.java, to classes.
 install_java() {
-  local sources=$interop/amazon/$1 to=$installed/amazon/$1
-  if ! cmp -s "$sources/pom.xml" "$to/.installed"; then
+  local list=$interop/amazon/$1/pom.xml sources=$interop/amazon/${2:-$1} to=$installed/amazon/$1
+  if ! cmp -s "$list" "$to/.installed"; then
     rm -rf "$to"
     mkdir -p "$to"
-    cp "$sources/pom.xml" "$to/"
+    cp "$list" "$to/"
     (cd "$to" && mvn --quiet --batch-mode dependency:copy-dependencies \
       -DincludeScope=runtime -DoutputDirectory=lib) || fail "Maven cannot get the jars of $1"
-    cp "$sources/pom.xml" "$to/.installed"
+    cp "$list" "$to/.installed"
   fi
   rm -rf "$to/classes"
   # The jars themselves are not what is looked at here.
@@ -62,4 +62,9 @@ install_java() {
 build_examples() {
   (cd "$root" && cargo build --quiet --release "${@/#/--example=}") ||
     fail "the examples do not build"
+}
+
+build_peers() {
+  cargo build --quiet --manifest-path "$root/tests/peers/Cargo.toml" \
+    --target-dir "$root/target/peers" || fail "tests/peers does not build"
 }

@@ -15,8 +15,7 @@ install_python venv requirements.txt
 install_python ministack requirements-ministack.txt
 # A fault-injecting proxy, with a botocore of its own.
 install_python microburst requirements-microburst.txt
-cargo build --quiet --manifest-path "$root/tests/peers/Cargo.toml" \
-  --target-dir "$root/target/peers" || fail "tests/peers does not build"
+build_peers
 cargo test --quiet --manifest-path "$root/tests/exactly_once/Cargo.toml" \
   --target-dir "$root/target/exactly_once" || fail "tests/exactly_once fails"
 build_examples put tail smallest

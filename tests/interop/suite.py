@@ -13,6 +13,7 @@ import emulators
 import flink
 import kills
 import mixed
+import readme
 import scenarios
 from streams import Service
 
@@ -101,6 +102,11 @@ SUITE = {
             "AWS SDK for Rust": scenarios.sdk_check,
             "boto3, call by call": scenarios.boto3_on_the_fake,
         },
+    ),
+    # Streams of their own, as the names of these stand in README.
+    "fake with late answers": (
+        partial(emulators.fake, "--stream-delay", "--late-puts"),
+        {"README's two programs": readme.two_programs},
     ),
 }
 

@@ -9,16 +9,21 @@ set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/../install.sh"
 
 partners=("$@")
-((${#partners[@]})) || partners=(kcl)
+((${#partners[@]})) || partners=(kcl kpl)
 
 need cargo node npm python3 java javac mvn
 install_npm
 install_python venv requirements.txt
-build_examples put
+build_examples put tail
 
 failed=0
 for partner in "${partners[@]}"; do
   install_java "$partner"
+  # Two of its versions repeat records in two ways.
+  if [[ $partner == kpl ]]; then
+    install_java kpl_1_0 kpl
+    build_peers
+  fi
   "$installed/venv/bin/python" -B "$interop/amazon/$partner.py" || failed=1
 done
 ((failed == 0))
