@@ -8,7 +8,7 @@ use kinesis_blocking::{
     Operation, Outage, ShardRef, StartPosition, Timestamp,
 };
 
-use crate::time::{Flow, HOUR, START, run, world};
+use crate::time::{Flow, HOUR, run, world};
 use crate::{config, data, named, put, sorted};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -185,43 +185,45 @@ fn throttling_for_an_hour_ends_nothing_and_never_is_never() {
 
 #[test]
 fn one_shard_that_stays_away_ends_every_kind_of_reading() {
-    for bounded in [false, true] {
-        for until_time in [false, true] {
-            let (clock, kinesis) = world(4);
-            let client = kinesis.client();
-            put(&client, named("r", 100));
-            for operation in READS {
-                let script = kinesis.on(operation).shard(LONE);
-                script.fail_next(u64::MAX, Fault::InternalFailure);
-            }
-            let config = match (bounded, until_time) {
-                (false, _) => patient(),
-                (true, false) => patient().until_caught_up(true),
-                (true, true) => patient().until_timestamp(START.saturating_add(SECOND)),
-            };
-            let others = kinesis.records("orders").into_iter();
-            let others = others
-                .filter(|record| record.shard_id.as_str() != LONE)
-                .count();
-            let _flow = Flow::of(&clock);
-            let mut consumer = reading(&client, config).start().expect("started");
-            let mut records = 0;
-            // No logger, no events: the loop of README's first program.
-            let error = consumer.find_map(|record| {
-                records += usize::from(record.is_ok());
-                record.err()
-            });
-            let error = error.expect("an end");
-            assert_eq!(records, others, "the others are read meanwhile");
-            assert_eq!(
-                error.shard(),
-                Some(&ShardRef::new("orders", LONE)),
-                "{error}"
-            );
-            assert!(matches!(error.kind(), ErrorKind::Outage { .. }), "{error}");
-            let lasted = clock.time().saturating_since(START);
-            assert!(lasted >= 300 * SECOND, "{lasted:?}");
+    for until in ["never", "caught up", "a time", "a checkpoint"] {
+        let (clock, kinesis) = world(4);
+        let client = kinesis.client();
+        put(&client, named("r", 100));
+        let caught_up = || patient().until_caught_up(true);
+        let (_, checkpoint) = run(&clock, reading(&client, caught_up())).expect("read");
+        let begun = clock.time();
+        for operation in READS {
+            let script = kinesis.on(operation).shard(LONE);
+            script.fail_next(u64::MAX, Fault::InternalFailure);
         }
+        let builder = match until {
+            "never" => reading(&client, patient()),
+            "caught up" => reading(&client, caught_up()),
+            "a time" => reading(&client, patient().until_timestamp(begun)),
+            _ => reading(&client, patient()).until_checkpoint(checkpoint),
+        };
+        let others = kinesis.records("orders").into_iter();
+        let others = others
+            .filter(|record| record.shard_id.as_str() != LONE)
+            .count();
+        let _flow = Flow::of(&clock);
+        let mut consumer = builder.start().expect("started");
+        let mut records = 0;
+        // No logger, no events: the loop of README's first program.
+        let error = consumer.find_map(|record| {
+            records += usize::from(record.is_ok());
+            record.err()
+        });
+        let error = error.expect("an end");
+        assert_eq!(records, others, "{until}: the others are read meanwhile");
+        let lone = ShardRef::new("orders", LONE);
+        assert_eq!(error.shard(), Some(&lone), "{until}: {error}");
+        assert!(
+            matches!(error.kind(), ErrorKind::Outage { .. }),
+            "{until}: {error}"
+        );
+        let lasted = clock.time().saturating_since(begun);
+        assert!(lasted >= 300 * SECOND, "{until}: {lasted:?}");
     }
 }
 
