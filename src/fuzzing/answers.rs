@@ -62,7 +62,10 @@ pub fn get_records_json(input: &[u8]) {
     let output = match by_serde {
         Ok(output) => output,
         Err(error) => {
-            assert!(scanned.is_none(), "scanned, but {error}");
+            assert!(
+                scanned.is_none() || !has_tree(input),
+                "scanned, but {error}"
+            );
             return assert_told(&error);
         }
     };
@@ -70,7 +73,6 @@ pub fn get_records_json(input: &[u8]) {
         assert_eq!(format!("{scanned:?}"), format!("{output:?}"));
     }
     let Ok(tree) = serde_json::from_slice::<Value>(input) else {
-        // Where a value is passed over, the tree is the stricter of the two.
         return;
     };
     let listed = tree["Records"].as_array().expect("records");
@@ -91,6 +93,12 @@ pub fn get_records_json(input: &[u8]) {
     }
 }
 
+/// Says whether a tree can be made of it, which is how odd answers are read. It is stricter with what is
+/// passed over: bytes that are no UTF-8, halves of surrogates, numbers beyond all range.
+fn has_tree(input: &[u8]) -> bool {
+    serde_json::from_slice::<Value>(input).is_ok()
+}
+
 /// What counts as a text: a number may have been meant as one.
 fn text(value: &Value) -> Option<String> {
     match value {
@@ -103,7 +111,7 @@ fn text(value: &Value) -> Option<String> {
 fn put_records_json(input: &[u8]) {
     match fuzz::put_records(input) {
         (None, Err(error)) => assert_told(&error),
-        (Some(_), Err(error)) => panic!("scanned, but {error}"),
+        (Some(_), Err(error)) => assert!(!has_tree(input), "scanned, but {error}"),
         (scanned, Ok(outcomes)) => assert_eq!(scanned.unwrap_or(outcomes.clone()), outcomes),
     }
 }

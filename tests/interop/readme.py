@@ -51,7 +51,11 @@ def two_programs(service):
     with tempfile.TemporaryDirectory() as folder, Reader(read, environment, folder) as reader:
         reader.wait_until_started()
         with subprocess.Popen(
-            [write], env=environment, stdout=subprocess.PIPE, preexec_fn=emulators.end_with_parent
+            [write],
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            preexec_fn=emulators.end_with_parent,
         ) as writer:
             reshards = reshard_while(service, lambda: writer.poll() is None)
             said = writer.stdout.read().decode()
@@ -100,7 +104,7 @@ def reshard_while(service, is_under_way):
     """Splits and merges at random, one after the other; says how many it were."""
     chance, done = random.Random(SEED), 0
     while is_under_way():
-        time.sleep(chance.uniform(0.2, 1.5))
+        time.sleep(chance.uniform(0.5, 2))
         shards = sorted((s for s in service.shards(STREAM) if not s.closed), key=lambda s: s.first)
         at = chance.randrange(len(shards))
         if len(shards) > SHARDS + 2 or (len(shards) > 2 and chance.random() < 0.5):

@@ -103,9 +103,9 @@ SUITE = {
             "boto3, call by call": scenarios.boto3_on_the_fake,
         },
     ),
-    # Streams of their own, as the names of these stand in README.
-    "fake with late answers": (
-        partial(emulators.fake, "--stream-delay", "--late-puts"),
+    # One of its own, as the stream's name stands in README.
+    "fake alone": (
+        partial(emulators.fake, "--stream-delay"),
         {"README's two programs": readme.two_programs},
     ),
 }
