@@ -114,6 +114,8 @@ pub(super) enum Next {
     Rested(ShardRef),
     Gap(Gap),
     Failed(Error),
+    /// A shard's thread ended without an end or an error: it panicked, or was told to stop.
+    Abandoned(Error),
     /// A shard is read no further, because of a record behind its position.
     Halted(ShardRef, Error),
     /// A shard that was idle has records, or its calls fail or succeed again: this is to be told before
@@ -390,7 +392,7 @@ impl Emitter {
             Look::Message(Message::End(end, children)) => self.end_turn(end, children),
             Look::Message(Message::Halted(error)) => self.halt_turn(error),
             Look::Message(Message::Failed(error)) => Next::Failed(error),
-            Look::Abandoned => Next::Failed(self.slots[self.turn].abandoned()),
+            Look::Abandoned => Next::Abandoned(self.slots[self.turn].abandoned()),
             Look::Message(Message::Records(_)) | Look::Empty => Next::Nothing,
         }
     }
@@ -563,7 +565,7 @@ mod tests {
             Next::Ended(shard, ..) => format!("end of {}", shard.shard_id),
             Next::Rested(shard) => format!("rest of {}", shard.shard_id),
             Next::Gap(gap) => format!("gap in {}", gap.shard.shard_id),
-            Next::Failed(error) => error.to_string(),
+            Next::Failed(error) | Next::Abandoned(error) => error.to_string(),
             Next::Halted(shard, error) => format!("halt of {}: {error}", shard.shard_id),
             Next::Awake(events) => format!("{events:?}"),
             Next::Nothing => "nothing".to_owned(),

@@ -345,6 +345,9 @@ impl Consumer {
                     return Ok(Event::ShardHalted(shard, error));
                 }
                 Next::Failed(error) => return self.fail(error),
+                // By the stop, which came after it was looked for.
+                Next::Abandoned(_) if self.stop.stop_ref().is_stopped() => {}
+                Next::Abandoned(error) => return self.fail(error),
                 Next::Awake(events) => self.signals.extend(events),
                 Next::Done if self.bounded => self.over = true,
                 Next::Nothing | Next::Done => {
