@@ -219,9 +219,12 @@ impl DiscoveryThread {
             select! {
                 recv(self.stop.channel()) -> _ => return Ok(()),
                 recv(self.told_bell) -> _ => {}
-                recv(listings.answers) -> listing => {
-                    answer = Some(listing.map_err(|_| lister_is_gone())?);
-                }
+                recv(listings.answers) -> listing => match listing {
+                    Ok(listing) => answer = Some(listing),
+                    // The lister was told to stop as well.
+                    Err(_) if self.stop.is_stopped() => return Ok(()),
+                    Err(_) => return Err(lister_is_gone()),
+                },
                 recv(timer.as_ref().map_or(&never, Timer::channel)) -> _ => {}
             }
             self.ended |= self.follow()?;

@@ -126,6 +126,28 @@ fn a_shard_whose_iterator_is_late_holds_up_no_other() {
     }
 }
 
+/// The threads end as soon as they are told to, and the caller may look at any moment.
+#[test]
+fn a_stop_at_any_moment_is_an_end_and_no_error() {
+    let kinesis = FakeKinesis::new().with_stream("orders", 8);
+    let client = kinesis.client();
+    for stop in 0..300 {
+        let mut consumer = consumer(&client, endless(StartPosition::TrimHorizon));
+        let handle = consumer.stop_handle();
+        let calls = kinesis.calls(Operation::GetRecords);
+        let stopper = std::thread::spawn(move || handle.stop());
+        loop {
+            match consumer.next_event(Duration::ZERO) {
+                Ok(Event::Ended) => break,
+                Ok(_) => {}
+                Err(error) => panic!("stop {stop}, after {calls} calls: {error}"),
+            }
+        }
+        stopper.join().expect("no panic");
+        consumer.close().expect("closed");
+    }
+}
+
 #[test]
 fn a_burst_of_throttles_ends_nothing() {
     let (clock, kinesis) = world(2);
