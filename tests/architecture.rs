@@ -100,6 +100,31 @@ fn every_room_has_a_floor() {
     assert_none(homeless(&sources()));
 }
 
+/// Beside these only licences and what begins with a dot. What a build makes is in target.
+#[test]
+fn the_top_level_has_what_was_agreed_only() {
+    let agreed = [
+        "Cargo.lock",
+        "Cargo.toml",
+        "README.md",
+        "examples",
+        "fuzz",
+        "src",
+        "target",
+        "tests",
+    ];
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let entries = fs::read_dir(root).expect("the project");
+    let names = entries.map(|entry| entry.expect("an entry").file_name());
+    let names = names.map(|name| name.to_string_lossy().into_owned());
+    let is_agreed = |name: &String| {
+        let name = name.as_str();
+        agreed.contains(&name) || name.starts_with('.') || name.starts_with("LICENSE")
+    };
+    let others: Vec<_> = names.filter(|name| !is_agreed(name)).collect();
+    assert_eq!(others, [""; 0]);
+}
+
 #[test]
 fn rooms_import_lower_floors_only() {
     assert_none(upward_imports(&sources()));

@@ -5,7 +5,7 @@ use crossbeam::channel::{self, Receiver, Sender, select};
 use crate::client::Client;
 use crate::consumer::listing::{Listing, Times};
 use crate::consumer::threads::Alive;
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::sys::stop::Stop;
 
 /// Lists streams for discovery, on a thread of its own: while ListShards is tried again, or does not
@@ -67,6 +67,12 @@ impl Lister {
             }
         }
     }
+}
+
+/// The lister's thread ended, though it was not told to.
+pub(super) fn is_gone() -> Error {
+    let (name, message) = ("kin-list".to_owned(), "it ended without a word".to_owned());
+    Error::new(ErrorKind::Thread { name, message })
 }
 
 impl Listings {

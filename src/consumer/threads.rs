@@ -16,7 +16,7 @@ use crate::consumer::discovery::{Discovery, Start};
 use crate::consumer::emitter::News;
 use crate::consumer::event_time::{Stamping, Tracking};
 use crate::consumer::fate::FateSlot;
-use crate::consumer::lister::{Answer, Lister, Listings};
+use crate::consumer::lister::{self, Answer, Lister, Listings};
 use crate::consumer::listing::Times;
 use crate::consumer::listing_outages::ListingOutages;
 use crate::consumer::members::Members;
@@ -28,7 +28,7 @@ use crate::consumer::retention::Retentions;
 use crate::consumer::shard_reader::Settings;
 use crate::consumer::shard_worker::{ShardWorker, Trouble};
 use crate::consumer::shelf::{Bell, Shelf};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::model::{ShardId, ShardPosition, ShardRef, Timestamp};
 use crate::sys::clock::{Clock, Timer, later};
 use crate::sys::stop::Stop;
@@ -220,10 +220,9 @@ impl DiscoveryThread {
                 recv(self.stop.channel()) -> _ => return Ok(()),
                 recv(self.told_bell) -> _ => {}
                 recv(listings.answers) -> listing => match listing {
-                    Ok(listing) => answer = Some(listing),
                     // The lister was told to stop as well.
                     Err(_) if self.stop.is_stopped() => return Ok(()),
-                    Err(_) => return Err(lister_is_gone()),
+                    listing => answer = Some(listing.map_err(|_| lister::is_gone())?),
                 },
                 recv(timer.as_ref().map_or(&never, Timer::channel)) -> _ => {}
             }
@@ -407,11 +406,6 @@ impl DiscoveryThread {
             }
         }
     }
-}
-
-fn lister_is_gone() -> Error {
-    let (name, message) = ("kin-list".to_owned(), "it ended without a word".to_owned());
-    Error::new(ErrorKind::Thread { name, message })
 }
 
 /// Starts the thread that asks the watermark tracker: every so often, and whenever it is asked to.

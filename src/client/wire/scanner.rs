@@ -514,6 +514,20 @@ mod tests {
     }
 
     #[test]
+    fn an_odd_answer_is_read_alike_whatever_byte_of_it_changes() {
+        let record = r#"{ "ApproximateArrivalTimestamp": -2.2e+43 , "Data": "+A0=" , "PartitionKey": "aé" , "SequenceNumber": "007" , "EncryptionType": "KMS" , "Other": ["Aaa",[false,0],{"Data":"Aaa"}] }"#;
+        let body = format!(
+            r#"{{ "NextShardIterator": null , "Records": [{record},{record} ] , "MillisBehindLatest": null , "ChildShards": null }}"#
+        );
+        let odd = [0, b' ', b'"', b'0', b'\\', b']', b'}', 0x80, 0xff];
+        for (at, byte) in (0..body.len()).flat_map(|at| odd.map(|byte| (at, byte))) {
+            let mut changed = body.clone().into_bytes();
+            changed[at] = byte;
+            assert_same(&changed);
+        }
+    }
+
+    #[test]
     fn what_is_written_like_the_record_before_is_read_like_any_other() {
         let record = |data: &str, key: &str, number: &str| {
             format!(
