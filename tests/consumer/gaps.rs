@@ -162,12 +162,13 @@ fn a_retention_that_is_shortened_is_noticed_by_the_next_process_too() {
     let behind = read(&mut killed, 5);
     let json = killed.checkpoint().to_json();
     drop(killed);
-    assert_ne!(before.len() + behind.len(), 72);
     let committed = Checkpoint::from_json(&json).expect("a checkpoint");
     let mut next = start(&committed);
     let told = told(&mut next).expect("read on");
-    let gaps: Vec<_> = told.iter().filter(|told| told.contains("..")).collect();
-    assert_eq!(gaps.len(), 1, "{told:?}");
+    let gaps = told.iter().filter(|told| told.contains("..")).count();
+    assert_eq!(gaps, 1, "{told:?}");
+    // That much is missing: or a gap would be false.
+    assert!(before.len() + behind.len() + told.len() - gaps < 72);
     assert!(
         told[0].starts_with("Trimmed: x.."),
         "first of all: {told:?}"

@@ -1,12 +1,11 @@
 //! Consumers on a clock that moves whenever somebody waits for it.
 
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use kinesis_blocking::fake::{FakeKinesis, VirtualClock};
 use kinesis_blocking::{Checkpoint, Consumer, ConsumerBuilder, Event, Result, Timestamp};
 
-pub use crate::quiet::Flow;
+pub use crate::quiet::{Flow, until};
 
 pub const START: Timestamp = Timestamp::from_millis(1_700_000_000_000);
 pub const HOUR: Duration = Duration::from_secs(3_600);
@@ -16,15 +15,6 @@ pub fn world(shards: u32) -> (VirtualClock, FakeKinesis) {
     let clock = VirtualClock::starting_at(START);
     let kinesis = FakeKinesis::on_clock(clock.clone()).with_stream("orders", shards);
     (clock, kinesis)
-}
-
-/// Waits until `is_so`, and sleeps between two looks: virtual time passes only then.
-pub fn until(what: &str, is_so: impl Fn() -> bool) {
-    let patience = Instant::now() + Duration::from_secs(60);
-    while !is_so() {
-        assert!(Instant::now() < patience, "after a minute: no {what}");
-        thread::park_timeout(Duration::from_micros(100));
-    }
 }
 
 /// What a consumer tells: data of records, and gaps as `cause: after..before`.

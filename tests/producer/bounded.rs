@@ -11,6 +11,7 @@ use kinesis_blocking::{
     UserRecord,
 };
 
+use crate::quiet::until;
 use crate::support::*;
 
 /// A producer that a callback of its own can reach.
@@ -104,9 +105,7 @@ fn a_close_with_a_timeout_waits_for_no_call() {
     fake.on(Operation::PutRecords).fail_next(1, Fault::Hang);
     let producer = producer(&fake);
     producer.put(named("one")).expect("taken in");
-    while fake.calls(Operation::PutRecords) == 0 {
-        std::thread::yield_now();
-    }
+    until("call", || fake.calls(Operation::PutRecords) > 0);
     assert_eq!(counts(closed_in_time(&producer)), [0, 0, 1, 0]);
 }
 
@@ -119,9 +118,7 @@ fn a_flush_that_a_close_overtakes_says_so() {
     let delivery = producer.put(named("one")).expect("taken in");
     std::thread::scope(|scope| {
         let flush = scope.spawn(|| producer.flush());
-        while fake.calls(Operation::PutRecords) == 0 {
-            std::thread::yield_now();
-        }
+        until("call", || fake.calls(Operation::PutRecords) > 0);
         // The call, and the close that waits for its thread.
         clock.auto_advance(2);
         producer.close_timeout(Duration::ZERO).expect("closed");

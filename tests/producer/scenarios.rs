@@ -11,6 +11,7 @@ use kinesis_blocking::{
     Stored, TransportError, UserRecord,
 };
 
+use crate::quiet::until;
 use crate::support::*;
 
 #[test]
@@ -269,11 +270,7 @@ fn a_callback_may_put() {
     producer.put(named("first")).expect("taken in");
     for n in 0..10 {
         let name = (100 + n).to_string();
-        let is_there = (0..1_000_000).any(|_| {
-            std::thread::yield_now();
-            stored(&fake).contains(&name)
-        });
-        assert!(is_there, "{name}");
+        until(&name, || stored(&fake).contains(&name));
     }
     producer.close().expect("closed");
     assert_eq!(stored(&fake).len(), 11);

@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! cargo test --release --test simulation                     200 histories, 50 of a group, 100 with losses, 100 of event
-//!                                                            time, 300 that look everywhere, 300 and 200 of producers
+//!                                                            time, 300 that look everywhere, 300 of producers
 //! HISTORIES=10000 cargo test --release --test simulation     so many of each
 //! SEED=42 cargo test --release --test simulation             one of them again
 //! ```
@@ -15,7 +15,6 @@ mod everywhere;
 mod group;
 mod history;
 mod loss;
-mod producer;
 mod producers;
 #[allow(dead_code, reason = "some programs need one kind of Flow only")]
 #[path = "../support/quiet.rs"]
@@ -51,14 +50,9 @@ fn histories_that_look_everywhere() {
 }
 
 #[test]
-fn whatever_its_neighbours_do_what_is_said_of_a_record_is_true() {
-    live_through(300, producer::live_through);
-}
-
-#[test]
 fn whatever_producers_and_streams_are_set_to_they_keep_their_word() {
     let test = "whatever_producers_and_streams_are_set_to_they_keep_their_word";
-    everywhere::look_at(200, test, producers::plan, producers::live_through);
+    everywhere::look_at(300, test, producers::plan, producers::live_through);
 }
 
 fn live_through(histories: u64, history: impl Fn(u64)) {

@@ -6,12 +6,12 @@
 use std::collections::{BTreeSet, HashMap};
 use std::ffi::OsString;
 use std::fs::{self, File};
-use std::os::unix::fs::FileExt;
+use std::io::{Read, Seek};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use kinesis_blocking::Timestamp;
 use kinesis_blocking::fake::VirtualClock;
@@ -50,7 +50,7 @@ impl Flow {
                     thread::yield_now();
                 } else {
                     // Somebody is busy, and needs the processor more.
-                    thread::sleep(NAP);
+                    thread::park_timeout(NAP);
                 }
             }
         };
@@ -63,9 +63,19 @@ impl Drop for Flow {
     fn drop(&mut self) {
         self.over.store(true, Ordering::Relaxed);
         if let Some(thread) = self.thread.take() {
+            thread.thread().unpark();
             // A panic in it has been reported.
             let _ = thread.join();
         }
+    }
+}
+
+/// Waits until `is_so`, and rests between two looks: virtual time passes only then.
+pub fn until(what: &str, is_so: impl Fn() -> bool) {
+    let patience = Instant::now() + Duration::from_secs(60);
+    while !is_so() {
+        assert!(Instant::now() < patience, "after a minute: no {what}");
+        thread::park_timeout(Duration::from_micros(100));
     }
 }
 
@@ -142,14 +152,15 @@ fn own_id() -> String {
     name.to_string_lossy().into_owned()
 }
 
-/// How often to look before a nap.
+/// How often to look before a rest.
 const SPINS: u32 = 10;
 const NAP: Duration = Duration::from_micros(50);
 
 /// The letter for what a thread does; `None` once it has ended.
-fn state_of(stat: &File) -> Option<u8> {
+fn state_of(mut stat: &File) -> Option<u8> {
     let mut text = [0; 128];
-    let read = stat.read_at(&mut text, 0).ok()?;
+    stat.rewind().ok()?;
+    let read = stat.read(&mut text).ok()?;
     // `7 (kin-disc) S 1 …`
     let end = text[..read].iter().rposition(|byte| *byte == b')')?;
     text.get(end + 2).copied()

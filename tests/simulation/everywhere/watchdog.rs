@@ -52,11 +52,12 @@ pub fn end() {
 /// Looks after the histories of this process, each of which may take so long. The process ends with the
 /// one that started it.
 pub fn start(most: Duration) {
-    let parent = std::os::unix::process::parent_id();
+    let parent = parent_id();
     thread::spawn(move || {
         loop {
-            thread::sleep(Duration::from_secs(1));
-            if std::os::unix::process::parent_id() != parent {
+            // It ends with the process: nobody waits for it.
+            thread::park_timeout(Duration::from_secs(1));
+            if parent_id() != parent {
                 process::exit(GIVEN_UP);
             }
             let is_late = watched()
@@ -67,6 +68,14 @@ pub fn start(most: Duration) {
             }
         }
     });
+}
+
+/// The process that started this one, where the system tells: it may end without a word.
+fn parent_id() -> Option<u32> {
+    #[cfg(unix)]
+    return Some(std::os::unix::process::parent_id());
+    #[cfg(not(unix))]
+    None
 }
 
 /// Ends this process: nothing else can, where a thread waits for what does not come.

@@ -1,7 +1,6 @@
 //! What was said of each record, held against what its stream has stored.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::thread;
 use std::time::Duration;
 
 use kinesis_blocking::aggregation::decode;
@@ -11,6 +10,7 @@ use kinesis_blocking::{
 };
 
 use super::scene::{MISSPELT, Put, Scene, Stream, number};
+use crate::quiet::until;
 
 #[derive(Default)]
 struct Truth {
@@ -155,12 +155,7 @@ impl Scene {
             puts.values().filter(reporting).count()
         };
         // Threads that call back end by themselves after a close with a timeout, and a callback may sleep.
-        for _ in 0..PATIENCE {
-            if reported() >= expected() {
-                break;
-            }
-            thread::sleep(Duration::from_millis(1));
-        }
+        until("report of each record", || reported() >= expected());
         assert_eq!(reported(), expected());
     }
 
@@ -204,6 +199,3 @@ const PAUSE_MAX: Duration = Duration::from_millis(2_100);
 
 /// The last attempt's, and those of two lists.
 const CALLS_MAX: Duration = Duration::from_secs(20);
-
-/// Milliseconds of real time.
-const PATIENCE: u32 = 20_000;
