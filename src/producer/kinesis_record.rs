@@ -78,6 +78,14 @@ impl KinesisRecord {
         self.data.len() + unsealed + self.partition_key.len()
     }
 
+    /// All attempts, oldest first: also those before its user records were grouped anew, of the user
+    /// record that had most.
+    pub fn all_attempts(&self) -> impl DoubleEndedIterator<Item = &Attempt> {
+        let histories = self.runs.iter().map(|run| &*run.history);
+        let history = histories.max_by_key(|history| history.len());
+        history.unwrap_or_default().iter().chain(&self.attempts)
+    }
+
     /// Writes the checksum, if that is still to be done.
     pub fn seal(&mut self) {
         if let Some(unsealed) = self.unsealed.take() {

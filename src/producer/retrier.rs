@@ -93,11 +93,8 @@ impl Retrier {
 
     /// Error for a record whose time to live is over.
     pub fn expired(&self, record: &KinesisRecord) -> Error {
-        let cause = record
-            .attempts
-            .iter()
-            .rev()
-            .find_map(|attempt| attempt.error.clone());
+        let mut attempts = record.all_attempts().rev();
+        let cause = attempts.find_map(|attempt| attempt.error.clone());
         Error::new(ErrorKind::Expired {
             ttl: self.ttl,
             cause,
@@ -191,10 +188,9 @@ pub(super) fn told(error: Error, record: &KinesisRecord, now: Instant) -> Error 
     error.within(|context| {
         context.operation = Some(Operation::PutRecords);
         context.stream = Some(record.stream.clone());
-        context.attempts = record.attempts.len() as u32;
+        context.attempts = record.all_attempts().count() as u32;
         let took = record
-            .attempts
-            .iter()
+            .all_attempts()
             .map(|attempt| attempt.delay + attempt.duration);
         context.elapsed = took.sum::<Duration>() + now.saturating_duration_since(record.since);
     })
@@ -333,11 +329,12 @@ mod tests {
             error: Some(throttled),
         };
         record.note(attempt, now);
-        let error = told(
-            retrier.expired(&record),
-            &record,
-            now + Duration::from_secs(1),
-        );
+        let second = now + Duration::from_secs(1);
+        let error = told(retrier.expired(&record), &record, second);
+        // The same after it was grouped anew, which begins a Kinesis record without attempts.
+        record.runs[0].history = record.attempts.drain(..).collect();
+        let of_anew = told(retrier.expired(&record), &record, second);
+        assert_eq!(of_anew.to_string(), error.to_string());
         assert_eq!(
             error.to_string(),
             "PutRecords on stream orders: not stored within the record's time to live of 30000 ms: PutRecords on \
