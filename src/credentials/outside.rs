@@ -141,8 +141,8 @@ fn over_ureq(
     )
 }
 
-/// The service's transport of a provider that is made without a client. Making one cannot fail, so a proxy that is set
-/// wrong is told when it would be asked.
+/// The service's transport of a provider that is made without a client. Making one cannot fail, so the first
+/// request returns the error of a malformed proxy setting.
 fn through_proxies(clock: &Arc<dyn Clock>) -> Arc<dyn HttpTransport> {
     match ProxyRules::from_env(&SystemEnv) {
         Ok(proxies) => over_ureq(clock, SERVICE_TIMEOUT, proxies),

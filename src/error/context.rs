@@ -25,7 +25,7 @@ pub(super) fn concerns_endpoint(kind: &ErrorKind) -> bool {
     match kind {
         ErrorKind::Malformed { what, .. } => *what != "request",
         ErrorKind::Outage { .. } | ErrorKind::Transport(_) => true,
-        // Whoever answered is not the service, which names its errors.
+        // The service names its errors, so something else answered.
         ErrorKind::Service { code, .. } => code.is_empty(),
         _ => false,
     }

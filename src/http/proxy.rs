@@ -228,8 +228,8 @@ impl Bypass {
     }
 }
 
-/// Says whether a text is the pattern, with anything for each `*`. The shortest stretch that fits is as good as any: what
-/// follows a `*` may stand further behind as well.
+/// Says whether a text matches a pattern in which each `*` stands for any text. The first match of a
+/// part is enough: what follows a `*` may stand further behind as well.
 fn is_like(text: &str, pattern: &str) -> bool {
     let Some((start, rest)) = pattern.split_once('*') else {
         return text == pattern;

@@ -28,7 +28,7 @@ impl Proxy {
         thread::spawn(move || {
             for stream in listener.incoming().flatten() {
                 let heads = heads.clone();
-                // Whoever goes in the middle of a request is none of its business.
+                // A client may close the connection in the middle of a request.
                 thread::spawn(move || drop(serve(stream, target, &heads)));
             }
         });

@@ -5,7 +5,7 @@ use std::time::Duration;
 use base64::Engine;
 use bytes::Bytes;
 use kinesis_blocking::aggregation::{SubRecord, encode};
-use kinesis_blocking::fake::VirtualClock;
+use kinesis_blocking::fake::{FakeKinesis, VirtualClock};
 use kinesis_blocking::{
     Checkpoint, Client, Consumer, ConsumerBuilder, DataLoss, ErrorKind, Event, HashKey, Misplaced,
     Operation, PutRecordsEntry, Result, StartPosition,
@@ -93,9 +93,8 @@ fn an_old_checkpoint_whose_last_record_is_still_there_is_no_gap() {
     assert_eq!(told, ["new0", "new1"]);
 }
 
-/// A record an hour for three days in a stream that keeps a week, read by one record each `interval`;
-/// when ten have been handed out, the stream keeps a day. Says what is told.
-fn read_while_the_retention_is_shortened(interval: Duration) -> Vec<String> {
+/// A record an hour for three days, in a stream that keeps them for a week.
+fn three_days() -> (VirtualClock, FakeKinesis, Client) {
     let (clock, kinesis) = world(1);
     kinesis.set_retention("orders", 7 * 24 * HOUR);
     let client = kinesis.client();
@@ -103,6 +102,13 @@ fn read_while_the_retention_is_shortened(interval: Duration) -> Vec<String> {
         put(&client, [name]);
         clock.advance(HOUR);
     }
+    (clock, kinesis, client)
+}
+
+/// A record an hour for three days in a stream that keeps a week, read by one record each `interval`;
+/// when ten have been handed out, the stream keeps a day. Says what is told.
+fn read_while_the_retention_is_shortened(interval: Duration) -> Vec<String> {
+    let (clock, kinesis, client) = three_days();
     let config = config(StartPosition::TrimHorizon)
         .get_records_max(1)
         .get_records_interval(interval)
@@ -133,13 +139,7 @@ fn a_retention_that_is_shortened_while_the_reader_is_behind_is_noticed() {
 
 #[test]
 fn a_retention_that_is_shortened_is_noticed_by_the_next_process_too() {
-    let (clock, kinesis) = world(1);
-    kinesis.set_retention("orders", 7 * 24 * HOUR);
-    let client = kinesis.client();
-    for name in named("r", 72) {
-        put(&client, [name]);
-        clock.advance(HOUR);
-    }
+    let (clock, kinesis, client) = three_days();
     let start = |from: &Checkpoint| {
         let config = config(StartPosition::TrimHorizon)
             .get_records_max(1)
@@ -180,13 +180,7 @@ fn a_retention_that_is_shortened_is_noticed_by_the_next_process_too() {
 
 #[test]
 fn a_retention_that_stays_is_no_gap_however_far_behind_the_reader_is() {
-    let (clock, kinesis) = world(1);
-    kinesis.set_retention("orders", 7 * 24 * HOUR);
-    let client = kinesis.client();
-    for name in named("r", 72) {
-        put(&client, [name]);
-        clock.advance(HOUR);
-    }
+    let (clock, kinesis, client) = three_days();
     let config = config(StartPosition::TrimHorizon)
         .get_records_max(1)
         .get_records_interval(Duration::from_secs(60))

@@ -1,7 +1,7 @@
-//! Members of an answer, read one by one: what is missing or cannot be read is told by its name.
+//! Members of an answer, read one by one. The error for a member that is missing or cannot be read gives its name.
 //!
-//! Emulators and proxies write numbers as texts, texts as numbers, `null` for what is not there, or a member twice. What
-//! means one thing only is taken; what this library does not need is not looked at. The usual answers of GetRecords and
+//! Emulators and proxies write numbers as strings, strings as numbers, `null` for a missing member, or a member twice. A
+//! value that has one meaning is taken; members that this library does not need are not looked at. The usual answers of GetRecords and
 //! PutRecords never come here: a [scanner](super::scanner) reads them.
 
 use std::borrow::Cow;

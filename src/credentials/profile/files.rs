@@ -89,7 +89,7 @@ impl FilePath {
 
     /// `None`: there is no such file, which is no error.
     ///
-    /// A home in which there can be no file is as good as one without: system users have /dev/null, containers have a
+    /// A home in which there can be no file counts as one without: system users have /dev/null, containers have a
     /// folder where a file is meant to be mounted, and a role of the machine has to work there all the same.
     fn sections(&self, env: &dyn Env, kind: Kind) -> Result<Option<Sections>> {
         let path = &self.path;
@@ -164,7 +164,7 @@ mod tests {
         ] {
             let files = Files::read(&Unusable(kind, None), (None, None));
             let Ok(files) = files else {
-                panic!("{kind} is as good as absent");
+                panic!("{kind} does not count as absent");
             };
             assert!(files.profile("default").is_none(), "{kind}");
         }
