@@ -313,6 +313,20 @@ fn a_stream_that_begins_to_hang_beside_others_that_do_takes_no_sender_from_anoth
 }
 
 #[test]
+fn streams_that_hang_take_no_sender_from_another_while_one_that_answered_hangs_too() {
+    let mut world = World::new(ProducerConfig::builder().aggregation(false));
+    world.add("side", Manner::Answers, Manner::Answers, 20);
+    world.run(20);
+    world.sides.get_mut("side").expect("added").puts = Manner::Hangs;
+    for n in 0..10 {
+        world.add(&format!("hangs-{n}"), Manner::Answers, Manner::Hangs, 1);
+        world.run(1);
+    }
+    world.run(50);
+    world.assert_healthy();
+}
+
+#[test]
 fn twenty_five_streams_that_hang_in_put_records_let_no_record_of_another_expire() {
     let mut world = World::new(ProducerConfig::builder());
     for n in 0..25 {

@@ -42,14 +42,9 @@ pub(super) struct Ticket {
     step: u32,
 }
 
-/// What a flush waits for.
+/// What a flush waits for: the last epoch that has to settle.
 #[derive(Clone, Copy)]
-pub(super) struct Barrier {
-    /// The last epoch that has to settle.
-    epoch: u64,
-    /// What had been given up before.
-    abandoned: Option<u64>,
-}
+pub(super) struct Barrier(u64);
 
 /// What a stream has taken in.
 #[derive(Clone, Copy, Default)]
@@ -133,34 +128,27 @@ impl Ledger {
 
     /// Says how many up to a barrier have not settled.
     pub fn left(&self, barrier: Barrier) -> usize {
-        self.state().left(barrier.epoch)
+        self.state().left(barrier.0)
     }
 
-    /// Says whether records before a barrier have been given up since, because the producer ends.
+    /// Says whether records before a barrier were given up because the producer ends, also before the flush
+    /// that made it: whoever flushes asks whether they are stored.
     pub fn is_overtaken(&self, barrier: Barrier) -> bool {
         let abandoned = self.state().abandoned;
-        abandoned != barrier.abandoned && abandoned.is_some_and(|first| first <= barrier.epoch)
-    }
-
-    /// What was given up so far, for the barrier of a flush that begins.
-    pub fn begin_flush(&self) -> Option<u64> {
-        self.state().abandoned
+        abandoned.is_some_and(|first| first <= barrier.0)
     }
 
     /// Begins a new epoch; the barrier stands between it and the ones before.
-    pub fn end_epoch(&self, abandoned: Option<u64>) -> Barrier {
+    pub fn end_epoch(&self) -> Barrier {
         let mut state = self.state();
         state.epoch += 1;
-        Barrier {
-            epoch: state.epoch - 1,
-            abandoned,
-        }
+        Barrier(state.epoch - 1)
     }
 
     /// Waits until everything up to a barrier has settled; gives how many records have not when the time
     /// is up or the producer ends.
     pub fn wait(&self, barrier: Barrier, timer: &Timer, stop: &Stop) -> usize {
-        let epoch = barrier.epoch;
+        let Barrier(epoch) = barrier;
         loop {
             let woken = {
                 let mut state = self.state();
@@ -229,7 +217,7 @@ mod tests {
         let now = clock.now();
         let left = |epoch| ledger.wait(epoch, &clock.after(Some(Duration::ZERO)), &Stop::never());
         let before = ledger.enter(5, now);
-        let barrier = ledger.end_epoch(ledger.begin_flush());
+        let barrier = ledger.end_epoch();
         let later = now + 3 * STEP;
         let after = ledger.enter(7, later);
         assert_eq!(left(barrier), 5);
@@ -239,7 +227,7 @@ mod tests {
         before.leave(3);
         assert_eq!(left(barrier), 0);
         assert_eq!(ledger.standing().oldest, Some(later));
-        assert_eq!(left(ledger.end_epoch(None)), 7);
+        assert_eq!(left(ledger.end_epoch()), 7);
         after.leave(7);
         let standing = ledger.standing();
         assert_eq!((standing.pending, standing.received), (0, 12));
@@ -250,14 +238,12 @@ mod tests {
     fn a_flush_is_overtaken_by_what_is_given_up_before_its_barrier_only() {
         let (ledger, now) = (Arc::new(Ledger::default()), Sys::real().clock.now());
         let before = ledger.enter(1, now);
-        let barrier = ledger.end_epoch(ledger.begin_flush());
+        let barrier = ledger.end_epoch();
         let after = ledger.enter(1, now);
         after.abandon();
         assert!(!ledger.is_overtaken(barrier));
         before.abandon();
         assert!(ledger.is_overtaken(barrier));
-        // What was given up before a flush began is none of its.
-        let begun = ledger.begin_flush();
-        assert!(!ledger.is_overtaken(ledger.end_epoch(begun)));
+        assert!(ledger.is_overtaken(ledger.end_epoch()), "a later one, too");
     }
 }

@@ -43,6 +43,7 @@ mod record;
 mod refused_calls;
 mod report;
 mod retrier;
+mod sender_division;
 mod shared;
 mod shares;
 mod stream_state;
@@ -161,7 +162,7 @@ impl Producer {
     ///
     /// # Errors
     /// With [`ProducerBuilder::fail_on_error`], the error of the first record that was not delivered.
-    /// `Closed`: the producer was closed meanwhile, and gave up a record that this waited for.
+    /// `Closed`: the producer was closed, and gave up a record that was put before this was called.
     /// `OwnThread`: called in a callback or a logger on a thread of the producer, for which it would wait.
     pub fn flush(&self) -> Result<()> {
         self.flush_streams(&self.shared.front.streams(), None, "flush")
@@ -318,14 +319,9 @@ impl Producer {
 
     /// Has everything sent that was taken in; gives what to wait for.
     fn send_off(&self, streams: &[Arc<Stream>]) -> Vec<Barrier> {
-        // Before anything else, as a close may come in between.
-        let begun = streams.iter().map(|stream| stream.ledger.begin_flush());
-        let begun: Vec<_> = begun.collect();
         self.shared.front.flush(streams);
-        let flushes = streams.iter().zip(begun);
-        flushes
-            .map(|(stream, begun)| stream.ledger.end_epoch(begun))
-            .collect()
+        let barriers = streams.iter().map(|stream| stream.ledger.end_epoch());
+        barriers.collect()
     }
 
     fn await_settled(&self, streams: &[Arc<Stream>], barriers: &[Barrier], timer: &Timer) -> usize {

@@ -22,6 +22,7 @@ use crate::producer::kinesis_record::KinesisRecord;
 use crate::producer::listing::{Listing, ListingClass};
 use crate::producer::placement::{earlier, is_outdated};
 use crate::producer::retrier::{Retrier, told};
+use crate::producer::sender_division::SenderDivision;
 use crate::producer::stream_state::{StreamState, Unplaced};
 use crate::producer::tally::CallReport;
 use crate::sys::rng::Rng;
@@ -179,13 +180,12 @@ impl Pipeline {
     ///
     /// Streams take turns, so that each has its share of the senders.
     pub fn next_job(&mut self, now: Instant) -> Option<Job> {
-        let (doubtful, senders) = (self.doubtful_calls(), self.config.senders_max());
+        let division = self.division();
         let mut passed = 0;
         while passed < self.turns.len() {
             let name = self.turns.pop_front()?;
-            let active = self.active;
             let stream = self.stream(&name);
-            if !stream.ready.is_empty() && !stream.may_call(senders, active, doubtful) {
+            if !stream.ready.is_empty() && !division.allows(stream) {
                 passed += 1;
                 self.turns.push_back(name);
                 continue;
@@ -359,14 +359,10 @@ impl Pipeline {
         take_turns(&mut self.turns, name, stream);
     }
 
-    /// Counts the calls under way of streams that may not answer.
-    fn doubtful_calls(&self) -> usize {
-        let calls = self.in_flight.values();
-        let doubtful = calls.filter(|batch| {
-            let stream = self.streams.get(&batch.stream);
-            stream.is_some_and(StreamState::is_doubtful)
-        });
-        doubtful.count()
+    fn division(&self) -> SenderDivision {
+        let calling = self.in_flight.values().map(|batch| &batch.stream);
+        let busy = calling.chain(&self.turns);
+        SenderDivision::count(self.config.senders_max(), self.active, &self.streams, busy)
     }
 
     /// Makes a call of a batch, without what has expired or was made for shards that have closed.

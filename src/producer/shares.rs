@@ -3,13 +3,15 @@
 //! Pure: what may be taken in, and what a refusal is due to. The limit is the sum over all streams. Of
 //! it each active stream has a reserve that the others leave alone, so that one stream that takes
 //! nothing for a while cannot fill the queue for all. Half of the limit is reserved, and the other half
-//! goes to whoever comes first; a stream that is alone has all of it.
+//! goes to whoever comes first; a stream that is alone has all of it. What a stream took while there
+//! were fewer is not reserved for others as well: then the latest have to do with less.
 
 /// What records take, and to which stream it is charged.
 #[derive(Default)]
 pub(super) struct Shares {
     records: Resource,
     bytes: Resource,
+    /// In the order in which the streams were first put to.
     accounts: Vec<Account>,
     active: usize,
     /// Counts the looks at who is still active.
@@ -21,8 +23,6 @@ pub(super) struct Shares {
 struct Resource {
     limit: usize,
     used: usize,
-    /// What each active stream may count on.
-    reserve: usize,
     /// What active streams have not taken of their reserves, all together.
     unmet: usize,
 }
@@ -30,13 +30,21 @@ struct Resource {
 /// One stream's.
 #[derive(Clone, Default)]
 struct Account {
-    records: usize,
-    bytes: usize,
+    records: Part,
+    bytes: Part,
     /// Puts that wait for room.
     waiting: usize,
     is_active: bool,
     /// The round of its last put.
     touched: u32,
+}
+
+/// What one stream has of a resource.
+#[derive(Clone, Copy, Default)]
+struct Part {
+    used: usize,
+    /// What it may count on.
+    reserve: usize,
 }
 
 /// Which limit is reached.
@@ -80,17 +88,13 @@ impl Shares {
     /// Says whether a record of so many bytes may come in, beyond its stream's reserve only if
     /// `beyond` says so.
     pub fn admits(&self, account: usize, bytes: usize, beyond: bool) -> Result<(), Refusal> {
-        let Account {
-            records: own_records,
-            bytes: own_bytes,
-            ..
-        } = self.account(account);
-        let records = self.records.admits(own_records, 1, beyond);
+        let own = self.account(account);
+        let records = self.records.admits(own.records, 1, beyond);
         records.map_err(|is_own| Refusal {
             full: Full::Records,
             is_own,
         })?;
-        let bytes = self.bytes.admits(own_bytes, bytes, beyond);
+        let bytes = self.bytes.admits(own.bytes, bytes, beyond);
         bytes.map_err(|is_own| Refusal {
             full: Full::Bytes,
             is_own,
@@ -141,7 +145,7 @@ impl Shares {
     pub fn retire(&mut self) {
         let round = self.round;
         let idle = |own: &&mut Account| {
-            own.is_active && own.records == 0 && own.waiting == 0 && own.touched != round
+            own.is_active && own.records.used == 0 && own.waiting == 0 && own.touched != round
         };
         let mut retired = 0;
         for own in self.accounts.iter_mut().filter(idle) {
@@ -149,10 +153,8 @@ impl Shares {
             retired += 1;
         }
         self.round = round.wrapping_add(1);
-        if retired > 0 {
-            self.active -= retired;
-            self.divide();
-        }
+        self.active -= retired;
+        self.divide();
     }
 
     fn account(&self, account: usize) -> Account {
@@ -160,34 +162,59 @@ impl Shares {
     }
 
     fn divide(&mut self) {
-        let active = self.accounts.iter().filter(|own| own.is_active);
-        let (mut records, mut bytes) = (0_usize, 0_usize);
-        self.records.divide(self.active);
-        self.bytes.divide(self.active);
-        for own in active {
-            records = records.saturating_add(self.records.reserve.saturating_sub(own.records));
-            bytes = bytes.saturating_add(self.bytes.reserve.saturating_sub(own.bytes));
+        let (mut records, mut bytes) = (self.records.division(), self.bytes.division());
+        for own in self.accounts.iter_mut().filter(|own| own.is_active) {
+            records.reserve(&mut own.records, self.active);
+            bytes.reserve(&mut own.bytes, self.active);
         }
-        (self.records.unmet, self.bytes.unmet) = (records, bytes);
+        (self.records.unmet, self.bytes.unmet) = (records.unmet, bytes.unmet);
+    }
+}
+
+/// A resource while it is divided anew.
+struct Division {
+    limit: usize,
+    left: usize,
+    unmet: usize,
+}
+
+impl Division {
+    /// Half of the limit in equal parts, or what those before it have left of it.
+    fn reserve(&mut self, own: &mut Part, streams: usize) {
+        let equal = (self.limit / 2 / streams.max(1)).max(1);
+        let unmet = equal.saturating_sub(own.used).min(self.left);
+        own.reserve = equal.min(own.used.saturating_add(unmet));
+        self.left -= unmet;
+        self.unmet = self.unmet.saturating_add(unmet);
+    }
+}
+
+impl Part {
+    fn unmet(self) -> usize {
+        self.reserve.saturating_sub(self.used)
     }
 }
 
 impl Resource {
-    /// Half of the limit, divided by twice the streams, is at least one: so each gets on.
-    fn divide(&mut self, streams: usize) {
-        self.reserve = (self.limit / 2 / streams.max(1)).max(1);
+    fn division(&self) -> Division {
+        Division {
+            limit: self.limit,
+            left: self.limit.saturating_sub(self.used),
+            unmet: 0,
+        }
     }
 
     /// Says whether so much more fits; `Err` says whether the stream's own is in the way.
-    fn admits(&self, own: usize, amount: usize, beyond: bool) -> Result<(), bool> {
-        let (grown, sum) = (own.saturating_add(amount), self.used.saturating_add(amount));
-        // A stream's first record may be larger than its reserve.
-        let is_reserved = own == 0 || grown <= self.reserve;
+    fn admits(&self, own: Part, amount: usize, beyond: bool) -> Result<(), bool> {
+        let grown = own.used.saturating_add(amount);
+        let sum = self.used.saturating_add(amount);
+        // A stream's first record may be larger than its reserve: so each gets on.
+        let is_reserved = own.used == 0 || grown <= own.reserve;
         // What is larger than the whole room goes in when nothing else is.
         if sum > self.limit && self.used > 0 {
             return Err(!is_reserved);
         }
-        let others = self.unmet - self.reserve.saturating_sub(own).min(self.unmet);
+        let others = self.unmet - own.unmet().min(self.unmet);
         let is_left = beyond && sum.saturating_add(others) <= self.limit;
         match is_reserved || is_left || self.used == 0 {
             true => Ok(()),
@@ -195,18 +222,18 @@ impl Resource {
         }
     }
 
-    fn grow(&mut self, own: &mut usize, amount: usize) {
-        let met = amount.min(self.reserve.saturating_sub(*own));
-        self.unmet = self.unmet.saturating_sub(met);
-        *own = own.saturating_add(amount);
+    fn grow(&mut self, own: &mut Part, amount: usize) {
+        let before = own.unmet();
+        own.used = own.used.saturating_add(amount);
         self.used = self.used.saturating_add(amount);
+        self.unmet = self.unmet.saturating_sub(before - own.unmet());
     }
 
-    fn shrink(&mut self, own: &mut usize, amount: usize) {
-        *own = own.saturating_sub(amount);
+    fn shrink(&mut self, own: &mut Part, amount: usize) {
+        let before = own.unmet();
+        own.used = own.used.saturating_sub(amount);
         self.used = self.used.saturating_sub(amount);
-        let unmet = amount.min(self.reserve.saturating_sub(*own));
-        self.unmet = self.unmet.saturating_add(unmet);
+        self.unmet = self.unmet.saturating_add(own.unmet() - before);
     }
 }
 
@@ -248,6 +275,24 @@ mod tests {
         assert_eq!(fill(&mut shares, 1), 100);
         shares.give_back(2, 100, 100);
         assert_eq!((fill(&mut shares, 1), fill(&mut shares, 2)), (0, 100));
+    }
+
+    #[test]
+    fn what_a_stream_took_before_others_came_is_not_reserved_for_two_of_them() {
+        let mut shares = Shares::new(1_000, usize::MAX);
+        shares.touch(0);
+        assert_eq!(fill(&mut shares, 1), 750);
+        // 250 are left. Of ten streams the first is promised a twentieth of 1000, and those that came
+        // later have what the ones before them leave.
+        let late: Vec<usize> = (2..10).map(|account| fill(&mut shares, account)).collect();
+        assert!(late.iter().all(|taken| *taken > 0), "{late:?}");
+        assert_eq!(fill(&mut shares, 0), 50);
+        // What the second gives back is divided anew.
+        shares.give_back(1, 750, 750);
+        shares.retire();
+        for account in 2..10 {
+            assert!(fill(&mut shares, account) >= 7, "up to 50");
+        }
     }
 
     #[test]
@@ -323,10 +368,9 @@ mod tests {
                     held.len() <= limit && (bytes <= bytes_limit || held.len() == 1),
                     "seed {seed}"
                 );
-                let unmet = (shares.records.unmet, shares.bytes.unmet);
-                shares.divide();
-                let sums = (shares.records.unmet, shares.bytes.unmet);
-                assert_eq!(unmet, sums, "seed {seed}");
+                let active = shares.accounts.iter().filter(|own| own.is_active);
+                let unmet: usize = active.map(|own| own.records.unmet()).sum();
+                assert_eq!(shares.records.unmet, unmet, "seed {seed}");
             }
         }
     }

@@ -148,28 +148,6 @@ impl StreamState {
         self.distribution.answered(now, said)
     }
 
-    /// Says whether its calls may hang: then they may not take the senders from streams that answer.
-    pub fn is_doubtful(&self) -> bool {
-        self.is_silent
-    }
-
-    /// Says whether it may have one more call under way, of so many senders that so many active streams
-    /// share, while doubtful ones have so many calls under way.
-    ///
-    /// A stream whose calls may hang has one at a time, and all such streams together have half of the
-    /// senders. One of several that answer leaves a quarter of them to the others, should it begin to
-    /// hang, whatever those do that hang already.
-    pub fn may_call(&self, senders: usize, active: usize, doubtful: usize) -> bool {
-        if active <= 1 {
-            return self.existence.is_confirmed() || self.calls == 0;
-        }
-        if self.is_doubtful() {
-            return self.calls == 0 && doubtful < (senders / 2).max(1);
-        }
-        let left = senders.saturating_sub((senders / 4).max(1) + doubtful);
-        self.calls < left.max(1)
-    }
-
     pub fn next_deadline(&self) -> Option<Instant> {
         let expiry = match self.listing.is_under_way() {
             // Its answer decides, and comes for certain.

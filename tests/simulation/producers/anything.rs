@@ -239,7 +239,10 @@ impl History {
             }
             _ => return producer.flush_stream("orders").expect("no failure"),
         }
-        for (number, put) in &*self.scene.book.puts() {
+        let life = self.scene.lives.len() - 1;
+        let puts = self.scene.book.puts();
+        // One that was dropped before ends only when its callback lets it go.
+        for (number, put) in puts.iter().filter(|(_, put)| put.life == life) {
             let delivery = put.delivery.as_ref();
             let is_settled = delivery.is_none_or(|delivery| delivery.is_settled());
             // Callbacks put meanwhile.

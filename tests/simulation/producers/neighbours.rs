@@ -24,12 +24,19 @@ pub fn live_through(seed: u64) {
     let ticks = scene.rng.usize(60..120);
     // One that has answered so far is the worst: it is trusted.
     let turns = scene.rng.usize(..ticks);
+    // Some come while others hang already, or have taken all the room that two may have.
+    let comes = |_| match scene.rng.bool() {
+        true => scene.rng.usize(..ticks),
+        false => 0,
+    };
+    let comes: Vec<usize> = rates.iter().map(comes).collect();
     for tick in 0..ticks {
         watchdog::at(tick, &"put");
         if tick == turns {
             hang(&mut scene, Operation::PutRecords, 1);
         }
-        put(&mut scene, &producer, &rates);
+        let is_here = |stream: usize| stream == ORDERS || comes[stream] <= tick;
+        put(&mut scene, &producer, &rates, is_here);
         scene.pass(TICK);
     }
     let time = scene.millis(5_000);
@@ -96,8 +103,8 @@ fn hang(scene: &mut Scene, operation: Operation, stream: usize) {
     script.fail_at_random(1, 1.0, [Fault::Hang]);
 }
 
-fn put(scene: &mut Scene, producer: &Producer, rates: &[usize]) {
-    for (stream, rate) in rates.iter().enumerate() {
+fn put(scene: &mut Scene, producer: &Producer, rates: &[usize], is_here: impl Fn(usize) -> bool) {
+    for (stream, rate) in rates.iter().enumerate().filter(|one| is_here(one.0)) {
         for _ in 0..*rate {
             let (number, record) = scene.record(stream, 0);
             let at = scene.clock.time();

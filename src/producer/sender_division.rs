@@ -1,0 +1,122 @@
+//! How the senders are divided among streams, so that those that hang leave some to those that answer.
+//!
+//! Pure, and counted anew for each call. A stream whose last call was not answered is doubtful: its next
+//! one may hang. One that answers may begin to hang at any time, and then with all its calls.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use crate::producer::stream_state::StreamState;
+
+/// Who has how many calls under way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct SenderDivision {
+    pub senders: usize,
+    /// Streams that records were put to of late.
+    pub active: usize,
+    /// Calls under way of doubtful streams.
+    pub doubtful: usize,
+    /// Doubtful streams that have a call under way, or want one.
+    pub wanting: usize,
+    /// Calls under way of the stream that has most of them, of those that answer.
+    pub busiest: usize,
+}
+
+impl SenderDivision {
+    /// Counts the calls of streams that have some under way, or want to make one.
+    pub fn count<'a>(
+        senders: usize,
+        active: usize,
+        streams: &HashMap<Arc<str>, StreamState>,
+        busy: impl Iterator<Item = &'a Arc<str>>,
+    ) -> SenderDivision {
+        let mut division = SenderDivision {
+            senders,
+            active,
+            doubtful: 0,
+            wanting: 0,
+            busiest: 0,
+        };
+        let mut counted = HashSet::new();
+        for (name, stream) in busy.filter_map(|name| Some((name, streams.get(name)?))) {
+            if !counted.insert(name) {
+                continue;
+            }
+            if stream.is_silent {
+                division.doubtful += stream.calls;
+                division.wanting += 1;
+            } else {
+                division.busiest = division.busiest.max(stream.calls);
+            }
+        }
+        division
+    }
+
+    /// Says whether a stream may have one more call under way.
+    ///
+    /// A doubtful one has one at a time, and all of them together have half of the senders. A quarter of
+    /// the senders stays free of doubtful calls and of those of any single stream that answers, should it
+    /// begin to hang: whichever of the two comes first, the other takes no more than what is left. One
+    /// doubtful stream is always heard, so that each gets on.
+    pub fn allows(&self, stream: &StreamState) -> bool {
+        if self.active <= 1 {
+            return stream.existence.is_confirmed() || stream.calls == 0;
+        }
+        let (half, quarter) = ((self.senders / 2).max(1), (self.senders / 4).max(1));
+        let shared = self.senders.saturating_sub(quarter);
+        if stream.is_silent {
+            let is_left = self.doubtful < half && self.doubtful + self.busiest < shared;
+            return stream.calls == 0 && (self.doubtful == 0 || is_left);
+        }
+        let doubtful = self.doubtful.max(self.wanting.clamp(1, half));
+        stream.calls < shared.saturating_sub(doubtful).max(1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::ProducerConfig;
+    use crate::producer::existence::Existence;
+    use crate::sys::rng::Rng;
+
+    /// One stream that begins to hang, and doubtful ones: whoever makes its calls first.
+    #[test]
+    fn whatever_hangs_a_quarter_is_left_and_one_doubtful_stream_is_heard() {
+        for seed in 0..2_000 {
+            let mut rng = Rng::from_seed(seed);
+            let mut pick = |below: usize| (rng.next_u64() % below as u64) as usize;
+            let (senders, doubtful) = (4 + pick(60), pick(30));
+            let mut streams = streams(1 + doubtful);
+            for _ in 0..500 {
+                // The first is the one that answers; those that have calls do not get them back.
+                let name: Arc<str> = pick(1 + doubtful).to_string().into();
+                let busy: Vec<_> = streams.keys().filter(|_| pick(2) == 0).cloned().collect();
+                let with_calls = streams.iter().filter(|(_, stream)| stream.calls > 0);
+                let with_calls: Vec<_> = with_calls.map(|(name, _)| name.clone()).collect();
+                let busy = busy.iter().chain(&with_calls).chain([&name]);
+                let division = SenderDivision::count(senders, 2, &streams, busy);
+                let stream = streams.get_mut(&name).expect("one of them");
+                stream.calls += usize::from(division.allows(stream));
+            }
+            let calls: usize = streams.values().map(|stream| stream.calls).sum();
+            let left = senders - calls;
+            assert!(left >= senders / 4, "SEED={seed}: {left} of {senders}");
+            let heard = streams
+                .iter()
+                .any(|(name, one)| &**name != "0" && one.calls > 0);
+            assert!(heard || doubtful == 0, "SEED={seed}");
+        }
+    }
+
+    fn streams(count: usize) -> HashMap<Arc<str>, StreamState> {
+        let config = ProducerConfig::builder().build().expect("valid");
+        let stream = |n: usize| {
+            let mut stream = StreamState::new(&config);
+            stream.existence = Existence::confirmed();
+            stream.is_silent = n > 0;
+            (n.to_string().into(), stream)
+        };
+        (0..count).map(stream).collect()
+    }
+}
