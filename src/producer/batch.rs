@@ -12,15 +12,31 @@ pub(super) struct Batch {
     pub records: Vec<KinesisRecord>,
     /// When it was ready to be sent.
     pub since: Instant,
+    /// When the first of its records expires, if one does.
+    pub expires: Option<Instant>,
 }
 
 impl Batch {
     pub fn new(since: Instant, stream: &Arc<str>, records: Vec<KinesisRecord>) -> Batch {
         Batch {
             stream: stream.clone(),
+            expires: first_expiry(&records),
             records,
             since,
         }
+    }
+
+    /// Takes the records out that live no longer.
+    pub fn take_expired(&mut self, now: Instant) -> Vec<KinesisRecord> {
+        if self.expires.is_none_or(|expires| expires > now) {
+            return Vec::new();
+        }
+        let expired = self
+            .records
+            .extract_if(.., |record| record.is_expired(now))
+            .collect();
+        self.expires = first_expiry(&self.records);
+        expired
     }
 
     /// What can be said of its call whatever came of it.
@@ -50,4 +66,8 @@ impl Batch {
             ..self.called(span)
         }
     }
+}
+
+fn first_expiry(records: &[KinesisRecord]) -> Option<Instant> {
+    records.iter().filter_map(|record| record.expires).min()
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::client::{EntryError, Listed, PutRecordOutput, PutRecordsEntry, PutRecordsOutput};
-use crate::config::{ProducerConfig, ProducerConfigBuilder};
+use crate::config::{ProducerConfig, ProducerConfigBuilder, ThreadingModel};
 use crate::error::{Error, Result, TransportError};
 use crate::model::{HashKeyRange, Shard, ShardMap};
 use crate::producer::aggregator::{Aggregator, Rules};
@@ -334,6 +334,21 @@ fn twenty_five_streams_that_hang_in_put_records_let_no_record_of_another_expire(
     }
     world.run(60);
     world.assert_healthy();
+}
+
+/// With one thread nobody is independent, but no record waits longer for it than it may live.
+#[test]
+fn a_record_that_waits_for_a_sender_expires_in_time() {
+    let threads = ThreadingModel::Pooled { threads: 1 };
+    let config = ProducerConfig::builder().threading_model(threads);
+    let mut world = World::new(config);
+    for n in 0..10 {
+        world.add(&format!("side-{n}"), Manner::Answers, Manner::Hangs, 1);
+    }
+    world.run(200);
+    let longest = world.settled.iter().max().expect("some");
+    let most = Duration::from_millis(30_000 + 5);
+    assert!(world.failed > 0 && *longest <= most, "{longest:?}");
 }
 
 #[test]

@@ -366,16 +366,16 @@ impl Pipeline {
     }
 
     /// Makes a call of a batch, without what has expired or was made for shards that have closed.
-    fn launch(&mut self, now: Instant, batch: Batch) -> Option<Job> {
+    fn launch(&mut self, now: Instant, mut batch: Batch) -> Option<Job> {
+        let expired = batch.take_expired(now);
+        self.expire(now, expired);
         let Batch {
             stream,
-            records,
+            mut records,
             since,
+            ..
         } = batch;
         let map = self.map_of(&stream);
-        let mut records = records;
-        let expired = take_if(&mut records, |record| record.is_expired(now));
-        self.expire(now, expired);
         if let Some(error) = self.stream(&stream).existence.refusal(now).cloned() {
             for record in records {
                 self.fail(now, record, error.clone());

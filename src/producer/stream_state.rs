@@ -80,6 +80,11 @@ impl StreamState {
         }
         calls.extend(self.collector.take_due(now));
         expired.extend(self.give_up_unplaced(now));
+        // No call waits longer for a sender than its records may live.
+        for batch in &mut self.ready {
+            expired.extend(batch.take_expired(now));
+        }
+        self.ready.retain(|batch| !batch.records.is_empty());
         (calls, expired)
     }
 
@@ -160,7 +165,8 @@ impl StreamState {
         let sends = earlier(self.limiter.next_deadline(), self.collector.next_deadline());
         let listing = self.listing.next_deadline();
         let listing = listing.filter(|_| self.may_list());
-        earlier(earlier(sends, listing), expiry)
+        let calls = self.ready.iter().filter_map(|batch| batch.expires).min();
+        earlier(earlier(sends, listing), earlier(calls, expiry))
     }
 }
 

@@ -47,9 +47,8 @@ pub fn live_through(seed: u64) {
     end(scene, &producer, &seen);
 }
 
-/// No entry passes while the shards change, so that records of all ages wait in the limiter; a while in
-/// which half of them do shows the new shards, and the rest is grouped anew; then nothing passes until
-/// some have expired.
+/// No call passes while the shards change, so that records of all ages wait; then a few do, until one
+/// shows the new shards and the rest is grouped anew; then nothing passes until some have expired.
 fn squeeze(scene: &mut Scene, producer: &Producer) {
     fail(scene, Operation::PutRecords, 1.0, vec![throttled(1)]);
     for second in 0..scene.rng.usize(3..20) {
@@ -60,15 +59,28 @@ fn squeeze(scene: &mut Scene, producer: &Producer) {
         scene.pass(time);
     }
     scene.reshard(ORDERS);
+    let before = lists(scene);
     scene.kinesis.calm_down();
-    let every = scene.rng.usize(2..4);
-    fail(scene, Operation::PutRecords, 1.0, vec![throttled(every)]);
-    let time = scene.millis(4_000);
-    scene.pass(time);
+    let share = 0.7 + scene.rng.f64() * 0.29;
+    fail(scene, Operation::PutRecords, share, vec![throttled(1)]);
+    for _ in 0..400 {
+        if lists(scene) > before {
+            break;
+        }
+        scene.pass(Duration::from_millis(10));
+    }
     scene.kinesis.calm_down();
     fail(scene, Operation::PutRecords, 1.0, vec![Fault::Throttle]);
     let time = scene.millis(45_000);
     scene.pass(time);
+}
+
+/// How often the shards of the stream were listed.
+fn lists(scene: &Scene) -> usize {
+    let requests = scene.kinesis.requests().into_iter();
+    let lists = requests
+        .filter(|one| one.operation == "ListShards" && one.stream.as_deref() == Some("orders"));
+    lists.count()
 }
 
 fn throttled(every: usize) -> Fault {

@@ -24,6 +24,8 @@ enum Step {
     Close,
     Drop,
     Flush,
+    Hot,
+    Late,
     Outage,
     Overtake,
     Pass,
@@ -56,7 +58,9 @@ pub fn live_through(seed: u64) {
 impl History {
     fn draw(&mut self) -> Step {
         match self.scene.rng.u32(0..100) {
-            0..40 => Step::Put,
+            0..34 => Step::Put,
+            34..37 => Step::Hot,
+            37..40 => Step::Late,
             40..47 => Step::Burst,
             47..54 => Step::Reshard,
             54..64 => Step::Trouble,
@@ -78,6 +82,8 @@ impl History {
             Step::Close => self.close(true),
             Step::Drop => self.drop_producer(),
             Step::Flush => self.flush(),
+            Step::Hot => self.reshard_again_and_again(),
+            Step::Late => self.answer_late(),
             Step::Outage => self.outage(),
             Step::Overtake => self.overtake_a_flush(),
             Step::Pass => self.pass(),
@@ -154,6 +160,33 @@ impl History {
         self.scene.pass(time);
         self.scene.reshard(stream);
         self.put(20, Some(stream));
+    }
+
+    /// Shards that change faster than they are listed, while every answer may be late.
+    fn reshard_again_and_again(&mut self) {
+        let stream = self.scene.any_stream();
+        for _ in 0..self.scene.rng.usize(2..9) {
+            if self.scene.rng.bool() {
+                self.answer_late();
+            }
+            let many = self.scene.rng.usize(1..50);
+            self.put(many, Some(stream));
+            self.scene.reshard(stream);
+            let time = self.scene.millis(2_000);
+            self.scene.pass(time);
+        }
+    }
+
+    /// Calls are carried out at once, and their answers come later: up to when the client has given up.
+    fn answer_late(&mut self) {
+        let stream = self.scene.any_stream();
+        let scene = &mut self.scene;
+        let operations = [Operation::ListShards, Operation::PutRecords];
+        let operation = *scene.rng.choice(&operations).expect("some");
+        let (calls, time) = (scene.rng.u64(1..20), scene.millis(7_000));
+        let name = &scene.streams[stream].name;
+        let script = scene.kinesis.on(operation).stream(name);
+        script.delay_next(calls, time);
     }
 
     /// Lets one stream hang, be throttled, or be gone.
@@ -241,7 +274,7 @@ impl History {
         }
         let life = self.scene.lives.len() - 1;
         let puts = self.scene.book.puts();
-        // One that was dropped before ends only when its callback lets it go.
+        // One that was dropped gives up by itself, and nobody waits for it.
         for (number, put) in puts.iter().filter(|(_, put)| put.life == life) {
             let delivery = put.delivery.as_ref();
             let is_settled = delivery.is_none_or(|delivery| delivery.is_settled());

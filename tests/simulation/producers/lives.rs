@@ -39,6 +39,7 @@ pub struct Settings {
     pub config: ProducerConfigBuilder,
     pub aggregation: bool,
     pub under_auto: bool,
+    pub is_ordered: bool,
     pub max_bytes: usize,
     pub buffered: Duration,
     pub ttl: Duration,
@@ -63,12 +64,13 @@ impl Settings {
             0 => Duration::MAX,
             _ => Duration::from_millis(rng.u64(0..300)),
         };
+        let is_ordered = rng.bool();
         let mut config = ProducerConfig::builder()
             .aggregation(aggregation)
             .aggregation_under_auto(under_auto)
             .aggregation_max_bytes(max_bytes)
             .fail_if_throttled(rng.u32(0..10) == 0)
-            .ordering(match rng.bool() {
+            .ordering(match is_ordered {
                 true => Ordering::PerPartitionKey,
                 false => Ordering::None,
             })
@@ -97,6 +99,7 @@ impl Settings {
             config,
             aggregation,
             under_auto,
+            is_ordered,
             max_bytes,
             buffered,
             ttl,
@@ -156,6 +159,7 @@ impl Scene {
         self.lives.push(Life {
             aggregation: settings.aggregation,
             under_auto: settings.under_auto,
+            is_ordered: settings.is_ordered,
             max_bytes: settings.max_bytes,
             buffered: settings.buffered.min(settings.ttl / 2),
             ttl: settings.ttl,
@@ -207,13 +211,16 @@ impl Callback {
         }
         self.seen.reported.fetch_add(1, AtomicOrdering::Relaxed);
         let calls = self.calls.fetch_add(1, AtomicOrdering::Relaxed);
-        let producer = self.this.get().and_then(Weak::upgrade);
-        match (self.manners, producer) {
-            (Manners::Slow, _) if calls.is_multiple_of(40) => {
+        match self.manners {
+            Manners::Slow if calls.is_multiple_of(40) => {
                 self.sleeper
                     .sleep(Duration::from_millis(calls as u64 % 7 * 4_000));
             }
-            (Manners::Bad, Some(producer)) if calls.is_multiple_of(7) && calls < 300 => {
+            Manners::Bad if calls.is_multiple_of(7) && calls < 300 => {
+                // Held no longer than this: a producer that was dropped ends, whatever its callback does.
+                let Some(producer) = self.this.get().and_then(Weak::upgrade) else {
+                    return;
+                };
                 let is_refused = self.misbehave(&producer, calls) && self.clock.time() == now;
                 let wrong = usize::from(!is_refused);
                 self.seen

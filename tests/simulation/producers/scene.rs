@@ -42,6 +42,7 @@ pub struct Life {
     /// How long a record waits for others at most: an aggregate lives as long as its first record.
     pub buffered: Duration,
     pub ttl: Duration,
+    pub is_ordered: bool,
     pub is_reporting: bool,
     /// Whether its callback comes back at once.
     pub is_prompt: bool,

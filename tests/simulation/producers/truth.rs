@@ -16,6 +16,18 @@ use crate::quiet::until;
 struct Truth {
     stored: BTreeSet<usize>,
     readable: BTreeSet<(usize, ShardId, SequenceNumber)>,
+    /// Where the first copy of each record lies that readers find, and its place in an aggregate.
+    first: BTreeMap<usize, (SequenceNumber, usize)>,
+}
+
+impl Truth {
+    fn add_readable(&mut self, number: usize, record: &StoredRecord, member: usize) {
+        let at = (record.shard_id.clone(), record.sequence_number.clone());
+        let first = (at.1.clone(), member);
+        self.readable.insert((number, at.0, at.1));
+        let known = self.first.entry(number).or_insert_with(|| first.clone());
+        *known = first.min(known.clone());
+    }
 }
 
 impl Scene {
@@ -29,6 +41,7 @@ impl Scene {
         for (number, put) in &*self.book.puts() {
             self.check_result(*number, put, &truths[put.stream]);
         }
+        self.check_order(&truths);
         self.check_times_to_live();
         self.check_counts();
         self.check_missing();
@@ -55,17 +68,16 @@ impl Scene {
         record: &StoredRecord,
         truth: &mut Truth,
     ) {
-        let place = (record.shard_id.clone(), record.sequence_number.clone());
         let Some(members) = decode(&record.data).expect("our own") else {
             let number = number(&record.data);
             truth.stored.insert(number);
-            truth.readable.insert((number, place.0, place.1));
+            truth.add_readable(number, record, 0);
             return;
         };
         let range = &ranges[&record.shard_id];
         let is_read = members.iter().all(|one| range.contains(one.hash_key()));
         let is_alone = members.len() == 1;
-        for member in members {
+        for (index, member) in members.into_iter().enumerate() {
             let number = number(&member.data);
             let life = &self.lives[self.book.puts()[&number].life];
             assert!(life.aggregation, "{number} is in an aggregate");
@@ -78,9 +90,7 @@ impl Scene {
             );
             truth.stored.insert(number);
             if is_read || life.under_auto && stream.was_auto {
-                truth
-                    .readable
-                    .insert((number, place.0.clone(), place.1.clone()));
+                truth.add_readable(number, record, index);
             }
         }
     }
@@ -100,6 +110,24 @@ impl Scene {
                 let is_true =
                     undelivered.stored == Stored::Possibly || !truth.stored.contains(&number);
                 assert!(is_true, "{number} is stored: {undelivered:#?}");
+            }
+        }
+    }
+
+    /// Of a producer that keeps the order of each key, the first copies of its records lie in it.
+    fn check_order(&self, truths: &[Truth]) {
+        let mut last: BTreeMap<_, (usize, &(SequenceNumber, usize))> = BTreeMap::new();
+        for (number, put) in &*self.book.puts() {
+            let is_kept = self.lives[put.life].is_ordered && !self.streams[put.stream].was_auto;
+            // Threads that call back put their own among each other.
+            if !is_kept || put.record.partition_key() == "callback" {
+                continue;
+            }
+            let Some(Ok(_)) = put.result else { continue };
+            let lane = (put.life, put.stream, put.record.partition_key().to_owned());
+            let first = truths[put.stream].first.get(number).expect("delivered");
+            if let Some((before, at)) = last.insert(lane, (*number, first)) {
+                assert!(at < first, "{number} is stored before {before} of its key");
             }
         }
     }
