@@ -158,7 +158,9 @@ impl VirtualClock {
 
     /// From now on moves by itself to the earliest deadline whenever `threads` threads wait.
     ///
-    /// With 1, a single-threaded program never waits at all. 0 turns it off.
+    /// With 1, a single-threaded program never waits at all. 0 turns it off. Threads beyond that number do
+    /// not hold time up while they are busy: with too few, records may expire before the thread that
+    /// sends them has begun.
     pub fn auto_advance(&self, threads: usize) {
         let mut state = self.lock();
         state.auto_advance = (threads > 0).then_some(threads);

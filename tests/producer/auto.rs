@@ -15,7 +15,7 @@ use crate::support::*;
 const AUTO: RecordDistributionStrategy = RecordDistributionStrategy::Auto;
 
 /// A fake whose time flies, with one stream that places records by itself.
-fn auto(shards: u32) -> FakeKinesis {
+fn auto(shards: u32) -> Flowing {
     let fake = kinesis(shards);
     fake.set_record_distribution_strategy(STREAM, AUTO);
     fake
@@ -119,7 +119,7 @@ fn without_an_answer_the_keys_decide_and_nothing_waits_or_fails() {
 #[test]
 fn a_stream_that_contradicts_its_map_is_asked_ever_more_rarely() {
     let clock = clock();
-    clock.auto_advance(1);
+    let _flow = Flow::of(&clock);
     let fake = FakeKinesis::on_clock(clock.clone()).with_stream(STREAM, 2);
     fake.on(Operation::PutRecords)
         .fail_next(u64::MAX, Fault::WrongShard);

@@ -119,14 +119,16 @@ fn a_flush_that_a_close_overtakes_says_so() {
     std::thread::scope(|scope| {
         let flush = scope.spawn(|| producer.flush());
         until("call", || fake.calls(Operation::PutRecords) > 0);
-        // The call, and the close that waits for its thread.
-        clock.auto_advance(2);
+        let _flow = Flow::of(&clock);
         producer.close_timeout(Duration::ZERO).expect("closed");
         let error = flush.join().expect("no panic").expect_err("overtaken");
         assert!(matches!(error.kind(), ErrorKind::Closed), "{error}");
     });
     undelivered(delivery.wait());
-    producer.flush().expect("nothing is left to flush");
+    let later = producer
+        .flush()
+        .expect_err("it was put before, and not stored");
+    assert!(matches!(later.kind(), ErrorKind::Closed), "{later}");
 }
 
 #[test]
@@ -216,7 +218,7 @@ fn a_listing_without_an_end_is_given_up_and_holds_no_close_up() {
 #[test]
 fn a_stream_that_is_not_there_is_asked_three_times_a_minute() {
     let clock = clock();
-    clock.auto_advance(1);
+    let _flow = Flow::of(&clock);
     let fake = FakeKinesis::on_clock(clock.clone()).with_stream(STREAM, 1);
     let producer = producer(&fake);
     let start = clock.time();

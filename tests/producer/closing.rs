@@ -51,12 +51,12 @@ fn each_record_is_in_one_count_of_what_close_gives() {
             producer.put(record).expect("taken in");
         }
     };
-    clock.auto_advance(1);
+    let flow = Flow::of(&clock);
     for (name, records) in [(STREAM, 1), ("refused", 2), ("expired", 4), ("lost", 8)] {
         put(name, records);
     }
     producer.flush().expect("flushed");
-    clock.auto_advance(0);
+    drop(flow);
     for (name, records) in [("kept", 16), ("cut", 32)] {
         put(name, records);
     }
@@ -121,7 +121,7 @@ fn a_dropped_producer_settles_everything_as_closed() {
         assert_eq!((kept.record, kept.stored), (named(name), Stored::No));
         assert!(matches!(kept.error.kind(), ErrorKind::Closed));
     }
-    clock.auto_advance(1);
+    let _flow = Flow::of(&clock);
 }
 
 #[test]
@@ -150,14 +150,13 @@ fn a_dropped_producer_says_possibly_of_what_may_lie_in_the_wrong_shard() {
         let undelivered = undelivered(delivery.wait());
         assert_eq!(undelivered.stored, Stored::Possibly);
     }
-    clock.auto_advance(1);
+    let _flow = Flow::of(&clock);
 }
 
 #[test]
 fn a_close_that_may_not_take_longer_gives_the_rest_up() {
     let clock = clock();
-    // The pipeline between two attempts, and this test: no call is under way.
-    clock.auto_advance(2);
+    let _flow = Flow::of(&clock);
     let fake = FakeKinesis::on_clock(clock).with_stream(STREAM, 1);
     fake.on(Operation::PutRecords)
         .fail_next(u64::MAX, Fault::Throttle);

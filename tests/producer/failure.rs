@@ -28,7 +28,7 @@ fn throttled_entries_are_tried_again_and_the_others_are_not() {
     let deliveries: Vec<_> = (0..100)
         .map(|n| producer.put(named(n)).expect("taken in"))
         .collect();
-    clock.auto_advance(1);
+    let _flow = Flow::of(&clock);
     producer.flush().expect("flushed");
     assert_each_once(&fake, 100);
 
@@ -124,7 +124,7 @@ fn a_record_to_a_stream_that_is_not_there_comes_back() {
 
 #[test]
 fn a_record_that_outlives_its_time_comes_back_with_what_kept_it() {
-    let (fake, _flow) = flowing(1);
+    let fake = kinesis(1);
     fake.on(Operation::PutRecords)
         .fail_next(u64::MAX, Fault::Throttle);
     let producer = configured(&fake, |config| config.record_ttl(Duration::from_secs(5)));
@@ -325,7 +325,8 @@ impl HttpTransport for Panicking {
 
 #[test]
 fn a_transport_that_panics_fails_its_records_and_nothing_else() {
-    let client = kinesis(1).client_builder().transport(Panicking).build();
+    let fake = kinesis(1);
+    let client = fake.client_builder().transport(Panicking).build();
     let producer = Producer::builder(client.expect("a client")).stream(STREAM);
     let producer = producer.start().expect("started");
     for name in ["one", "two"] {

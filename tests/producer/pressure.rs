@@ -47,11 +47,9 @@ fn who_does_not_want_to_wait_gets_the_record_back() {
     );
     let refused = producer.put_timeout(named("two"), Duration::ZERO);
     assert!(refused.expect_err("full").is_full());
-    // The pipeline and this test.
-    clock.auto_advance(2);
+    let _flow = Flow::of(&clock);
     let taken = producer.put_timeout(named("two"), Duration::from_secs(10));
     let taken = taken.expect("room within ten seconds");
-    clock.auto_advance(1);
     delivered(taken.wait());
 }
 
@@ -94,7 +92,7 @@ fn a_flush_that_may_not_take_longer_says_what_is_left() {
     }
     assert_eq!(producer.flush_timeout(Duration::ZERO).expect("flushed"), 5);
     assert_eq!(producer.outstanding(), 5);
-    clock.auto_advance(1);
+    let _flow = Flow::of(&clock);
     producer.flush().expect("flushed");
     assert_eq!(producer.flush_timeout(Duration::ZERO).expect("flushed"), 0);
 }
@@ -112,7 +110,7 @@ fn throttles_at(percent: u32) -> u64 {
     for n in 0..5_000 {
         producer.put(named(n)).expect("taken in");
     }
-    clock.auto_advance(1);
+    let _flow = Flow::of(&clock);
     producer.flush().expect("flushed");
     assert_each_once(&fake, 5_000);
     let took = clock.time().saturating_since(began);
@@ -133,7 +131,7 @@ fn a_shard_is_sent_what_it_takes_and_little_more() {
 #[test]
 fn a_stream_that_takes_a_tenth_holds_the_caller_back_and_loses_nothing() {
     let clock = clock();
-    clock.auto_advance(1);
+    let _flow = Flow::of(&clock);
     let fake = FakeKinesis::on_clock(clock)
         .with_stream(STREAM, 1)
         .with_service_limits();
@@ -157,7 +155,7 @@ fn a_stream_that_takes_a_tenth_holds_the_caller_back_and_loses_nothing() {
 fn a_minute_of_throttles_keeps_memory_flat_and_loses_nothing() {
     const LIMIT: usize = 2_000;
     let clock = clock();
-    clock.auto_advance(1);
+    let _flow = Flow::of(&clock);
     let fake = FakeKinesis::on_clock(clock.clone())
         .with_stream(STREAM, 1)
         .with_service_limits();

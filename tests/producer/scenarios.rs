@@ -32,7 +32,7 @@ fn whatever_error_an_entry_has_it_is_tried_again() {
         let producer = configured(&fake, |config| config.aggregation(false));
         let deliveries = [1, 2, 3, 4].map(|n| producer.put(named(n)).expect("taken in"));
         // Not before all four are there, to go in one call.
-        clock.auto_advance(1);
+        let _flow = Flow::of(&clock);
         let attempts = deliveries.map(|delivery| delivered(delivery.wait()).attempts);
         let mut failures: Vec<_> = attempts.iter().flat_map(|all| all.iter()).collect();
         failures.retain(|one| one.error.is_some());
@@ -64,7 +64,8 @@ impl HttpTransport for Forgetful {
 
 #[test]
 fn an_answer_for_another_number_of_entries_fails_them_at_once() {
-    let client = kinesis(1).client_builder().transport(Forgetful).build();
+    let fake = kinesis(1);
+    let client = fake.client_builder().transport(Forgetful).build();
     let producer = Producer::builder(client.expect("a client")).stream(STREAM);
     let producer = producer.start().expect("started");
     let delivery = producer.put(named("one")).expect("taken in");
@@ -140,7 +141,7 @@ impl CredentialsProvider for Rotating {
 #[test]
 fn credentials_may_change_under_way() {
     let clock = clock();
-    clock.auto_advance(1);
+    let _flow = Flow::of(&clock);
     let fake = FakeKinesis::on_clock(clock.clone()).with_stream(STREAM, 1);
     let seen = Arc::new(Mutex::new(String::new()));
     let noted = seen.clone();
@@ -354,7 +355,7 @@ fn a_flush_waits_for_the_last_record() {
         assert!(clock.await_waiters(1));
         assert_eq!(producer.outstanding(), 3);
         assert!(!flush.is_finished());
-        clock.auto_advance(1);
+        let _flow = Flow::of(&clock);
         flush.join().expect("no panic").expect("flushed");
     });
     assert_eq!(producer.outstanding(), 0);
@@ -375,7 +376,7 @@ fn a_failure_while_a_flush_waits_is_told_by_it() {
     let error = std::thread::scope(|scope| {
         let flush = scope.spawn(|| producer.flush());
         assert!(clock.await_waiters(1));
-        clock.auto_advance(1);
+        let _flow = Flow::of(&clock);
         flush.join().expect("no panic").expect_err("failed")
     });
     assert!(error.to_string().contains("not yours"), "{error}");

@@ -13,7 +13,7 @@ fn refused(client: Client) -> String {
 #[test]
 fn a_stream_that_is_not_there_is_said_at_once() {
     let clock = clock();
-    clock.auto_advance(1);
+    let _flow = Flow::of(&clock);
     let fake = FakeKinesis::on_clock(clock);
     let message = refused(fake.client());
     assert!(

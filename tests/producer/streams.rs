@@ -40,7 +40,8 @@ fn a_stream_may_be_named_by_its_arn() {
 
 #[test]
 fn a_stream_needs_a_name() {
-    let producer = producer(&kinesis(1));
+    let fake = kinesis(1);
+    let producer = producer(&fake);
     for name in ["", "  "] {
         let refused = producer
             .put(named("one").stream(name))
@@ -114,7 +115,7 @@ fn the_oldest_record_that_is_not_settled_is_known() {
         slow.oldest_outstanding(),
         Some(Duration::from_millis(1_500))
     );
-    clock.auto_advance(1);
+    let _flow = Flow::of(&clock);
     slow.flush().expect("flushed");
     assert_eq!(slow.oldest_outstanding(), None);
 }

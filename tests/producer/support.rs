@@ -1,4 +1,5 @@
 use std::collections::BTreeMap;
+use std::ops::Deref;
 
 use kinesis_blocking::aggregation::decode;
 use kinesis_blocking::fake::{FakeKinesis, VirtualClock};
@@ -7,24 +8,39 @@ use kinesis_blocking::{
     ProducerConfigBuilder, RecordResult, Timestamp, Undelivered, UserRecord,
 };
 
-use crate::quiet::Flow;
+pub use crate::quiet::Flow;
 
 pub const STREAM: &str = "orders";
 
-/// A fake whose time flies whenever the producer waits for it, with one stream.
-pub fn kinesis(shards: u32) -> FakeKinesis {
-    let clock = clock();
-    clock.auto_advance(1);
-    FakeKinesis::on_clock(clock).with_stream(STREAM, shards)
+/// A fake whose time passes, until this is dropped, only while every thread sleeps.
+pub struct Flowing {
+    fake: FakeKinesis,
+    _flow: Flow,
 }
 
-/// A fake whose time passes, until the second is dropped, only while every thread sleeps; with one
-/// stream. For what depends on how much time a thread has.
-pub fn flowing(shards: u32) -> (FakeKinesis, Flow) {
+/// One with one stream.
+pub fn kinesis(shards: u32) -> Flowing {
     let clock = clock();
-    let flow = Flow::of(&clock);
-    let fake = FakeKinesis::on_clock(clock).with_stream(STREAM, shards);
-    (fake, flow)
+    Flowing {
+        _flow: Flow::of(&clock),
+        fake: FakeKinesis::on_clock(clock).with_stream(STREAM, shards),
+    }
+}
+
+impl Flowing {
+    pub fn with_stream(self, name: &str, shards: u32) -> Flowing {
+        let Flowing { fake, _flow } = self;
+        let fake = fake.with_stream(name, shards);
+        Flowing { fake, _flow }
+    }
+}
+
+impl Deref for Flowing {
+    type Target = FakeKinesis;
+
+    fn deref(&self) -> &FakeKinesis {
+        &self.fake
+    }
 }
 
 /// A fake whose time stands still, so that nothing is sent before a flush; with one stream.
