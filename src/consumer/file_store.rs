@@ -20,7 +20,7 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use base64::prelude::{BASE64_STANDARD, Engine};
+use base64::Engine;
 use bytes::Bytes;
 use md5::{Digest, Md5};
 
@@ -28,6 +28,7 @@ use crate::consumer::checkpoint::Checkpoint;
 use crate::consumer::store::{CheckpointStore, Commit};
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::Escaped;
+use crate::sys::base64::PADDED;
 use crate::sys::disk::{Disk, Lock};
 
 /// Keeps commits in a file that is always whole, whenever the process or the machine stops.
@@ -333,7 +334,7 @@ fn understood(lines: &str) -> Result<Commit> {
 }
 
 fn decoded(base64: &str) -> Result<Bytes> {
-    let bytes = BASE64_STANDARD.decode(base64);
+    let bytes = PADDED.decode(base64);
     bytes
         .map(Bytes::from)
         .map_err(|error| Error::malformed("checkpoint's state", error))
@@ -344,7 +345,7 @@ fn written(commit: &Commit) -> String {
     lines.push('\n');
     if let Some(state) = &commit.state {
         lines.push_str(STATE);
-        BASE64_STANDARD.encode_string(state, &mut lines);
+        PADDED.encode_string(state, &mut lines);
         lines.push('\n');
     }
     format!("{CHECKSUM}{}\n{lines}", checksum(&lines))

@@ -1,5 +1,6 @@
 //! The outside world, made exchangeable: time, chance, files, the environment and threads.
 
+pub(crate) mod base64;
 pub(crate) mod buffers;
 pub(crate) mod clock;
 pub(crate) mod disk;

@@ -1,10 +1,8 @@
 use std::borrow::Cow;
 use std::cell::Cell;
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 
 use base64::Engine;
-use base64::engine::general_purpose::PAD;
-use base64::engine::{DecodePaddingMode, Simd};
 use bytes::Bytes;
 use serde_json::Value;
 
@@ -17,6 +15,7 @@ use crate::client::wire::tree::tree;
 use crate::client::wire::{Exchange, malformed, stream_field};
 use crate::error::{Context, Error, Result};
 use crate::model::{Operation, PartitionKey, SequenceNumber, Timestamp};
+use crate::sys::base64::ANY_PADDING;
 use crate::sys::buffers::Writing;
 
 pub(in crate::client) struct GetRecords<'a> {
@@ -276,7 +275,7 @@ impl Assembly {
         let start = self.data.len();
         let room = base64::decoded_len_estimate(base64.len());
         self.data.resize(start + room, 0);
-        let decoded = BASE64.decode_slice(base64, &mut self.data[start..]);
+        let decoded = ANY_PADDING.decode_slice(base64, &mut self.data[start..]);
         self.data.truncate(start + decoded.map_err(malformed)?);
         self.keys.extend_from_slice(key);
         let end = |buffer: &[u8]| u32::try_from(buffer.len()).map_err(malformed);
@@ -323,11 +322,6 @@ const FIELDS_BYTES: usize = 64;
 /// The most that GetRecords gives.
 /// Source: <https://docs.aws.amazon.com/kinesis/latest/APIReference/API_GetRecords.html>
 const RECORDS_MAX: usize = 10_000;
-
-/// The engine that uses vector instructions where the machine has them; `STANDARD` does not. Takes texts without their
-/// padding as well.
-pub(super) static BASE64: LazyLock<Simd> =
-    LazyLock::new(|| Simd::standard(PAD.with_decode_padding_mode(DecodePaddingMode::Indifferent)));
 
 #[cfg(test)]
 mod tests {

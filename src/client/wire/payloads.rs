@@ -3,7 +3,7 @@
 
 use base64::Engine;
 
-use crate::client::wire::get_records::BASE64;
+use crate::sys::base64::ANY_PADDING;
 
 /// Payloads of a request as text.
 #[derive(Default)]
@@ -32,7 +32,7 @@ impl Encoder {
         if self.encoded.len() < bytes {
             self.encoded.resize(bytes, 0);
         }
-        let written = BASE64.encode_slice(&self.joined, &mut self.encoded);
+        let written = ANY_PADDING.encode_slice(&self.joined, &mut self.encoded);
         debug_assert_eq!(written.ok(), Some(bytes));
         true
     }
@@ -53,7 +53,7 @@ pub(super) fn encoded_bytes(bytes: usize) -> usize {
 }
 
 pub(super) fn encode_into(payload: &[u8], room: &mut [u8]) {
-    let written = BASE64.encode_slice(payload, room);
+    let written = ANY_PADDING.encode_slice(payload, room);
     debug_assert_eq!(written.ok(), Some(encoded_bytes(payload.len())));
 }
 
