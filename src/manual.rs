@@ -1,5 +1,5 @@
 //! Pages for people: how to use it, what it promises, what can be set, how to come from other
-//! libraries, how to test and run the hard things, how the inside works, and what it was held against.
+//! libraries, how to test and run the hard things, and how the inside works.
 
 #[doc = include_str!("manual/architecture.md")]
 pub mod architecture {}
@@ -21,9 +21,6 @@ pub mod coming_from_kpl {}
 
 #[doc = include_str!("manual/configuration.md")]
 pub mod configuration {}
-
-#[doc = include_str!("manual/configuration_scenarios.md")]
-pub mod configuration_scenarios {}
 
 #[doc = include_str!("manual/environment.md")]
 pub mod environment {}
@@ -50,12 +47,6 @@ pub mod metrics {}
 
 #[doc = include_str!("manual/performance.md")]
 pub mod performance {}
-
-#[doc = include_str!("manual/producer_scenarios.md")]
-pub mod producer_scenarios {}
-
-#[doc = include_str!("manual/scenarios.md")]
-pub mod scenarios {}
 
 #[cfg(feature = "fake")]
 #[doc = include_str!("manual/stopping.md")]

@@ -61,10 +61,7 @@ fn every_page_is_in_the_manual_and_on_the_front_page() {
         let is_named = front
             .iter()
             .any(|quoted| quoted.trim_start_matches("manual::") == name);
-        assert!(
-            is_named || name.ends_with("scenarios"),
-            "README has no {name}"
-        );
+        assert!(is_named, "README has no {name}");
     }
 }
 

@@ -1,4 +1,7 @@
-//! The page of scenarios names tests that exist.
+//! Tests and known defects of Flink's connector and of the KPL, and which test here holds each: the pages
+//! beside this file. Every test that they name exists.
+
+mod tables;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -51,7 +54,7 @@ fn each_of_the_36_defects_has_its_row() {
 }
 
 fn page() -> String {
-    fs::read_to_string("src/manual/scenarios.md").expect("the page")
+    fs::read_to_string("tests/scenarios/flink_consumer.md").expect("the page")
 }
 
 struct Row {

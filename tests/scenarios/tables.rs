@@ -1,4 +1,4 @@
-//! The pages of what configurations and the producer were held against: the tests they name are there.
+//! Configurations and the producer.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -6,8 +6,8 @@ use std::path::Path;
 
 /// The pages, and how many rows there are at least: a page that lost its rows would prove nothing.
 const PAGES: [(&str, usize); 2] = [
-    (include_str!("../src/manual/configuration_scenarios.md"), 25),
-    (include_str!("../src/manual/producer_scenarios.md"), 90),
+    (include_str!("configuration.md"), 25),
+    (include_str!("producer.md"), 90),
 ];
 
 #[test]
