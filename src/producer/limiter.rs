@@ -85,6 +85,14 @@ impl Limiter {
         released
     }
 
+    /// Lets nothing that is kept wait for other records once it may go.
+    pub fn flush(&mut self, now: Instant) {
+        let queues = self.shards.values_mut().map(|shard| &mut shard.queue);
+        for record in queues.flatten() {
+            record.deadline = record.deadline.min(now);
+        }
+    }
+
     /// Gives what was kept for shards that have closed.
     pub fn take_closed(&mut self, is_open: impl Fn(&ShardId) -> bool) -> Vec<KinesisRecord> {
         let closed = self.shards.extract_if(|id, _| !is_open(id));

@@ -106,10 +106,14 @@ impl Pipeline {
         }
     }
 
-    /// Sends what was gathered for one stream without waiting for more.
+    /// Sends what was gathered for one stream without waiting for more, and what waits for its shard as
+    /// soon as that takes it.
     pub fn flush_stream(&mut self, now: Instant, name: &Arc<str>) {
-        let stream = self.streams.get_mut(name);
-        let records = stream.and_then(|stream| stream.collector.take());
+        let Some(stream) = self.streams.get_mut(name) else {
+            return;
+        };
+        stream.limiter.flush(now);
+        let records = stream.collector.take();
         self.ready(now, name, records);
     }
 

@@ -172,6 +172,23 @@ fn what_waits_for_a_record_that_expires_goes_on_at_once() {
     }
 }
 
+/// Records that wait for no time, only for a flush, and of which a shard takes few.
+#[test]
+fn what_waits_for_its_shard_when_it_is_flushed_does_not_wait_for_others_afterwards() {
+    let config = ProducerConfig::builder()
+        .record_max_buffered_time(Duration::MAX)
+        .record_ttl(Duration::MAX)
+        .rate_limit_percent(10);
+    let mut load = Load::new(config);
+    (0..450).for_each(|_| load.put());
+    load.pipeline.flush_stream(load.now, &"orders".into());
+    for _ in 0..10 * 200 {
+        load.now += Duration::from_millis(5);
+        load.turn(1_000);
+    }
+    assert_eq!(load.outstanding, 0);
+}
+
 #[test]
 fn a_minute_at_a_tenth_of_the_rate_is_used_up_and_forgotten_afterwards() {
     let config = ProducerConfig::builder().queue_limit(2_000);

@@ -46,6 +46,8 @@ impl Scene {
         self.check_counts();
         self.check_missing();
         self.check_descriptions();
+        // Calls end that hung when their producers did, and with them the threads that made them.
+        self.pass(CALLS_MAX);
     }
 
     fn truth(&self, stream: &Stream) -> Truth {
