@@ -129,11 +129,17 @@ impl History {
                 _ => 0,
             };
             let (number, record) = scene.record(stream, room);
-            let at = scene.clock.time();
-            let taken = match scene.rng.u32(0..8) {
-                0 => producer.put_timeout(record.clone(), Duration::from_secs(5)),
-                _ => producer.try_put(record.clone()),
+            // By then, all that was put before has settled: whoever waits is told of the room.
+            let life = scene.life();
+            let is_sure = life.is_prompt && life.ttl <= Duration::from_secs(30);
+            let time = Duration::from_secs(if is_sure { 120 } else { 5 });
+            let waits = scene.rng.u32(0..8) == 0;
+            let taken = match waits {
+                true => producer.put_timeout(record.clone(), time),
+                false => producer.try_put(record.clone()),
             };
+            // Its life begins when it is taken in.
+            let at = scene.clock.time();
             watchdog::trace(|| {
                 format!(
                     "{:?} {number} {stream} {}",
@@ -145,6 +151,7 @@ impl History {
                 Ok(delivery) => scene.note(number, (stream, record, at), delivery),
                 Err(refused) => {
                     assert!(refused.is_full(), "{refused}");
+                    assert!(!(waits && is_sure), "no room within {time:?}: {refused}");
                     assert_eq!(refused.record, record);
                 }
             }
