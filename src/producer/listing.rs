@@ -1,5 +1,7 @@
 use std::time::{Duration, Instant};
 
+use crate::producer::placement::earlier;
+
 /// When one stream's shards are to be listed, and how old the last list is.
 ///
 /// The old map stays in use meanwhile.
@@ -115,6 +117,25 @@ impl Listing {
         self.fruitless > 0
     }
 
+    /// Says whether lists have shown nothing new for so long that the next one is not worth a wait.
+    pub fn is_put_off(&self, now: Instant) -> bool {
+        let is_later = |at: Instant| at.saturating_duration_since(now) > PATIENCE;
+        self.is_fruitless() && self.not_before.is_some_and(is_later)
+    }
+
+    /// Asks for a list because of a shard that is not in the one that is there: that is news for certain,
+    /// however many lists have shown none before.
+    pub fn want_unknown(&mut self, since: Instant, now: Instant) {
+        if self.is_fruitless() {
+            let soon = now.checked_add(PATIENCE);
+            self.not_before = earlier(self.not_before, soon);
+        }
+        if let State::Wanted(_) = self.state {
+            self.state = State::Idle;
+        }
+        self.want(since, now);
+    }
+
     pub fn is_under_way(&self) -> bool {
         self.state == State::UnderWay
     }
@@ -157,6 +178,9 @@ const BACKOFF_MAX: Duration = Duration::from_millis(30_000);
 
 /// Lists without news after which the pause does not grow any more.
 const FRUITLESS_MAX: u32 = 9;
+
+/// How long a stored record waits for a list that is put off because others showed nothing new.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Between two lists of one stream that succeed.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -223,5 +247,24 @@ mod tests {
         ];
         assert_eq!(pauses, expected);
         assert_eq!((pause_after(true), pause_after(false)), (100, 200));
+    }
+
+    #[test]
+    fn nobody_waits_for_a_list_that_is_put_off_unless_a_shard_is_unknown() {
+        let now = Sys::real().clock.now();
+        let mut listing = Listing::new(None);
+        for _ in 0..10 {
+            listing.succeeded(now, now, false);
+        }
+        listing.want(now, now);
+        let at = listing.next_deadline().expect("wanted");
+        assert!(at > now + PATIENCE && listing.is_put_off(now));
+        assert!(!listing.is_put_off(at - PATIENCE));
+        listing.want_unknown(now, now);
+        assert_eq!(listing.next_deadline(), Some(now + PATIENCE));
+        // A list that failed is waited for: it may show something new.
+        let mut failed = Listing::new(None);
+        (0..10).for_each(|_| drop(failed.failed(now)));
+        assert!(!failed.is_put_off(now));
     }
 }

@@ -116,6 +116,35 @@ fn without_an_answer_the_keys_decide_and_nothing_waits_or_fails() {
     }
 }
 
+/// Nobody says that the service decides, and no map explains where it stores an aggregate. The records go
+/// again alone, which any reader finds wherever they are; a new aggregate would be misplaced again.
+#[test]
+fn what_no_map_explains_is_not_aggregated_again() {
+    let fake = auto(4);
+    let denied = Fault::refuse("AccessDeniedException", "no right");
+    fake.on(Operation::DescribeStreamSummary)
+        .fail_next(u64::MAX, denied);
+    let producer = producer(&fake);
+    for n in 0..40 {
+        let put = |record| producer.put(record).expect("taken in");
+        // One aggregate at a time, for one shard after another.
+        let pair = ["a", "b"].map(|name| put(UserRecord::new(n.to_string(), format!("{n}{name}"))));
+        pair.map(|delivery| delivered(delivery.wait()));
+    }
+    producer.close().expect("closed");
+    assert!(fake.records(STREAM).len() > 40, "some go again");
+    let mut copies = stored(&fake);
+    copies.sort();
+    for same in copies.chunk_by(|one, next| one == next) {
+        assert!(
+            same.len() <= 2,
+            "{} is stored {} times",
+            same[0],
+            same.len()
+        );
+    }
+}
+
 #[test]
 fn a_stream_that_contradicts_its_map_is_asked_ever_more_rarely() {
     let clock = clock();

@@ -80,8 +80,9 @@ impl Pipeline {
         let Unplaced { mut record, output } = unplaced;
         let (name, shard) = (record.stream.clone(), &output.shard_id);
         let map = self.map_of(&name);
-        let distribution = &self.stream(&name).distribution;
-        let is_auto = distribution.is_auto();
+        let stream = self.stream(&name);
+        let is_auto = stream.distribution.is_auto();
+        let is_put_off = stream.listing.is_put_off(now);
         if is_auto && self.config.aggregation_under_auto {
             // Whoever asked for aggregates there reads them wherever they are.
             return self.settle(record, Ok(output));
@@ -89,19 +90,24 @@ impl Pipeline {
         let is_outdated = is_outdated(&record, map.as_deref());
         match Placement::of(&record, shard, map.as_deref()) {
             Placement::InPlace => self.settle(record, Ok(output)),
-            Placement::Misplaced if is_newest || is_auto || is_outdated => {
+            Placement::Misplaced if is_newest || is_auto || is_outdated || is_put_off => {
                 record.blame(wrong_shard(&name, shard));
                 record.stored_at(&output);
-                // The newest map does not explain it, so no aggregate made by it will fare better.
+                // No map explains it, so no aggregate made by one will fare better.
                 let is_explained = is_auto || is_outdated;
                 if !is_explained {
                     self.stream(&name).distribution.contradicted(now);
                 }
                 self.regroup(now, vec![record], map.as_deref(), is_explained);
             }
-            Placement::Misplaced | Placement::Unknown => {
+            Placement::Misplaced => {
                 let stream = self.stream(&name);
                 stream.listing.want(record.since, now);
+                stream.unplaced.push(Unplaced { record, output });
+            }
+            Placement::Unknown => {
+                let stream = self.stream(&name);
+                stream.listing.want_unknown(record.since, now);
                 stream.unplaced.push(Unplaced { record, output });
             }
         }

@@ -60,7 +60,7 @@ fn squeeze(scene: &mut Scene, producer: &Producer) {
     }
     scene.reshard(ORDERS);
     let before = lists(scene);
-    scene.kinesis.calm_down();
+    scene.calm();
     let share = 0.7 + scene.rng.f64() * 0.29;
     fail(scene, Operation::PutRecords, share, vec![throttled(1)]);
     for _ in 0..400 {
@@ -69,7 +69,7 @@ fn squeeze(scene: &mut Scene, producer: &Producer) {
         }
         scene.pass(Duration::from_millis(10));
     }
-    scene.kinesis.calm_down();
+    scene.calm();
     fail(scene, Operation::PutRecords, 1.0, vec![Fault::Throttle]);
     let time = scene.millis(45_000);
     scene.pass(time);
@@ -126,7 +126,7 @@ fn end(mut scene: Scene, producer: &Producer, seen: &Seen) {
             false => Fault::InternalFailure,
         };
         if scene.rng.bool() {
-            scene.kinesis.calm_down();
+            scene.calm();
             let time = scene.millis(1_500);
             scene.pass(time);
         }
@@ -134,7 +134,7 @@ fn end(mut scene: Scene, producer: &Producer, seen: &Seen) {
         let time = scene.millis(45_000);
         scene.pass(time);
     }
-    scene.kinesis.calm_down();
+    scene.calm();
     scene.close(producer, None);
     let reported = || seen.reported.load(Ordering::Relaxed);
     scene.check(&reported);

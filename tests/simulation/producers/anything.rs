@@ -38,10 +38,12 @@ enum Step {
 pub fn live_through(seed: u64) {
     let mut scene = Scene::new(seed, 1 + seed as usize % 3);
     for stream in 1..scene.real().end {
+        scene.streams[stream].is_undescribed = scene.draws(4);
         if scene.draws(3) {
             scene.set_strategy(stream, RecordDistributionStrategy::Auto);
         }
     }
+    scene.calm();
     let mut history = History {
         scene,
         producer: None,
@@ -78,7 +80,7 @@ impl History {
     fn take(&mut self, step: Step) {
         match step {
             Step::Burst => self.burst(),
-            Step::Calm => self.scene.kinesis.calm_down(),
+            Step::Calm => self.scene.calm(),
             Step::Close => self.close(true),
             Step::Drop => self.drop_producer(),
             Step::Flush => self.flush(),
@@ -105,7 +107,7 @@ impl History {
             return producer.clone();
         }
         // A start against an outage fails, as it should.
-        self.scene.kinesis.calm_down();
+        self.scene.calm();
         let settings = Settings::draw(&mut self.scene);
         let producer = self.scene.start(settings, &self.seen);
         self.producer = Some(producer.clone());
@@ -234,7 +236,7 @@ impl History {
         self.put(20, None);
         self.scene.pass(minutes);
         self.put(20, None);
-        self.scene.kinesis.calm_down();
+        self.scene.calm();
     }
 
     fn pass(&mut self) {
@@ -270,7 +272,7 @@ impl History {
             return;
         };
         // Against an outage it would wait for the time to live.
-        self.scene.kinesis.calm_down();
+        self.scene.calm();
         match self.scene.rng.u32(0..3) {
             0 => producer.flush().expect("no failure"),
             1 => {
@@ -333,7 +335,7 @@ impl History {
             false => self.scene.millis(5_000),
         };
         if time == Duration::MAX {
-            self.scene.kinesis.calm_down();
+            self.scene.calm();
         }
         self.scene.close(&producer, in_time.then_some(time));
         drop(producer);
@@ -341,7 +343,7 @@ impl History {
     }
 
     fn end(mut self) {
-        self.scene.kinesis.calm_down();
+        self.scene.calm();
         self.close(false);
         let reported = || self.seen.reported.load(Ordering::Relaxed);
         self.scene.check(&reported);

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use fastrand::Rng;
-use kinesis_blocking::fake::{FakeKinesis, VirtualClock};
+use kinesis_blocking::fake::{FakeKinesis, Fault, VirtualClock};
 use kinesis_blocking::{
     Client, Closed, Delivery, Operation, RecordDistributionStrategy, RecordResult, ShardRef,
     Timestamp, UserRecord,
@@ -32,6 +32,8 @@ pub struct Stream {
     /// Whether the service ever decided on its shards, and whether it always did.
     pub was_auto: bool,
     pub is_always_auto: bool,
+    /// Whether nobody may ask who decides on its shards.
+    pub is_undescribed: bool,
 }
 
 /// One producer, from its start to its end.
@@ -152,7 +154,18 @@ impl Scene {
         let kinesis = &self.kinesis;
         kinesis.set_record_distribution_strategy(&stream.name, strategy);
         stream.was_auto |= is_auto;
-        stream.is_always_auto = is_auto && (is_new || stream.is_always_auto);
+        let is_told = !stream.is_undescribed;
+        stream.is_always_auto = is_told && is_auto && (is_new || stream.is_always_auto);
+    }
+
+    /// From now on nothing goes wrong but what always does.
+    pub fn calm(&self) {
+        self.kinesis.calm_down();
+        for stream in self.streams.iter().filter(|one| one.is_undescribed) {
+            let denied = Fault::refuse("AccessDeniedException", "no right");
+            let script = self.kinesis.on(Operation::DescribeStreamSummary);
+            script.stream(&stream.name).fail_next(u64::MAX, denied);
+        }
     }
 
     /// Splits a shard of a stream, or merges two.
@@ -272,6 +285,7 @@ fn stream(name: &str) -> Stream {
         name: name.to_owned(),
         was_auto: false,
         is_always_auto: false,
+        is_undescribed: false,
     }
 }
 
