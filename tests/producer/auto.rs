@@ -129,7 +129,9 @@ fn what_no_map_explains_is_not_aggregated_again() {
         let put = |record| producer.put(record).expect("taken in");
         // One aggregate at a time, for one shard after another.
         let pair = ["a", "b"].map(|name| put(UserRecord::new(n.to_string(), format!("{n}{name}"))));
-        pair.map(|delivery| delivered(delivery.wait()));
+        for delivery in pair {
+            delivered(delivery.wait());
+        }
     }
     producer.close().expect("closed");
     assert!(fake.records(STREAM).len() > 40, "some go again");

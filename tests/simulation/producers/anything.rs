@@ -133,7 +133,7 @@ impl History {
             let (number, record) = scene.record(stream, room);
             // By then, all that was put before has settled: whoever waits is told of the room.
             let life = scene.life();
-            let is_sure = life.is_prompt && life.ttl <= Duration::from_secs(30);
+            let is_sure = life.is_prompt && life.is_alone && life.ttl <= Duration::from_secs(30);
             let time = Duration::from_secs(if is_sure { 120 } else { 5 });
             let waits = scene.rng.u32(0..8) == 0;
             let taken = match waits {

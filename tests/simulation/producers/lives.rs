@@ -165,6 +165,7 @@ impl Scene {
             ttl: settings.ttl,
             is_reporting: settings.manners != Manners::Absent,
             is_prompt: settings.manners != Manners::Slow,
+            is_alone: settings.manners != Manners::Bad,
             began: self.clock.time(),
             ended: None,
             closed: None,

@@ -48,6 +48,8 @@ pub struct Life {
     pub is_reporting: bool,
     /// Whether its callback comes back at once.
     pub is_prompt: bool,
+    /// Whether its callback puts nothing.
+    pub is_alone: bool,
     pub began: Timestamp,
     pub ended: Option<Timestamp>,
     /// What its close gave, if it was closed and not dropped.
