@@ -318,7 +318,8 @@ mod tests {
             ErrorKind::Full { .. }
         ));
         let stopped = StopSource::new().stop();
-        let closed = intake.take(0, 1, &clock.after(None), &stopped, || {});
+        let announced = || assert!(intake.is_waited_for());
+        let closed = intake.take(0, 1, &clock.after(None), &stopped, announced);
         assert!(matches!(
             closed.expect_err("stopped").kind(),
             ErrorKind::Closed
