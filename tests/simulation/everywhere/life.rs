@@ -12,7 +12,7 @@ use kinesis_blocking::{
     ShardRef, StartPosition, Timestamp,
 };
 
-use super::ledger::{Begun, Done, Ledger, Place, RETENTION_MIN, place};
+use super::ledger::{Begun, Done, Ledger, Place, place};
 use super::plan::{Keeping, Listing, OutageOf, Plan, Start, Step, Until};
 use super::process::{Process, Taken, UserCode};
 use super::watchdog;
@@ -241,28 +241,15 @@ impl Life {
     fn list_as(&mut self, share: f64, how: Listing, seed: u64) {
         let fault = match how {
             Listing::ParentsOpen => Fault::ParentsOpen,
-            // It hides children of any age. No listing lags behind by more than a minute, so it would be
-            // another service that hides those whose records outlive the retention meanwhile.
-            Listing::ChildrenLate if self.takes_long() => {
-                Fault::ListedLate(Duration::from_secs(30))
-            }
-            Listing::ChildrenLate => Fault::ChildrenLate,
+            // Fault::ChildrenLate hides children of any age, and no listing lags behind by more than a
+            // minute: a shard that three listings of more than a minute lack is gone.
+            Listing::ChildrenLate => Fault::ListedLate(Duration::from_secs(30)),
             Listing::Late(by) => Fault::ListedLate(by),
             Listing::Reversed => Fault::ListedReversed,
             Listing::ShortPages => Fault::ShortPage,
         };
         let script = self.kinesis.on(Operation::ListShards);
         script.fail_at_random(seed, share, [fault]);
-    }
-
-    /// Whether hours may pass.
-    fn takes_long(&self) -> bool {
-        let all = self.plan.before.iter().chain(&self.plan.steps);
-        let time = |step: &Step| match step {
-            Step::Pass(time) | Step::Away(time) | Step::Quiet(time) => *time,
-            _ => Duration::ZERO,
-        };
-        all.map(time).sum::<Duration>() > RETENTION_MIN / 2
     }
 
     fn trouble(&mut self, share: f64, seed: u64) {
