@@ -425,8 +425,9 @@ impl Life {
                 Taken::Record if self.clock.time() >= due => events += 1,
                 _ => {}
             }
-            let is_early = self.clock.time() < due;
-            if puts > 0 && !(is_early && self.ledger.index() > RECORDS_MAX) {
+            // Only who reads until it has caught up can be kept from its end by what is put.
+            let shows_nothing = self.clock.time() < due || matches!(bound, Bound::Time(_));
+            if puts > 0 && !(shows_nothing && self.ledger.index() > RECORDS_MAX) {
                 self.put(puts, 20);
             }
             assert!(
