@@ -347,7 +347,8 @@ fn a_record_that_waits_for_a_sender_expires_in_time() {
     }
     world.run(200);
     let longest = world.settled.iter().max().expect("some");
-    let most = Duration::from_millis(30_000 + 5);
+    // A call that began just before may still store it, 20 ms later; the world moves by 5 ms.
+    let most = Duration::from_millis(30_000 + 20 + 5);
     assert!(world.failed > 0 && *longest <= most, "{longest:?}");
 }
 
