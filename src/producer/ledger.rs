@@ -131,8 +131,8 @@ impl Ledger {
         self.state().left(barrier.0)
     }
 
-    /// Says whether records before a barrier were given up because the producer ends, also before the flush
-    /// that made it: whoever flushes asks whether they are stored.
+    /// Says whether records before a barrier were given up because the producer ends. It does not matter
+    /// whether that was before the flush began: its caller takes `Ok` for "none was given up".
     pub fn is_overtaken(&self, barrier: Barrier) -> bool {
         let abandoned = self.state().abandoned;
         abandoned.is_some_and(|first| first <= barrier.0)

@@ -106,8 +106,8 @@ impl Pipeline {
         }
     }
 
-    /// Sends what was gathered for one stream without waiting for more, and what waits for its shard as
-    /// soon as that takes it.
+    /// Sends the records that one stream's collector has, without waiting for more. Records that the
+    /// limiter holds back follow as soon as it lets them go.
     pub fn flush_stream(&mut self, now: Instant, name: &Arc<str>) {
         let Some(stream) = self.streams.get_mut(name) else {
             return;

@@ -3,8 +3,9 @@
 //! Pure: what may be taken in, and what a refusal is due to. The limit is the sum over all streams. Of
 //! it each active stream has a reserve that the others leave alone, so that one stream that takes
 //! nothing for a while cannot fill the queue for all. Half of the limit is reserved, and the other half
-//! goes to whoever comes first; a stream that is alone has all of it. What a stream took while there
-//! were fewer is not reserved for others as well: then the latest have to do with less.
+//! goes to the streams that put first; a stream that is alone has all of it. A stream may have taken
+//! more than its part while there were fewer streams. Until its records settle, the streams that came
+//! last have smaller reserves.
 
 /// What records take, and to which stream it is charged.
 #[derive(Default)]
@@ -369,8 +370,11 @@ mod tests {
                     "seed {seed}"
                 );
                 let active = shares.accounts.iter().filter(|own| own.is_active);
-                let unmet: usize = active.map(|own| own.records.unmet()).sum();
-                assert_eq!(shares.records.unmet, unmet, "seed {seed}");
+                let (records, bytes) = active
+                    .map(|own| (own.records.unmet(), own.bytes.unmet()))
+                    .fold((0, 0), |sum, own| (sum.0 + own.0, sum.1 + own.1));
+                let unmet = (shares.records.unmet, shares.bytes.unmet);
+                assert_eq!(unmet, (records, bytes), "seed {seed}");
             }
         }
     }

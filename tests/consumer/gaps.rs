@@ -106,7 +106,7 @@ fn three_days() -> (VirtualClock, FakeKinesis, Client) {
 }
 
 /// A record an hour for three days in a stream that keeps a week, read by one record each `interval`;
-/// when ten have been handed out, the stream keeps a day. Says what is told.
+/// when ten have been handed out, the stream keeps a day. Gives the events as [`told`] writes them.
 fn read_while_the_retention_is_shortened(interval: Duration) -> Vec<String> {
     let (clock, kinesis, client) = three_days();
     let config = config(StartPosition::TrimHorizon)

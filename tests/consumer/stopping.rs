@@ -126,7 +126,7 @@ fn a_shard_whose_iterator_is_late_holds_up_no_other() {
     }
 }
 
-/// The threads end as soon as they are told to, and the caller may look at any moment.
+/// A stop ends the threads at once. The caller may ask for an event before, between or after their ends.
 #[test]
 fn a_stop_at_any_moment_is_an_end_and_no_error() {
     let kinesis = FakeKinesis::new().with_stream("orders", 8);

@@ -556,6 +556,8 @@ impl Life {
         if self.plan.processes == 1 && self.plan.steps.iter().all(is_alone) {
             self.ledger.check_order(&self.processes[0].done);
         }
+        // Calls of dropped consumers end that hang, and with them the threads that made them.
+        self.clock.advance(CALLS_MAX);
     }
 
     pub fn all_done(&self) -> Vec<&Done> {
@@ -604,6 +606,9 @@ const BIRTH: Timestamp = Timestamp::from_millis(1_700_000_000_000);
 
 /// No listing lags behind for longer.
 const LISTED_AFTER: Duration = Duration::from_secs(60);
+
+/// A call that is not answered has ended after this.
+const CALLS_MAX: Duration = Duration::from_secs(300);
 
 /// No history takes as long, but one that does not end.
 const LIFETIME: Duration = Duration::from_secs(400 * 86_400);

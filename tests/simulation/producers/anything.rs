@@ -131,7 +131,7 @@ impl History {
                 _ => 0,
             };
             let (number, record) = scene.record(stream, room);
-            // By then, all that was put before has settled: whoever waits is told of the room.
+            // By then every record that was put before has settled, and its room goes to the put that waits.
             let life = scene.life();
             let is_sure = life.is_prompt && life.is_alone && life.ttl <= Duration::from_secs(30);
             let time = Duration::from_secs(if is_sure { 120 } else { 5 });
