@@ -146,7 +146,9 @@ impl Service {
             Err(refusal) => (refusal.status, Some(refusal.code.to_string())),
         };
         self.note(handler, call, status, error);
-        let mut response = self.reply(outcome, now);
+        // Dated when it is made, behind all that it shows: other calls may have been carried out since
+        // this one came.
+        let mut response = self.reply(outcome, self.now());
         if fault == Some(&Fault::Garbage) {
             *response.body_mut() = Bytes::from_static(GARBAGE);
         }
