@@ -116,6 +116,12 @@ impl Discovery {
         since.collect()
     }
 
+    /// When the stream was listed last that its shards are read of: the one before, if it was made anew.
+    pub fn listed(&self, name: &Arc<str>) -> Option<Timestamp> {
+        let stream = self.streams.get(name)?;
+        stream.listed_before.or(stream.listed)
+    }
+
     /// Takes in a complete listing of a stream, and says what is new.
     pub fn on_listing(&mut self, listing: &Listing) -> Found {
         let (mut found, name) = (Found::default(), &listing.stream);
@@ -385,7 +391,7 @@ impl Discovery {
     /// Where a shard seen for the first time is read from.
     fn place(&self, now: Timestamp, at: &ShardRef, shard: &Shard) -> Place {
         let stream = self.streams.get(&at.stream);
-        let listed = stream.and_then(|stream| stream.listed);
+        let listed = self.listed(&at.stream);
         if let Some(position) = self.restored.position(at) {
             let position = match listed {
                 Some(_) => self.fixed(position.clone()),
@@ -994,6 +1000,29 @@ mod tests {
                 [("a", ShardPosition::Start(expected))]
             );
         }
+    }
+
+    #[test]
+    fn a_stream_made_anew_keeps_its_instant_however_late_the_old_ones_shards_end() {
+        let ahead = NOW.saturating_add(Duration::from_secs(600));
+        let start = ShardPosition::Start(StartPosition::AtTimestamp(ahead));
+        let mut discovery = discovery(StartPosition::AtTimestamp(ahead), &[]);
+        let both = ["a", "b"].map(|id| shard(id, &[], true));
+        listed(&mut discovery, both.clone());
+        let anew = both.map(|shard| starting_at("8", shard));
+        // They are waiting for the instant, and find out when it has come.
+        for second in [30, 599, 700] {
+            listed_at(&mut discovery, second, anew.clone());
+            assert_eq!(discovery.listed(&stream()), Some(NOW), "{second}");
+        }
+        for (second, id) in [(710, "a"), (720, "b")] {
+            ended(&mut discovery, id);
+            let found = listed_at(&mut discovery, second, anew.clone());
+            assert_eq!(names(&found.starts), [(id, start.clone())]);
+        }
+        listed_at(&mut discovery, 730, anew);
+        let last = NOW.saturating_add(Duration::from_secs(730));
+        assert_eq!(discovery.listed(&stream()), Some(last));
     }
 
     #[test]

@@ -17,6 +17,8 @@ pub(super) struct Stream {
     pub restored: bool,
     /// When it was listed last.
     pub listed: Option<Timestamp>,
+    /// When it was listed last before it was made anew, until nothing of the old one is left.
+    pub listed_before: Option<Timestamp>,
     /// Shards that ought to be listed, and that no listing has shown so far: restored ones, and
     /// parents of shards that are.
     pub awaited: BTreeSet<ShardId>,

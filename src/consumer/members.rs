@@ -88,8 +88,11 @@ impl Members {
         self.settings
             .repeats
             .listed(stream, listing.at, is_news.then_some(&shown));
+        // A restart from a place in a stream that was made anew meanwhile has to know when the old one
+        // was there.
+        let at = discovery.listed(stream).unwrap_or(listing.at);
         for member in self.all.iter().flatten() {
-            let listed = News::Listed(stream.clone(), listing.at, shown.clone());
+            let listed = News::Listed(stream.clone(), at, shown.clone());
             // A consumer that is not asked for long keeps the last one only.
             let is_older = |news: &News| matches!(news, News::Listed(of, ..) if of == stream);
             member.news.put_instead(listed, is_older);

@@ -8,6 +8,7 @@ use crossbeam::channel::{self, Sender};
 
 use crate::model::Timestamp;
 use crate::sys::clock::{Clock, SystemClock, Timer, later};
+use crate::sys::stop::Stop;
 
 /// Time that moves only when told to. Cheap to clone; clones show the same time.
 ///
@@ -108,6 +109,24 @@ impl VirtualClock {
     /// Counts the waits under way; one that is over or given up no longer counts.
     pub fn waiters(&self) -> usize {
         self.lock().timers.len()
+    }
+
+    /// Blocks until the clock has been moved on by `by`: by another thread, or by itself.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// use kinesis_blocking::Timestamp;
+    /// use kinesis_blocking::fake::VirtualClock;
+    ///
+    /// let clock = VirtualClock::starting_at(Timestamp::from_millis(0));
+    /// clock.auto_advance(1);
+    /// clock.sleep(Duration::from_secs(3_600));
+    /// assert_eq!(clock.time(), Timestamp::from_millis(3_600_000));
+    /// ```
+    pub fn sleep(&self, by: Duration) {
+        let clock: &dyn Clock = self;
+        clock.wait_until(later(clock.now(), by), &Stop::never());
     }
 
     /// Moves time forward at once, and ends every wait that is due by then.

@@ -40,6 +40,12 @@ impl Discovery {
                 None => {}
             }
         }
+        let stream = self.stream_mut(name);
+        // What is read of the old one may take a while to end, and the new one is listed meanwhile.
+        stream.listed_before = match reborn.is_empty() && found.fates.is_empty() {
+            true => None,
+            false => stream.listed_before.or(stream.listed),
+        };
         self.begin_anew(reborn, listing, found);
     }
 
@@ -102,7 +108,8 @@ impl Discovery {
         awaited.retain(|id| !listing.shows(id));
         // All of it is new, unless the start was still to come when the old stream was listed last: the
         // new one may have records from before the start.
-        let before = stream.listed.or(before).unwrap_or(listing.at);
+        let before = stream.listed_before.or(stream.listed).or(before);
+        let before = before.unwrap_or(listing.at);
         stream.since = stream.since.filter(|since| *since > before);
         let gone: Vec<_> = awaited.iter().map(|id| reference(name, id)).collect();
         for at in reborn.iter().chain(&gone) {

@@ -207,7 +207,8 @@ impl Drawing {
                 seed: self.rng.u64(..),
             },
             89..91 => Step::Calm,
-            91..93 => Step::Pass(self.minutes(0..20)),
+            91 => Step::Pass(self.minutes(0..20)),
+            92 => Step::Busy(self.minutes(0..20)),
             93..95 if is_drawn(Feature::Listings) => self.listings(),
             95 if is_drawn(Feature::Processes) => self.regroup(),
             96 if is_drawn(Feature::Clocks) => self.clock(),
@@ -232,6 +233,16 @@ impl Drawing {
                 false => self.rng.usize(1..100),
             },
             patience: self.millis(0..1_500),
+            puts: 0,
+        }
+    }
+
+    /// Starts a process if there is none, and takes one event at most.
+    fn glance(&mut self) -> Step {
+        Step::Consume {
+            process: self.process(),
+            events: 1,
+            patience: Duration::ZERO,
             puts: 0,
         }
     }
@@ -374,6 +385,9 @@ impl Drawing {
             Theme::Panics => {
                 plan.shards = self.rng.u32(1..=2);
                 plan.event_time = Some(self.event_time());
+                if self.rng.bool() && is_drawn(Feature::Latest) {
+                    self.panic_first(plan);
+                }
             }
             Theme::Processes => {
                 self.processes = self.rng.usize(2..=4);
@@ -544,11 +558,22 @@ impl Drawing {
                     after: self.millis(0..90_000),
                     shards: self.rng.u32(1..=3),
                 };
-                let mut scene = vec![self.put(), self.consume(), self.put(), recreate];
-                scene.extend([self.put(), self.consume(), self.consume()]);
+                let mut scene = vec![
+                    self.put(),
+                    self.consume(),
+                    Step::Commit(process),
+                    self.put(),
+                ];
                 if self.rng.bool() {
-                    scene.insert(3, Step::Kill(process));
+                    scene.push(Step::Kill(process));
                 }
+                scene.extend([recreate, self.put()]);
+                if self.rng.bool() && is_drawn(Feature::Denials) {
+                    // The caller comes back to what was found, and to the error that followed it.
+                    let busy = Step::Busy(self.minutes(2..5));
+                    scene.extend([self.glance(), Step::Denied, busy]);
+                }
+                scene.extend([self.consume(), self.consume()]);
                 scene
             }
             Theme::Disks => vec![
@@ -570,6 +595,18 @@ impl Drawing {
                 self.consume(),
             ],
         }
+    }
+
+    /// The first answer of a shard brings records, and a panic.
+    fn panic_first(&mut self, plan: &mut Plan) {
+        plan.start = Start::Latest;
+        plan.before.push(Step::Trouble {
+            share: 0.6,
+            seed: self.rng.u64(..),
+        });
+        let first = Step::Panic(self.rng.u64(1..3));
+        let steps = [first, self.put(), Step::Calm, self.consume()];
+        plan.steps.splice(0..0, steps);
     }
 
     /// Days of records, of which the consumer reads a few at a time.

@@ -92,6 +92,7 @@ impl Life {
                 self.start_all();
                 self.listen(*time);
             }
+            Step::Busy(time) => self.clock.sleep(*time),
             Step::Commit(process) => self.commit(*process),
             Step::Kill(process) => self.kill(*process),
             Step::Close(process) => self.close(*process),
@@ -271,6 +272,9 @@ impl Life {
         self.start_all();
         // Everybody has had an answer, also who pauses after an outage before.
         self.listen(2 * self.plan.interval + Duration::from_secs(60));
+        // What is idle before it says so long before it ends.
+        self.put(20, 20);
+        self.listen(2 * self.plan.interval);
         let reading: Vec<_> = self.processes.iter().map(Process::is_reading).collect();
         let begun = self.clock.time();
         for operation in Operation::ALL {

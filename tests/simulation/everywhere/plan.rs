@@ -89,6 +89,8 @@ pub enum Step {
     Regroup(usize),
     /// Splits the shard at each of these places of the open ones; or merges it with its neighbour.
     Reshard(Vec<(u32, bool)>),
+    /// The callers have something else to do for so long at least, and everything else goes on.
+    Busy(Duration),
     /// Time passes in which nobody gets a turn.
     Pass(Duration),
     /// Time passes in which nobody runs.

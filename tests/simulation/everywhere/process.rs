@@ -34,8 +34,9 @@ pub struct Process {
     attempt: Done,
     /// How often the library has committed in this life.
     commits: u64,
-    /// When it has last committed, and when its consumer was last asked in this life.
+    /// When it has last committed, and when its consumer was started and last asked in this life.
     committed: Timestamp,
+    started: Timestamp,
     asked: Timestamp,
     /// For how long it has known nothing of its shards at most.
     doubt: Duration,
@@ -180,6 +181,7 @@ impl Life {
                     .map(|process| process.committed)
                     .min()
                     .unwrap_or(now),
+                started: now,
                 asked: now,
                 doubt: doubt.unwrap_or_default(),
                 known: known.clone(),
@@ -275,7 +277,7 @@ impl Life {
             process.done.append(&mut attempt);
         }
         process.unasked += now.saturating_since(process.asked);
-        process.asked = now;
+        (process.started, process.asked) = (now, now);
         process.known.push(now);
         process.doubt = process.doubt.max(now.saturating_since(process.committed));
         // With the results of nothing, and the place that belongs to them: one transaction.
@@ -362,6 +364,7 @@ impl Life {
             // By the library, before it handed out anything.
             self.on_commit(at, commits);
         }
+        self.check_commits(at);
         match outcome {
             Ok(Event::Record(record)) => {
                 let place = place(&record);
@@ -409,6 +412,25 @@ impl Life {
                 Taken::Failed
             }
         }
+    }
+
+    /// Fails if the library was to commit by itself, and has not for too long, also if nothing came: of
+    /// an old checkpoint nobody can tell whether its shards were quiet or trimmed.
+    fn check_commits(&self, at: usize) {
+        let process = &self.processes[at];
+        let Keeping::Interval(interval) = self.plan.keeping else {
+            return;
+        };
+        // A disk that lost its power fails as well.
+        let may_fail = |step: &Step| matches!(step, Step::StoreFails(_) | Step::PowerLoss { .. });
+        let since = process.committed.max(process.started);
+        let is_due = process.asked.saturating_since(since) > interval.min(COMMIT_MAX) + UNASKED_MAX;
+        let is_excused = self.plan.steps.iter().any(may_fail) || process.consumer.is_none();
+        assert!(
+            !is_due || is_excused,
+            "process {at} has not committed since {since}, and it is {}",
+            process.asked
+        );
     }
 
     /// Says whether a process may report a gap for all that it can know, also if nothing is missing.
@@ -574,6 +596,12 @@ impl Life {
         }
     }
 }
+
+/// The library commits at least as often by itself.
+const COMMIT_MAX: Duration = Duration::from_secs(3_600);
+
+/// A caller that has something else to do comes back before that.
+const UNASKED_MAX: Duration = Duration::from_secs(1_800);
 
 /// No stream keeps records for less.
 const DAY: Duration = Duration::from_secs(86_400);
