@@ -359,15 +359,23 @@ impl Life {
             _ => None,
         };
         let (before, begun) = (self.ledger.index(), self.clock.time());
-        let mut is_whole = true;
+        let (mut is_whole, mut read) = (true, Vec::new());
         for at in 0..self.processes.len() {
-            is_whole &= match until {
+            let handed_out = match until {
                 Until::CaughtUp => self.read_to_end(at, &Bound::CaughtUp, puts),
                 Until::Time(_) => self.read_to_end(at, &Bound::Time(time.expect("a time")), puts),
-                Until::Checkpoint { scouts, events } => self.follow_scouts(at, scouts, events),
+                Until::Checkpoint { scouts, events } => {
+                    self.follow_scouts(at, scouts, events);
+                    continue;
+                }
             };
+            is_whole &= handed_out.is_some();
+            read.extend(handed_out);
         }
-        let done = self.all_done();
+        // The store may refuse the commit at the end of a read, as planned, and the next life hands the
+        // records out again. They were handed out all the same: `all_done` has dropped them.
+        let mut done = self.all_done();
+        done.extend(&read);
         // Each lists for itself, and a listing may be a minute late: one that has nothing to read ends
         // before it hears of the shards that others' shards went into. The next start reads them.
         let is_alone = self.processes.len() == 1;
@@ -399,9 +407,11 @@ impl Life {
         );
     }
 
-    /// Reads until there is no more, and commits. `false` if something ended it before.
-    fn read_to_end(&mut self, at: usize, bound: &Bound, puts: usize) -> bool {
+    /// Reads until there is no more, and commits. Returns what was handed out and reported, also if the store
+    /// refused the commit; `None` if an error ended the read before.
+    fn read_to_end(&mut self, at: usize, bound: &Bound, puts: usize) -> Option<Done> {
         self.start_process(at, bound);
+        let before = self.processes[at].done.clone();
         let due = match (bound, self.plan.start) {
             (Bound::Time(time), _) => self.clock.time().max(*time),
             // A start that is ahead is waited for.
@@ -419,13 +429,12 @@ impl Life {
             _ => BOUNDED_MAX,
         };
         let end = due.saturating_add(most + calls * self.plan.interval);
-        let handed_out = self.processes[at].pending.records.len();
         let patience = self.plan.interval.max(Duration::from_secs(1));
         let (mut events, events_max) = (0, self.ledger.index() + EVENTS_MAX);
         loop {
             match self.next(at, patience) {
                 Taken::Ended => break,
-                Taken::Failed => return false,
+                Taken::Failed => return None,
                 Taken::Record if self.clock.time() >= due => events += 1,
                 _ => {}
             }
@@ -440,22 +449,23 @@ impl Life {
                 self.clock.time()
             );
         }
+        let read = self.processes[at].since(&before);
         if let Bound::Time(time) = bound {
-            let new = &self.processes[at].pending.records[handed_out..];
-            let late = new
+            let late = read
+                .records
                 .iter()
                 .find(|place| self.ledger.stored[*place].arrival >= *time);
             assert!(late.is_none(), "{late:?} lies beyond the bound {time}");
         }
         self.close(at);
-        true
+        Some(read)
     }
 
     /// Scouts read ahead from where a process is; the process then reads up to where they came to, and
     /// has to be given what they were given.
-    fn follow_scouts(&mut self, at: usize, scouts: usize, events: usize) -> bool {
+    fn follow_scouts(&mut self, at: usize, scouts: usize, events: usize) {
         if self.processes.len() > 1 || !self.processes[at].has_checkpoint() {
-            return true;
+            return;
         }
         let (mut scouted, mut reached) = (Done::default(), Checkpoint::default());
         for index in 0..scouts {
@@ -465,7 +475,7 @@ impl Life {
             for _ in 0..events {
                 match scout.next_event(Duration::from_secs(2)) {
                     Ok(Event::Record(record)) => scouted.records.push(place(&record)),
-                    Ok(Event::Gap(_)) | Err(_) => return true,
+                    Ok(Event::Gap(_)) | Err(_) => return,
                     Ok(Event::Timeout) => break,
                     Ok(_) => {}
                 }
@@ -473,12 +483,10 @@ impl Life {
             let json = scout.checkpoint().to_json();
             reached = reached.merge(Checkpoint::from_json(&json).expect("a checkpoint"));
         }
-        let before = self.processes[at].done.records.len();
-        if !self.read_to_end(at, &Bound::Checkpoint(reached.clone()), 0) {
-            return false;
-        }
-        let process = &self.processes[at];
-        let mut got = process.done.records[before..].to_vec();
+        let Some(read) = self.read_to_end(at, &Bound::Checkpoint(reached.clone()), 0) else {
+            return;
+        };
+        let mut got = read.records;
         got.sort();
         scouted.records.sort();
         let is_same = got == scouted.records;
@@ -492,7 +500,6 @@ impl Life {
             only_one(&scouted.records, &got),
             only_one(&got, &scouted.records)
         );
-        true
     }
 
     /// Starts all processes for the first time.
@@ -529,7 +536,7 @@ impl Life {
         let before = self.ledger.index();
         for at in 0..self.processes.len() {
             assert!(
-                self.read_to_end(at, &Bound::CaughtUp, 0),
+                self.read_to_end(at, &Bound::CaughtUp, 0).is_some(),
                 "nothing goes wrong at the end"
             );
         }

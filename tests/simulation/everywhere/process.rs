@@ -134,6 +134,18 @@ impl Process {
     pub fn has_checkpoint(&self) -> bool {
         !self.restored().is_empty()
     }
+
+    /// Returns what was handed out and reported since `before` was committed and nothing was pending, be it
+    /// committed or not.
+    pub fn since(&self, before: &Done) -> Done {
+        let (records, gaps) = (before.records.len(), before.gaps.len());
+        let mut since = Done {
+            records: self.done.records[records..].to_vec(),
+            gaps: self.done.gaps[gaps..].to_vec(),
+        };
+        since.append(&mut self.pending.clone());
+        since
+    }
 }
 
 impl Life {
