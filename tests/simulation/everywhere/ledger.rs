@@ -191,6 +191,15 @@ impl Ledger {
         .collect()
     }
 
+    /// Says whether a record may be missing from what consumers have done: one of them reported it lost, or
+    /// it was gone before any of them could know of it.
+    pub fn is_excused(&self, place: &Place, done: &[&Done]) -> bool {
+        let seen: BTreeSet<&Place> = done.iter().flat_map(|done| &done.records).collect();
+        let gaps: Vec<&Told> = done.iter().flat_map(|done| &done.gaps).collect();
+        let stored = &self.stored[place];
+        self.was_gone(place, stored, &seen) || self.is_told(place, stored, &seen, &gaps)
+    }
+
     /// Says whether a record had arrived before the first start, and was trimmed before its shard was
     /// read for the first time.
     fn was_gone(&self, place: &Place, stored: &Stored, seen: &BTreeSet<&Place>) -> bool {
