@@ -22,26 +22,28 @@ mod quiet;
 mod truth;
 mod world;
 
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-
 #[test]
 fn whatever_happens_every_record_counts_once() {
-    live_through(200, history::live_through);
+    let test = "whatever_happens_every_record_counts_once";
+    everywhere::look_at(200, test, |seed| seed, history::live_through);
 }
 
 #[test]
 fn whatever_happens_every_record_counts_once_in_a_group() {
-    live_through(50, group::live_through);
+    let test = "whatever_happens_every_record_counts_once_in_a_group";
+    everywhere::look_at(50, test, |seed| seed, group::live_through);
 }
 
 #[test]
 fn whatever_is_lost_is_told_and_nothing_else() {
-    live_through(100, loss::live_through);
+    let test = "whatever_is_lost_is_told_and_nothing_else";
+    everywhere::look_at(100, test, |seed| seed, loss::live_through);
 }
 
 #[test]
 fn whatever_happens_event_time_goes_on_and_nobody_runs_ahead() {
-    live_through(100, event_time::live_through);
+    let test = "whatever_happens_event_time_goes_on_and_nobody_runs_ahead";
+    everywhere::look_at(100, test, |seed| seed, event_time::live_through);
 }
 
 #[test]
@@ -53,19 +55,6 @@ fn histories_that_look_everywhere() {
 fn whatever_producers_and_streams_are_set_to_they_keep_their_word() {
     let test = "whatever_producers_and_streams_are_set_to_they_keep_their_word";
     everywhere::look_at(300, test, producers::plan, producers::live_through);
-}
-
-fn live_through(histories: u64, history: impl Fn(u64)) {
-    let seeds = match number("SEED") {
-        Some(seed) => seed..seed + 1,
-        None => 0..number("HISTORIES").unwrap_or(histories),
-    };
-    for seed in seeds {
-        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| history(seed))) {
-            eprintln!("the history of SEED={seed} broke a rule");
-            resume_unwind(panic);
-        }
-    }
 }
 
 fn number(variable: &str) -> Option<u64> {

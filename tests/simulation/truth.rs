@@ -86,6 +86,22 @@ impl Truth {
 }
 
 impl Truth {
+    /// Fails unless each record was handed out once at most, wherever and however often it was stored.
+    pub fn check_contents(&self, seen: &[Seen]) {
+        let mut places = BTreeMap::new();
+        for record in seen {
+            assert!(
+                self.stored.contains(&record.data),
+                "not stored: {record:#?}"
+            );
+            let before = places.insert(&record.data, record);
+            assert!(
+                before.is_none(),
+                "handed out twice: {before:#?} {record:#?}"
+            );
+        }
+    }
+
     /// Fails unless, of the records that were put in one life with the promise of order, the first
     /// readable copies lie in the order of their keys.
     pub fn check_order(&self, promised: impl Fn(usize) -> Option<usize>) {

@@ -1,8 +1,5 @@
 //! A stream, and what may happen to it.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use fastrand::Rng;
@@ -11,6 +8,9 @@ use kinesis_blocking::{
     Client, ErrorKind, HashKey, HashKeyRange, Operation, Shard, ShardRef, Timestamp,
 };
 
+use crate::everywhere::watchdog;
+use crate::quiet::Flow;
+
 pub const STREAM: &str = "orders";
 
 pub struct World {
@@ -18,7 +18,7 @@ pub struct World {
     pub client: Client,
     pub clock: VirtualClock,
     pub rng: Rng,
-    time: Option<Time>,
+    _flow: Flow,
 }
 
 impl World {
@@ -26,7 +26,7 @@ impl World {
         World::lasting(seed, Duration::from_secs(12 * 3_600))
     }
 
-    /// A world whose time stands still after so long.
+    /// A world that ends after so long: no history takes that, but one that does not end.
     pub fn lasting(seed: u64, time: Duration) -> World {
         let mut rng = Rng::with_seed(seed);
         let clock = VirtualClock::starting_at(START);
@@ -35,20 +35,29 @@ impl World {
             client: kinesis.client(),
             kinesis,
             rng,
-            time: Some(Time::start(clock.clone(), START.saturating_add(time))),
+            _flow: Flow::up_to(clock.clone(), START.saturating_add(time), || {
+                watchdog::give_up("virtual time is over")
+            }),
             clock,
         }
     }
 
     /// Lets calls go wrong from now on, by chance.
     pub fn trouble(&mut self) {
+        self.trouble_but(&[]);
+    }
+
+    /// The same, but for some faults of PutRecords.
+    pub fn trouble_but(&mut self, never: &[Fault]) {
         let seed = self.rng.u64(..);
         for (operation, faults) in FAULTS {
             // Now and then nothing is stored for a while, or nobody learns of it.
             let outage = operation == Operation::PutRecords && self.rng.u32(0..3) == 0;
             let share = if outage { 1.0 } else { self.rng.f64() * 0.2 };
             let script = self.kinesis.on(operation);
-            script.fail_at_random(seed, share, faults.to_vec());
+            let mut faults = faults.to_vec();
+            faults.retain(|fault| operation != Operation::PutRecords || !never.contains(fault));
+            script.fail_at_random(seed, share, faults);
         }
         let entries = Fault::FailEntries {
             every: self.rng.usize(2..5),
@@ -119,12 +128,6 @@ impl World {
     }
 }
 
-impl Drop for World {
-    fn drop(&mut self) {
-        drop(self.time.take());
-    }
-}
-
 /// Makes a call until the faults let it through.
 pub fn calmly<T>(call: impl Fn() -> kinesis_blocking::Result<T>) -> T {
     for _ in 0..1_000 {
@@ -133,40 +136,6 @@ pub fn calmly<T>(call: impl Fn() -> kinesis_blocking::Result<T>) -> T {
         }
     }
     panic!("a thousand calls in a row went wrong");
-}
-
-/// Moves the clock whenever somebody waits for it.
-struct Time {
-    over: Arc<AtomicBool>,
-    thread: Option<JoinHandle<()>>,
-}
-
-impl Time {
-    fn start(clock: VirtualClock, end: Timestamp) -> Time {
-        let over = Arc::new(AtomicBool::new(false));
-        let told = over.clone();
-        let body = move || {
-            while !told.load(Ordering::Relaxed) {
-                let waiters = clock.waiters();
-                thread::yield_now();
-                // As many as before: nobody is about to do something, as far as can be seen.
-                if waiters > 0 && waiters == clock.waiters() && clock.time() < end {
-                    clock.advance_to_next();
-                }
-            }
-        };
-        let thread = Some(thread::spawn(body));
-        Time { over, thread }
-    }
-}
-
-impl Drop for Time {
-    fn drop(&mut self) {
-        self.over.store(true, Ordering::Relaxed);
-        if let Some(thread) = self.thread.take() {
-            thread.join().expect("time ends");
-        }
-    }
 }
 
 const START: Timestamp = Timestamp::from_millis(1_700_000_000_000);
