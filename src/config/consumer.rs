@@ -356,6 +356,9 @@ impl ConsumerConfigBuilder {
     /// Sets for how long commits by [interval](crate::ConsumerBuilder::commit_interval) may fail before the
     /// consumer ends with the store's error. Default: 5 minutes. Range: 0 to 1 day; 0 ends it at the first.
     ///
+    /// Only the commits that fail and the pauses between them count. While the caller processes records nothing is
+    /// committed, so that time does not count.
+    ///
     /// Meanwhile reading goes on. A failed commit is an [`Event::CommitFailed`](crate::Event::CommitFailed),
     /// and is tried again after the interval, but not sooner than 1 s and not later than 30 s. A restart
     /// repeats what was handed out since the last commit that succeeded.

@@ -5,19 +5,22 @@ use bytes::Bytes;
 
 use crate::consumer::checkpoint::Checkpoint;
 use crate::consumer::meters::Meters;
+use crate::consumer::outage::OutageWatch;
 use crate::consumer::store::{CheckpointStore, Commit};
 use crate::error::{Error, ErrorKind, Result};
 use crate::sys::clock::later;
 
-/// When, and where, checkpoints are saved. Pure but for the store: `now` is told.
+/// When, and where, checkpoints are saved. Pure but for the store: `now` is told, as a function where a save is made,
+/// which takes time.
 pub(super) struct Commits {
     store: Option<Box<dyn CheckpointStore>>,
     interval: Option<Duration>,
-    /// For how long commits by interval may fail.
-    retry_timeout: Duration,
     next: Option<Instant>,
-    /// Since when every commit has failed.
-    failing_since: Option<Instant>,
+    /// The saves that have failed in a row. Only they and the pauses between them count: while the caller is
+    /// busy nothing is saved, and nobody knows whether the store works again.
+    failing: OutageWatch,
+    /// Saves have failed in a row for longer than they may.
+    is_over: bool,
     /// What the caller committed last. From then on no checkpoint is saved without its state.
     state: Option<Bytes>,
     meters: Arc<Meters>,
@@ -44,10 +47,11 @@ impl Commits {
         let interval = interval.map(|interval| interval.min(INTERVAL_MAX));
         let mut commits = Commits {
             interval: interval.filter(|_| store.is_some()),
-            retry_timeout,
             store,
             next: None,
-            failing_since: None,
+            // A store that throttles saves nothing, either.
+            failing: OutageWatch::new(Some(retry_timeout)).counting_throttling(),
+            is_over: false,
             state: None,
             meters,
         };
@@ -89,7 +93,7 @@ impl Commits {
 
     /// Says whether the last commit failed, so that the next waits for its time.
     pub fn is_failing(&self) -> bool {
-        self.failing_since.is_some()
+        self.failing.since().is_some()
     }
 
     /// Saves where reading begins, which is decided once: a start at LATEST that is decided again after
@@ -97,7 +101,7 @@ impl Commits {
     ///
     /// # Errors
     /// The store's: nothing was saved.
-    pub fn save_start(&mut self, checkpoint: Checkpoint, now: Instant) -> Result<()> {
+    pub fn save_start(&mut self, checkpoint: Checkpoint, now: impl Fn() -> Instant) -> Result<()> {
         let commit = Commit::new(checkpoint, self.state.clone());
         match &self.store {
             Some(_) => self.store(commit, now),
@@ -105,12 +109,12 @@ impl Commits {
         }
     }
 
-    pub fn save(&mut self, checkpoint: Checkpoint, now: Instant) -> Result<()> {
+    pub fn save(&mut self, checkpoint: Checkpoint, now: impl Fn() -> Instant) -> Result<()> {
         if self.has_state() {
             let expected = "committed by commit_with, as the checkpoint before it was";
             return Err(Error::config("checkpoint", "without a state", expected));
         }
-        self.begin(now);
+        self.begin(now());
         match &self.store {
             Some(_) => self.store(Commit::new(checkpoint, None), now),
             None => Ok(()),
@@ -119,45 +123,60 @@ impl Commits {
 
     /// Saves because it is time to. What fails is tried again for a while: a disk that is full, or a
     /// database that restarts, need not end the consumer.
-    pub fn save_by_itself(&mut self, checkpoint: Checkpoint, now: Instant) -> Outcome {
+    pub fn save_by_itself(&mut self, checkpoint: Checkpoint, now: impl Fn() -> Instant) -> Outcome {
         let Err(error) = self.save(checkpoint, now) else {
             return Outcome::Saved;
         };
-        let since = self.failing_since.unwrap_or(now);
-        let is_fenced = matches!(error.kind(), ErrorKind::Fenced { .. });
-        if is_fenced || now.saturating_duration_since(since) >= self.retry_timeout {
-            return Outcome::GivenUp(error);
+        match self.is_over || matches!(error.kind(), ErrorKind::Fenced { .. }) {
+            true => Outcome::GivenUp(error),
+            false => Outcome::Failed(error),
         }
-        let pause = self.interval.unwrap_or_default();
-        let pause = pause.clamp(RETRY_PAUSE_MIN, RETRY_PAUSE_MAX);
-        self.next = Some(later(now, pause.min(self.retry_timeout)));
-        Outcome::Failed(error)
     }
 
-    pub fn save_with(&mut self, checkpoint: Checkpoint, state: Bytes, now: Instant) -> Result<()> {
+    pub fn save_with(
+        &mut self,
+        checkpoint: Checkpoint,
+        state: Bytes,
+        now: impl Fn() -> Instant,
+    ) -> Result<()> {
         self.store(Commit::new(checkpoint, Some(state.clone())), now)?;
         self.state = Some(state);
         Ok(())
     }
 
-    fn store(&mut self, commit: Commit, now: Instant) -> Result<()> {
+    fn store(&mut self, commit: Commit, now: impl Fn() -> Instant) -> Result<()> {
         let Some(store) = &mut self.store else {
             let expected = "a store, or the state would be lost";
             return Err(Error::config("checkpoint_store", "", expected));
         };
+        let called = now();
+        self.failing.calling(called);
         let saved = store.save(&commit);
-        self.meters.committed(now, saved.as_ref().err());
+        self.meters.committed(called, saved.as_ref().err());
         match &saved {
             Ok(()) => {
-                self.failing_since = None;
+                self.failing.succeeded();
+                self.is_over = false;
                 log::debug!("committed {} shards", commit.checkpoint.iter().count());
             }
             Err(error) => {
-                self.failing_since.get_or_insert(now);
+                self.failed(now(), error);
                 log::warn!("{error}");
             }
         }
         saved
+    }
+
+    /// The next save is made after a pause, also where the caller made the one that failed: an interval may be an
+    /// hour.
+    fn failed(&mut self, now: Instant, error: &Error) {
+        let interval = self.interval.unwrap_or_default();
+        let pause = interval.clamp(RETRY_PAUSE_MIN, RETRY_PAUSE_MAX);
+        let pause = self.failing.failed(now, error, |_| pause);
+        self.is_over = pause.is_none();
+        if let (Some(_), Some(pause)) = (self.interval, pause) {
+            self.next = Some(later(now, pause));
+        }
     }
 }
 
@@ -171,6 +190,7 @@ const RETRY_PAUSE_MAX: Duration = Duration::from_secs(30);
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
     use std::sync::atomic::{AtomicBool, Ordering};
 
     use super::*;
@@ -198,7 +218,9 @@ mod tests {
         commits.begin(now);
         assert_eq!(commits.due(), Some(now + INTERVAL));
         let later = now + Duration::from_secs(3);
-        commits.save(Checkpoint::default(), later).expect("saved");
+        commits
+            .save(Checkpoint::default(), || later)
+            .expect("saved");
         assert_eq!(commits.due(), Some(later + INTERVAL));
         assert_eq!(store.last(), Some(Commit::default()));
     }
@@ -209,11 +231,13 @@ mod tests {
         let mut first = commits(&store);
         first.begin(now);
         let state = Bytes::from_static(b"17");
-        let saved = first.save_with(Checkpoint::default(), state.clone(), now);
+        let saved = first.save_with(Checkpoint::default(), state.clone(), || now);
         saved.expect("saved");
         for mut commits in [first, commits(&store)] {
             assert_eq!((commits.due(), commits.state()), (None, Some(&state)));
-            let message = commits.save(Checkpoint::default(), now).expect_err("torn");
+            let message = commits
+                .save(Checkpoint::default(), || now)
+                .expect_err("torn");
             assert_eq!(
                 message.to_string(),
                 "checkpoint: \"without a state\" is not committed by commit_with, as the checkpoint \
@@ -228,10 +252,10 @@ mod tests {
             Commits::load(None, Some(INTERVAL), RETRY_TIMEOUT, Arc::default()).expect("loaded");
         commits.begin(Instant::now());
         assert_eq!(commits.due(), None);
-        let saved = commits.save(Checkpoint::default(), Instant::now());
+        let saved = commits.save(Checkpoint::default(), Instant::now);
         saved.expect("nothing to do");
         let message = commits
-            .save_with(Checkpoint::default(), Bytes::new(), Instant::now())
+            .save_with(Checkpoint::default(), Bytes::new(), Instant::now)
             .expect_err("lost");
         assert_eq!(
             message.to_string(),
@@ -281,27 +305,67 @@ mod tests {
             let begin = Instant::now();
             let at = |seconds| begin + Duration::from_secs(seconds);
             commits.begin(begin);
-            for seconds in [0, 100, 299] {
-                let outcome = commits.save_by_itself(Checkpoint::default(), at(seconds));
-                assert!(matches!(outcome, Outcome::Failed(_)), "{seconds} s");
-                assert_eq!(commits.due(), Some(at(seconds + pause)));
+            for second in (0..300).step_by(pause) {
+                let outcome = commits.save_by_itself(Checkpoint::default(), || at(second));
+                assert!(matches!(outcome, Outcome::Failed(_)), "{second} s");
+                assert_eq!(commits.due(), Some(at(second + pause as u64)));
                 assert!(commits.is_failing());
             }
             broken.store(false, Ordering::Relaxed);
-            let outcome = commits.save_by_itself(Checkpoint::default(), at(299));
+            let outcome = commits.save_by_itself(Checkpoint::default(), || at(299));
             assert!(matches!(outcome, Outcome::Saved) && !commits.is_failing());
             assert_eq!(commits.due(), Some(at(299 + interval)));
             // The time counts from the first failure in a row.
             broken.store(true, Ordering::Relaxed);
-            for (seconds, is_over) in [(300, false), (599, false), (600, true)] {
-                let outcome = commits.save_by_itself(Checkpoint::default(), at(seconds));
+            for second in (300..=600).step_by(pause) {
+                let outcome = commits.save_by_itself(Checkpoint::default(), || at(second));
                 assert_eq!(
                     matches!(outcome, Outcome::GivenUp(_)),
-                    is_over,
-                    "{seconds} s"
+                    second == 600,
+                    "{second} s"
                 );
             }
         }
+    }
+
+    #[test]
+    fn time_in_which_nothing_is_saved_is_no_failure() {
+        let broken = Arc::new(AtomicBool::new(true));
+        let mut commits = load(Box::new(Broken(broken)), INTERVAL);
+        let begin = Instant::now();
+        let at = |seconds| begin + Duration::from_secs(seconds);
+        let by_hand = commits.save(Checkpoint::default(), || begin);
+        by_hand.expect_err("broken");
+        assert_eq!(commits.due(), Some(begin + INTERVAL));
+        // A caller who is busy for 17 minutes, again and again: each time counts as the pause that was due.
+        for turn in 1..60 {
+            let outcome = commits.save_by_itself(Checkpoint::default(), || at(turn * 1_020));
+            assert!(matches!(outcome, Outcome::Failed(_)), "{turn}");
+        }
+        let outcome = commits.save_by_itself(Checkpoint::default(), || at(60 * 1_020));
+        assert!(matches!(outcome, Outcome::GivenUp(_)), "{outcome:?}");
+    }
+
+    #[test]
+    fn the_time_that_a_save_takes_counts() {
+        let broken = Arc::new(AtomicBool::new(true));
+        let mut commits = load(Box::new(Broken(broken)), Duration::ZERO);
+        let clock = Cell::new(Instant::now());
+        // It is asked once before each save, and once after it.
+        let slow = || clock.replace(clock.get() + Duration::from_secs(59));
+        let mut saves = 0;
+        let outcome = loop {
+            saves += 1;
+            clock.set(clock.get() + Duration::from_secs(1));
+            match commits.save_by_itself(Checkpoint::default(), slow) {
+                Outcome::Failed(_) => {}
+                outcome => break outcome,
+            }
+        };
+        assert!(
+            matches!(outcome, Outcome::GivenUp(_)) && saves <= 6,
+            "{saves}"
+        );
     }
 
     #[test]
@@ -309,7 +373,7 @@ mod tests {
         let (now, store) = (Instant::now(), MemoryCheckpointStore::new());
         let mut commits = commits(&store);
         store.clone().load().expect("taken away");
-        let outcome = commits.save_by_itself(Checkpoint::default(), now);
+        let outcome = commits.save_by_itself(Checkpoint::default(), || now);
         assert!(matches!(outcome, Outcome::GivenUp(_)), "{outcome:?}");
     }
 
@@ -318,11 +382,11 @@ mod tests {
         let (now, store) = (Instant::now(), MemoryCheckpointStore::new());
         let state = Bytes::from_static(b"17");
         let mut first = commits(&store);
-        let saved = first.save_with(Checkpoint::default(), state.clone(), now);
+        let saved = first.save_with(Checkpoint::default(), state.clone(), || now);
         saved.expect("saved");
         let mut second = commits(&store);
         second
-            .save_start(Checkpoint::default(), now)
+            .save_start(Checkpoint::default(), || now)
             .expect("saved");
         let last = store.last().expect("a commit");
         assert_eq!(last.state, Some(state));

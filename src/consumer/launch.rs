@@ -253,6 +253,7 @@ impl ConsumerBuilder {
             let now = consumer.clock.now();
             // In a group the first saves where all of them begin.
             if is_due && index == 0 {
+                let now = || consumer.clock.now();
                 consumer.commits.save_start(consumer.checkpoint(), now)?;
             }
             consumer.commits.begin(now);

@@ -183,7 +183,7 @@ impl Consumer {
     /// # Errors
     /// The store's: it has this commit or the one before. `Config`: the last commit had a state, so this one needs one.
     pub fn commit(&mut self) -> Result<()> {
-        self.commits.save(self.checkpoint(), self.clock.now())?;
+        self.commits.save(self.checkpoint(), || self.clock.now())?;
         self.has_unsaved_end = false;
         Ok(())
     }
@@ -218,7 +218,7 @@ impl Consumer {
     /// The store's: it has this commit or the one before. `Config`: there is no store, or this is one of a
     /// [group](ConsumerBuilder::start_group), whose store has no room for the state of each.
     pub fn commit_with(&mut self, state: impl Into<Bytes>) -> Result<()> {
-        let now = self.clock.now();
+        let now = || self.clock.now();
         self.commits.save_with(self.checkpoint(), state.into(), now)
     }
 
@@ -375,6 +375,7 @@ impl Consumer {
         if self.over || !(is_time || is_end) {
             return Ok(());
         }
+        let now = || self.clock.now();
         match self.commits.save_by_itself(self.checkpoint(), now) {
             Outcome::Saved => self.has_unsaved_end = false,
             Outcome::Failed(error) => self.signals.push_back(Event::CommitFailed(error)),
