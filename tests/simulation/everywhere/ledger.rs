@@ -83,6 +83,21 @@ pub fn place(record: &Record) -> Place {
     )
 }
 
+/// What callers were given of a ledger's records, to be looked up.
+struct Heard<'a> {
+    seen: BTreeSet<&'a Place>,
+    gaps: Vec<&'a Told>,
+}
+
+impl<'a> Heard<'a> {
+    fn of(done: &[&'a Done]) -> Heard<'a> {
+        Heard {
+            seen: done.iter().flat_map(|done| &done.records).collect(),
+            gaps: done.iter().flat_map(|done| &done.gaps).collect(),
+        }
+    }
+}
+
 impl Ledger {
     /// How many user records have arrived.
     pub fn index(&self) -> usize {
@@ -180,13 +195,22 @@ impl Ledger {
         done: &[&Done],
         is_due: impl Fn(&Place, &Stored) -> bool,
     ) -> Vec<(&'a Place, &'a Stored)> {
-        let seen: BTreeSet<&Place> = done.iter().flat_map(|done| &done.records).collect();
-        let gaps: Vec<&Told> = done.iter().flat_map(|done| &done.gaps).collect();
+        self.missing_of(&Heard::of(done), is_due)
+    }
+
+    /// The same, where what the callers were given is looked at more than once.
+    fn missing_of<'a>(
+        &'a self,
+        heard: &Heard<'_>,
+        is_due: impl Fn(&Place, &Stored) -> bool,
+    ) -> Vec<(&'a Place, &'a Stored)> {
+        let Heard { seen, gaps } = heard;
+        // The set is the dearest to ask.
         let due = self.stored.iter().filter(|(place, stored)| {
-            self.is_after_start(stored) && !seen.contains(place) && is_due(place, stored)
+            self.is_after_start(stored) && is_due(place, stored) && !seen.contains(place)
         });
         due.filter(|(place, stored)| {
-            !self.was_gone(place, stored, &seen) && !self.is_told(place, stored, &seen, &gaps)
+            !self.was_gone(place, stored, seen) && !self.is_told(place, stored, seen, gaps)
         })
         .collect()
     }
@@ -319,6 +343,8 @@ impl Ledger {
     pub fn check_times(&self, checkpoint: &Checkpoint, done: &[&Done], now: Timestamp) {
         let json: serde_json::Value =
             serde_json::from_str(&checkpoint.to_json()).expect("a checkpoint");
+        // Made once: there may be many shards, and a library that commits by itself does so all the time.
+        let heard = Heard::of(done);
         for (shard, position) in checkpoint.iter() {
             // What the retention has not confirmed is said to be in doubt, and is reported if it is lost.
             let doubt = &json["unconfirmed"][STREAM][shard.shard_id.as_str()];
@@ -340,12 +366,12 @@ impl Ledger {
                 continue;
             }
             // A stream made anew has other shards of the same names.
-            let read = done.iter().flat_map(|done| &done.records);
+            let read = heard.seen.iter().copied();
             let read = read.filter(|place| place.0 == shard.shard_id);
             let read = read.filter_map(|place| self.stored.get(place));
             let generation = read.map(|stored| stored.generation).max();
             let generation = generation.unwrap_or(self.generation);
-            let missing = self.missing(done, |(of, number, _), stored| {
+            let missing = self.missing_of(&heard, |(of, number, _), stored| {
                 *of == shard.shard_id
                     && !is_doubted(number)
                     && stored.arrival < complete_to
