@@ -369,8 +369,11 @@ impl Life {
         process.doubt = process.doubt.max(now.saturating_since(process.asked));
         process.asked = now;
         process.known.push(now);
-        // One answer more than the limit, as far as answers of this plan go.
-        let most = u64::from(self.plan.get_records_max) * LARGEST + self.plan.buffered_bytes_max;
+        let shards = metrics.shards.len();
+        // Each call under way may bring an answer that is larger than the shard's last, or than the first one of
+        // another shard. The limit is exceeded by that, as far as answers of this plan go.
+        let answer = u64::from(self.plan.get_records_max) * LARGEST;
+        let most = self.plan.buffered_bytes_max + shards as u64 * answer;
         assert!(queued <= most, "{queued} bytes wait, and {most} may");
         if commits > process.commits {
             // By the library, before it handed out anything.
