@@ -333,7 +333,13 @@ impl Life {
         self.reshard(&[place]);
         self.put(20, 20);
         let put = self.ledger.index();
-        let patience = 4 * self.plan.interval + Duration::from_secs(30);
+        // A call brings no more than it asks for, and all that is unread may be in one shard. A shard is called
+        // five times a second at most.
+        let unread = self.ledger.missing(&self.all_done(), |_, _| true).len();
+        let calls = 4 + unread.div_ceil(self.plan.get_records_max as usize);
+        let calls = u32::try_from(calls).expect("few");
+        let every = self.plan.interval.max(Duration::from_millis(200));
+        let patience = calls * every + Duration::from_secs(30);
         self.listen(patience);
         // Other processes learn of children by listings alone.
         if self.processes.len() == 1 && self.ledger.generation == 0 {
