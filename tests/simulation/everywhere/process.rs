@@ -44,6 +44,8 @@ pub struct Process {
     /// For how long it has not been asked in all, and what that was when a shard's last record came.
     unasked: Duration,
     last: BTreeMap<ShardId, (Timestamp, Duration)>,
+    /// An outage is over, and the process has not been asked often enough since to have told of it.
+    pub may_owe_outage: bool,
 }
 
 /// When a process was asked, as far as what it knew then is committed, or is in the memory of its life.
@@ -95,6 +97,8 @@ pub enum Taken {
     Ended,
     /// By an error, and it is gone.
     Failed,
+    /// The same, by an error that the plan brings about also if every call succeeds.
+    FailedAsPlanned,
 }
 
 /// Code of the user's that goes wrong when it is told to.
@@ -199,6 +203,7 @@ impl Life {
                 known: known.clone(),
                 unasked: Duration::ZERO,
                 last: BTreeMap::new(),
+                may_owe_outage: false,
             };
             match self.processes.get_mut(at) {
                 Some(place) => *place = process,
@@ -282,6 +287,7 @@ impl Life {
             )
         });
         process.consumer = Some(consumer);
+        process.may_owe_outage = false;
         process.commits = 0;
         process.pending = Done::default();
         let mut attempt = std::mem::take(&mut process.attempt);
@@ -420,12 +426,13 @@ impl Life {
                 Taken::Other
             }
             Ok(Event::Ended) => Taken::Ended,
-            Ok(Event::Timeout) => Taken::Timeout,
-            Ok(_) => Taken::Other,
-            Err(error) => {
-                self.on_error(at, &error);
-                Taken::Failed
+            Ok(Event::Timeout) => {
+                // Nothing waits to be handed out, no error either.
+                self.processes[at].may_owe_outage = false;
+                Taken::Timeout
             }
+            Ok(_) => Taken::Other,
+            Err(error) => self.on_error(at, &error),
         }
     }
 
@@ -474,19 +481,27 @@ impl Life {
         process.doubt >= RETENTION_MIN || trimmed <= next_call
     }
 
-    fn on_error(&mut self, at: usize, error: &Error) {
+    fn on_error(&mut self, at: usize, error: &Error) -> Taken {
         // Nothing else is left to one that reads nothing, and cannot find what to read.
         let is_blind = self.is_unlisted
             && !self.processes[at].is_reading()
             && matches!(error.kind(), ErrorKind::Outage { .. });
+        // The shard's thread gave up while nothing got through, and the caller asks only now.
+        let is_late =
+            self.processes[at].may_owe_outage && matches!(error.kind(), ErrorKind::Outage { .. });
+        let is_as_planned = is_planned(&self.plan, error, false);
         assert!(
-            is_blind || is_planned(&self.plan, error, self.cut_off.is_some()),
+            is_as_planned || is_blind || is_late || self.cut_off.is_some(),
             "an error that nothing explains: {error}"
         );
         if self.plan.commits_after_error {
             self.commit(at);
         }
         self.kill(at);
+        match is_as_planned {
+            true => Taken::FailedAsPlanned,
+            false => Taken::Failed,
+        }
     }
 
     pub fn consume(&mut self, at: usize, events: usize, patience: Duration, puts: usize) {
@@ -494,7 +509,7 @@ impl Life {
         self.ensure_started(at);
         for _ in 0..events {
             match self.next(at, patience) {
-                Taken::Timeout | Taken::Failed => return,
+                Taken::Timeout | Taken::Failed | Taken::FailedAsPlanned => return,
                 Taken::Ended => panic!("nobody stopped it"),
                 Taken::Record | Taken::Other => {}
             }
