@@ -183,6 +183,7 @@ impl Consumer {
     /// # Errors
     /// The store's: it has this commit or the one before. `Config`: the last commit had a state, so this one needs one.
     pub fn commit(&mut self) -> Result<()> {
+        self.hear();
         self.commits.save(self.checkpoint(), || self.clock.now())?;
         self.has_unsaved_end = false;
         Ok(())
@@ -218,6 +219,7 @@ impl Consumer {
     /// The store's: it has this commit or the one before. `Config`: there is no store, or this is one of a
     /// [group](ConsumerBuilder::start_group), whose store has no room for the state of each.
     pub fn commit_with(&mut self, state: impl Into<Bytes>) -> Result<()> {
+        self.hear();
         let now = || self.clock.now();
         self.commits.save_with(self.checkpoint(), state.into(), now)
     }
@@ -368,6 +370,15 @@ impl Consumer {
         event
     }
 
+    /// Takes in what discovery has found, for the checkpoint that is about to be saved.
+    ///
+    /// A slow caller may take days over one answer, and events of discovery come between two answers. A
+    /// checkpoint that says when the stream was listed days ago cannot tell later whether a new shard has
+    /// lost records.
+    fn hear(&mut self) {
+        self.inbox.take_in(&mut self.emitter);
+    }
+
     /// The caller has come back for more, so what was handed out is done with.
     fn commit_if_due(&mut self, now: Instant) -> Result<()> {
         let is_time = self.commits.due().is_some_and(|due| now >= due);
@@ -375,6 +386,7 @@ impl Consumer {
         if self.over || !(is_time || is_end) {
             return Ok(());
         }
+        self.hear();
         let now = || self.clock.now();
         match self.commits.save_by_itself(self.checkpoint(), now) {
             Outcome::Saved => self.has_unsaved_end = false,

@@ -345,6 +345,50 @@ fn a_quiet_consumer_commits_by_interval_and_its_restart_after_days_is_no_loss() 
 }
 
 #[test]
+fn a_commit_says_when_the_stream_was_listed_also_while_an_answer_takes_days() {
+    let (clock, kinesis) = world(1);
+    let client = kinesis.client();
+    put(&client, named("r", 10));
+    let config = config(StartPosition::TrimHorizon).get_records_interval(HOUR);
+    let config = config.shard_discovery_interval(HOUR);
+    let config = config.build().expect("valid");
+    for interval in [None, Some(HOUR)] {
+        let store = MemoryCheckpointStore::new();
+        let builder = Consumer::builder(client.clone()).stream("orders");
+        let builder = builder.config(config.clone());
+        let builder = builder.checkpoint_store(store.clone());
+        let builder = match interval {
+            Some(interval) => builder.commit_interval(interval),
+            None => builder,
+        };
+        let mut consumer = builder.start().expect("started");
+        let begun = clock.time();
+        let _flow = Flow::of(&clock);
+        // All ten are in the first answer.
+        for _ in 0..4 {
+            while !matches!(next(&mut consumer), Event::Record(_)) {}
+            clock.sleep(6 * HOUR);
+            if interval.is_none() {
+                consumer.commit().expect("committed");
+            }
+        }
+        let json = store.last().expect("a commit").checkpoint.to_json();
+        let (_, listed) = json.split_once("\"listed_ms\":").expect("a listing");
+        let listed = listed.split('}').next().expect("a time").parse();
+        let listed = Timestamp::from_millis(listed.expect("a number"));
+        let after = listed.saturating_since(begun);
+        assert!(
+            after >= 16 * HOUR,
+            "{interval:?}: listed {after:?} after the start"
+        );
+    }
+}
+
+fn next(consumer: &mut Consumer) -> Event {
+    consumer.next_event(HOUR).expect("an event")
+}
+
+#[test]
 fn a_commit_that_fails_ends_the_consumer_and_leaves_the_one_before() {
     let client = client(1);
     put(&client, named("r", 10));

@@ -464,7 +464,10 @@ impl Life {
             let born = self.ledger.born(&gap.shard.shard_id);
             let known = process.known.before(born.unwrap_or(now));
             let since = known.unwrap_or(process.committed);
-            return now.saturating_since(since.min(process.committed)) >= RETENTION_MIN;
+            let since = since.min(process.committed);
+            // What was known then is what the last listing before showed.
+            let since = since.saturating_sub(self.plan.discovery_interval);
+            return now.saturating_since(since) >= RETENTION_MIN;
         };
         // The record before the gap may be trimmed before the next call can find it.
         let (handed_out, unasked) = match process.last.get(&gap.shard.shard_id) {
