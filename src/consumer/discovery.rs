@@ -68,8 +68,8 @@ pub(super) struct Found {
     pub foreign: Vec<ShardRef>,
     /// Shards not known before, for the checkpoint.
     pub known: Vec<(ShardRef, Place)>,
-    /// Parents that no listing has shown yet.
-    pub awaited: Vec<ShardRef>,
+    /// Parents that no listing has shown yet, and where they are to be read from if one does.
+    pub awaited: Vec<(ShardRef, Place)>,
     /// Shards being read that are gone.
     pub fates: Vec<(ShardRef, Fate)>,
     /// Shards to start now.
@@ -405,18 +405,21 @@ impl Discovery {
                 StartPosition::Latest if !shard.is_open() => (ShardPosition::ShardEnd, Some(now)),
                 start => (ShardPosition::Start(start), Some(now)),
             },
-            // It opened after the listing before, or while the consumer was down: all of it is new.
-            _ => {
-                let listed = listed.or(self.restored.listed(&at.stream));
-                let unknown_since = listed.map(|listed| listed.saturating_sub(LAG_MAX));
-                // A listing may have lacked a shard that was there, and that has records from before
-                // the instant from which the stream is read.
-                let since = stream.and_then(|stream| stream.since);
-                let since = since.filter(|since| unknown_since.is_none_or(|time| time < *since));
-                let start = since.map_or(StartPosition::TrimHorizon, StartPosition::AtTimestamp);
-                (ShardPosition::Start(start), unknown_since)
-            }
+            _ => self.place_of_new(&at.stream),
         }
+    }
+
+    /// Where a shard is read from that opened after the listing before, or while the consumer was down:
+    /// all of it is new.
+    fn place_of_new(&self, name: &Arc<str>) -> Place {
+        let listed = self.listed(name).or(self.restored.listed(name));
+        let unknown_since = listed.map(|listed| listed.saturating_sub(LAG_MAX));
+        // A listing may have lacked a shard that was there, and that has records from before the
+        // instant from which the stream is read.
+        let since = self.streams.get(name).and_then(|stream| stream.since);
+        let since = since.filter(|since| unknown_since.is_none_or(|time| time < *since));
+        let start = since.map_or(StartPosition::TrimHorizon, StartPosition::AtTimestamp);
+        (ShardPosition::Start(start), unknown_since)
     }
 
     /// The instant that LATEST meant when the consumer started.
@@ -1156,7 +1159,8 @@ mod tests {
         let d = || shard("d", &["b", "c"], true);
         let found = listed(&mut discovery, [d()]);
         assert_eq!((found.gaps, found.starts), (vec![], vec![]));
-        assert_eq!(found.awaited, [at("b"), at("c")], "it may be late");
+        let awaited = [at("b"), at("c")].map(|shard| (shard, (TRIM_HORIZON, None)));
+        assert_eq!(found.awaited, awaited, "it may be late");
         let told = listed_for(&mut discovery, 1..200, &[d()]);
         let [(60, found)] = &told[..] else {
             panic!("{told:?}")
@@ -1167,6 +1171,37 @@ mod tests {
         assert_eq!(names(&found.starts), [("d", TRIM_HORIZON)]);
         let found = listed_at(&mut discovery, 200, [d(), shard("e", &["c"], true)]);
         assert_eq!((found.gaps, found.vanished), (vec![], vec![]));
+    }
+
+    #[test]
+    fn a_restart_still_waits_for_a_parent_that_came_and_went_unseen() {
+        let listed_before = Checkpoint {
+            listed: [(stream(), NOW)].into(),
+            newest: [(stream(), "a".into())].into(),
+            ..Checkpoint::default()
+        };
+        let c = || shard("c", &["b"], true);
+        let mut first = Discovery::new(plan(StartPosition::TrimHorizon), listed_before);
+        let found = listed_at(&mut first, 1, [c()]);
+        let place = (TRIM_HORIZON, Some(NOW.saturating_sub(LAG_MAX)));
+        assert_eq!(found.awaited, [(at("b"), place.clone())]);
+        // What the checkpoint says by then: b is known by its name, and is not new any more.
+        let (position, time) = place;
+        let of = |id: &str| (at(id), position.clone());
+        let killed = Checkpoint {
+            shards: [of("b"), of("c")].into(),
+            times: time.map(|time| (at("b"), time)).into_iter().collect(),
+            listed: [(stream(), NOW.saturating_add(Duration::from_secs(1)))].into(),
+            newest: [(stream(), "c".into())].into(),
+            ..Checkpoint::default()
+        };
+        let mut second = Discovery::new(plan(StartPosition::TrimHorizon), killed);
+        let told = listed_for(&mut second, 2..200, &[c()]);
+        let [(2, _), (62, found)] = &told[..] else {
+            panic!("{told:?}")
+        };
+        assert_eq!(found.gaps, [Gap::new(at("b"), GapCause::ShardVanished)]);
+        assert_eq!(names(&found.starts), [("c", TRIM_HORIZON)]);
     }
 
     #[test]

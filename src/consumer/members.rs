@@ -172,7 +172,11 @@ impl Members {
             let known = News::Known(shard.clone(), self.settings.fixed_place(place));
             self.note_owner(discovery, &shard, Some(known));
         }
-        for shard in found.awaited {
+        for (shard, place) in found.awaited {
+            // A checkpoint has to name it: a restart takes the child for known, and no longer looks out
+            // for parents of the child that nobody has seen.
+            let known = News::Known(shard.clone(), self.settings.fixed_place(place));
+            self.note(discovery.member(&shard), known);
             for index in 0..self.all.len() {
                 self.note(index, News::Awaited(shard.clone()));
             }

@@ -12,7 +12,7 @@ use kinesis_blocking::{
 };
 
 use crate::time::{Flow, HOUR, run, told, until, world};
-use crate::{config, entry, named, put, sorted, split};
+use crate::{config, entry, merge, named, put, sorted, split};
 
 fn bounded(client: &Client, restored: &Checkpoint, policy: DataLoss) -> ConsumerBuilder {
     let config = config(StartPosition::TrimHorizon).until_caught_up(true);
@@ -47,6 +47,34 @@ fn a_checkpoint_older_than_the_retention_is_told_with_its_bounds() {
     );
     let (told, _) = run(&clock, bounded(&client, &checkpoint, REPORT)).expect("read on");
     assert_eq!(told, ["Trimmed: x..x", "kept0", "kept1", "kept2"]);
+}
+
+#[test]
+fn shards_that_came_and_went_unseen_are_told_of_also_by_the_restart_after_a_kill() {
+    let (clock, kinesis) = world(1);
+    let client = kinesis.client();
+    put(&client, named("read", 3));
+    let (_, checkpoint) = run(
+        &clock,
+        bounded(&client, &Checkpoint::default(), DataLoss::Fail),
+    )
+    .expect("read");
+    // Of the halves nothing but their child is left.
+    split(&client);
+    put(&client, named("lost", 10));
+    merge(&client);
+    clock.advance(25 * HOUR);
+    put(&client, named("kept", 2));
+    let killed = bounded(&client, &checkpoint, REPORT).start();
+    let checkpoint = killed.expect("started").checkpoint();
+    let (told, _) = run(&clock, bounded(&client, &checkpoint, REPORT)).expect("read on");
+    let gone = [
+        "ShardVanished: x..-",
+        "ShardVanished: -..-",
+        "ShardVanished: -..-",
+    ];
+    assert_eq!(told[..3], gone);
+    assert_eq!(told[told.len() - 2..], ["kept0", "kept1"]);
 }
 
 #[test]

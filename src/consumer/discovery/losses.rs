@@ -230,8 +230,10 @@ impl Discovery {
             .filter(|id| !is_known(id))
             .map(|id| reference(name, id));
         let unseen: BTreeSet<_> = unseen.filter(|at| self.reports(at)).collect();
+        let place = self.place_of_new(name);
         let awaited = &mut self.stream_mut(name).awaited;
         awaited.extend(unseen.iter().map(|at| at.shard_id.clone()));
+        let unseen = unseen.into_iter().map(|at| (at, place.clone()));
         found.awaited.extend(unseen);
     }
 }
