@@ -1,14 +1,17 @@
 mod json;
 mod origins;
+mod replaced;
 mod subtasks;
 mod unconfirmed;
 
+use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::model::{SequenceNumber, ShardId, ShardPosition, ShardRef, StartPosition, Timestamp};
 
 pub(super) use origins::{Origin, Origins};
+pub(super) use replaced::Replaced;
 pub(super) use subtasks::Subtasks;
 pub(super) use unconfirmed::Unconfirmed;
 
@@ -28,6 +31,8 @@ pub struct Checkpoint {
     /// What was read of each shard while nothing proved that it was whole, as the stream's retention
     /// may have been shortened.
     pub(super) unconfirmed: BTreeMap<ShardRef, Unconfirmed>,
+    /// Shards of streams that were made anew, of which nobody has reported yet what was lost.
+    pub(super) replaced: BTreeMap<ShardRef, Replaced>,
     /// The last watermark that was handed out.
     pub(super) watermark: Option<Timestamp>,
     /// When the shards of each stream were listed last: what it does not know was not there then.
@@ -105,6 +110,7 @@ impl Checkpoint {
         self.origins.remove(shard);
         self.firsts.remove(shard);
         self.unconfirmed.remove(shard);
+        self.replaced.remove(shard);
         self.watermark = None;
         self.shards.remove(shard)
     }
@@ -112,7 +118,9 @@ impl Checkpoint {
     /// Puts the checkpoints of two consumers together, for one that goes on from both.
     ///
     /// Where both know a shard, whoever came further counts: what it covers has been handed out. Of
-    /// two that have not begun, the one that reads more counts.
+    /// two that have not begun, the one that reads more counts. Where the stream was deleted and made
+    /// anew in between, the position in the new one counts, and the start from it reports a
+    /// [gap](crate::GapCause::StreamRecreated) behind the other one.
     ///
     /// The checkpoints of all [subtasks](crate::ConsumerBuilder::subtask) together are one that
     /// subtasks of any other parallelism can start from.
@@ -133,7 +141,7 @@ impl Checkpoint {
     /// # }
     /// ```
     #[must_use]
-    pub fn merge(mut self, other: Checkpoint) -> Checkpoint {
+    pub fn merge(mut self, mut other: Checkpoint) -> Checkpoint {
         self.watermark = match (self.shards.is_empty(), other.shards.is_empty()) {
             (true, _) => other.watermark,
             (_, true) => self.watermark,
@@ -146,19 +154,23 @@ impl Checkpoint {
             _ => self.subtasks.merge(other.subtasks.clone()),
         };
         self.starts = merged_starts((&self.starts, &self.listed), (&other.starts, &other.listed));
-        for (stream, newest) in other.newest {
+        for (stream, newest) in std::mem::take(&mut other.newest) {
             let mine = self.newest.entry(stream).or_insert_with(|| newest.clone());
             if age(&newest) < age(mine) {
                 *mine = newest;
             }
         }
-        for (stream, listed) in other.listed {
+        for (stream, listed) in std::mem::take(&mut other.listed) {
             let mine = self.listed.entry(stream).or_insert(listed);
             *mine = listed.min(*mine);
         }
         for (shard, position) in &other.shards {
+            let order = self.order_of_streams(&other, shard);
+            self.note_replaced(&other, shard, order);
             let mine = self.shards.get(shard);
-            if mine == Some(position) {
+            if order == Ordering::Greater {
+                // The other one is of a stream that is no more.
+            } else if order == Ordering::Equal && mine == Some(position) {
                 // The times of both hold.
                 keep_later(&mut self.times, &other.times, shard);
                 keep_later(&mut self.watermarks, &other.watermarks, shard);
@@ -172,7 +184,8 @@ impl Checkpoint {
                     let mine = self.unconfirmed.entry(shard.clone());
                     mine.or_insert_with(|| unconfirmed.clone());
                 }
-            } else if mine.is_none_or(|mine| counts_more(position, mine)) {
+            } else if order == Ordering::Less || mine.is_none_or(|mine| counts_more(position, mine))
+            {
                 replace(&mut self.times, &other.times, shard);
                 replace(&mut self.watermarks, &other.watermarks, shard);
                 replace(&mut self.firsts, &other.firsts, shard);
@@ -184,7 +197,48 @@ impl Checkpoint {
                 }
             }
         }
+        for (shard, replaced) in other.replaced {
+            self.add_replaced(shard, replaced);
+        }
         self
+    }
+
+    /// Compares by age the streams that two positions of one shard are of: the sequence numbers of a
+    /// stream that is made anew are higher. `Equal` unless both say where the shard begins.
+    fn order_of_streams(&self, other: &Checkpoint, shard: &ShardRef) -> Ordering {
+        match (self.origins.get(shard), other.origins.get(shard)) {
+            (Some(mine), Some(other)) if self.shards.contains_key(shard) => {
+                let (mine, other) = (&mine.starting, &other.starting);
+                // Some endpoints count in other ways; only like is compared with like.
+                match mine.as_str().len() == other.as_str().len() {
+                    true => mine.cmp(other),
+                    false => Ordering::Equal,
+                }
+            }
+            _ => Ordering::Equal,
+        }
+    }
+
+    /// Notes what is lost of a shard that another checkpoint has as well: the older of the two streams'.
+    fn note_replaced(&mut self, other: &Checkpoint, shard: &ShardRef, order: Ordering) {
+        let older = match order {
+            Ordering::Less => &*self,
+            Ordering::Greater => other,
+            Ordering::Equal => return,
+        };
+        let parts = (older.shards.get(shard), older.origins.get(shard));
+        if let (Some(position), Some(origin)) = parts {
+            let replaced = Replaced::new(position, origin);
+            self.add_replaced(shard.clone(), replaced);
+        }
+    }
+
+    fn add_replaced(&mut self, shard: ShardRef, replaced: Replaced) {
+        let replaced = match self.replaced.remove(&shard) {
+            Some(known) => known.or(replaced),
+            None => replaced,
+        };
+        self.replaced.insert(shard, replaced);
     }
 
     /// Says whether it is about a stream, be there a shard of it or not.
@@ -218,6 +272,10 @@ impl Checkpoint {
                 let unconfirmed = self.unconfirmed.into_iter();
                 unconfirmed.map(|(of, one)| (shard(of), one)).collect()
             },
+            replaced: {
+                let replaced = self.replaced.into_iter();
+                replaced.map(|(of, one)| (shard(of), one)).collect()
+            },
             watermark: self.watermark,
             listed: streams(self.listed),
             newest: self
@@ -240,6 +298,7 @@ impl Checkpoint {
         self.origins.retain(is_kept);
         self.firsts.retain(|shard, _| is_kept(shard));
         self.unconfirmed.retain(|shard, _| is_kept(shard));
+        self.replaced.retain(|shard, _| is_kept(shard));
         self.listed.remove(stream);
         self.newest.remove(stream);
         self.starts.remove(stream);
@@ -637,6 +696,55 @@ mod tests {
         }
         let all = checkpoint().merge(at(&ShardPosition::ShardEnd));
         assert_eq!(all.iter().count(), checkpoint().iter().count() + 1);
+    }
+
+    #[test]
+    fn of_two_streams_of_a_name_the_new_one_counts_and_what_the_old_one_left_is_noted() {
+        let shard = || ShardRef::new("orders", "a");
+        let number = |number: u64| number.to_string().parse().expect("a number");
+        let after = |n: u64| ShardPosition::After {
+            sequence_number: number(n),
+            sub_sequence_number: None,
+        };
+        let range = crate::model::HashKeyRange::FULL;
+        let at = |starting: u64, position: &ShardPosition| {
+            let starting = number(starting);
+            Checkpoint {
+                shards: [(shard(), position.clone())].into(),
+                origins: [(shard(), Origin { range, starting })]
+                    .into_iter()
+                    .collect(),
+                ..Checkpoint::default()
+            }
+        };
+        let begin = ShardPosition::Start(StartPosition::TrimHorizon);
+        let old = [
+            (begin.clone(), None),
+            (after(15), Some(number(15))),
+            (ShardPosition::ShardEnd, None),
+        ];
+        for position in [begin, after(25)] {
+            let new = at(20, &position);
+            for (old, after) in old.clone() {
+                let old = at(10, &old);
+                let both = Checkpoint {
+                    replaced: [(shard(), Replaced { after, range })].into(),
+                    ..new.clone()
+                };
+                assert_eq!(old.clone().merge(new.clone()), both);
+                assert_eq!(new.clone().merge(old.clone()), both);
+                let read = Checkpoint::from_json(&both.to_json()).expect("a checkpoint");
+                assert_eq!(read, both);
+                // It stays, also beside one that does not know of it.
+                assert_eq!(both.clone().merge(new.clone()), both);
+                assert_eq!(new.clone().merge(both.clone()), both);
+            }
+        }
+        // Of two that were read of the old one, what the first left is all that is lost.
+        let three = [at(10, &after(15)), at(20, &after(25)), at(10, &after(12))];
+        let three = three.into_iter().reduce(Checkpoint::merge).expect("three");
+        assert_eq!(three.replaced[&shard()].after, Some(number(12)));
+        assert_eq!(three.position(&shard()), Some(&after(25)));
     }
 
     #[test]

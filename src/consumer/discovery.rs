@@ -129,6 +129,9 @@ impl Discovery {
         let (is_first, is_under_way) = (stream.listed.is_none(), stream.is_under_way());
         let changed = stream.changed(listing);
         let is_changed = !changed.is_empty();
+        if is_first {
+            self.report_replaced(name, &mut found);
+        }
         self.drop_recreated(listing, &changed, &mut found);
         let mut new = Vec::new();
         for shard in changed {
@@ -490,7 +493,7 @@ mod tests {
     use std::time::{Duration, Instant};
 
     use super::*;
-    use crate::consumer::checkpoint::{Origin, Subtasks};
+    use crate::consumer::checkpoint::{Origin, Replaced, Subtasks};
     use crate::model::GapCause;
 
     fn stream() -> Arc<str> {
@@ -1345,6 +1348,40 @@ mod tests {
             let anew = vec![("a".to_owned(), TRIM_HORIZON)];
             assert_eq!(start([starting_at("8", a)]), (vec![recreated], anew));
         }
+    }
+
+    #[test]
+    fn what_another_process_left_of_a_stream_made_anew_is_told_of_by_exactly_one() {
+        let mut anew = starting_at("8", half("a", true));
+        anew.ending_sequence_number = None;
+        let left = Checkpoint {
+            shards: [(at("a"), TRIM_HORIZON)].into(),
+            origins: [origin(&anew)].into_iter().collect(),
+            listed: [(stream(), NOW)].into(),
+            replaced: [(
+                at("a"),
+                Replaced {
+                    after: Some("5".parse().expect("a number")),
+                    range: anew.hash_key_range,
+                },
+            )]
+            .into(),
+            ..Checkpoint::default()
+        };
+        let told = |index: usize| {
+            let mut mine = plan(StartPosition::TrimHorizon);
+            (mine.assignment.index, mine.assignment.parallelism) = (index, 2);
+            let mut discovery = Discovery::new(mine, left.clone());
+            let found = listed(&mut discovery, [anew.clone()]);
+            assert_eq!(listed_at(&mut discovery, 1, [anew.clone()]).gaps, []);
+            assert_eq!(discovery.replaced().count(), found.gaps.len());
+            found.gaps
+        };
+        let gap = Gap {
+            after: Some("5".parse().expect("a number")),
+            ..Gap::new(at("a"), GapCause::StreamRecreated)
+        };
+        assert_eq!([told(0), told(1)].concat(), [gap]);
     }
 
     /// The halves of the ring.

@@ -3,7 +3,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::client::ChildShard;
-use crate::consumer::checkpoint::{Checkpoint, Origins, Subtasks, age};
+use crate::consumer::checkpoint::{Checkpoint, Origins, Replaced, Subtasks, age};
 use crate::consumer::discovery::Place;
 use crate::consumer::event_time::{EventTime, Lineage, Parents};
 use crate::consumer::listing::Listed;
@@ -40,6 +40,8 @@ pub(super) struct Emitter {
     /// Since when each stream is read: merged with an older checkpoint, shards may be found that opened before that.
     starts: BTreeMap<Arc<str>, Timestamp>,
     origins: Origins,
+    /// Shards of streams that were made anew, until the caller knows what was lost of them.
+    replaced: BTreeMap<ShardRef, Replaced>,
     /// Shards whose origins the next listing says.
     unidentified: BTreeSet<ShardRef>,
     /// Which subtask this is.
@@ -48,60 +50,6 @@ pub(super) struct Emitter {
     pub(super) event_time: Option<EventTime>,
     /// Where shards are held together in event time: up to when the turn lasts.
     pub(super) until: Option<Timestamp>,
-}
-
-/// News from the discovery thread.
-#[derive(Debug)]
-pub(super) enum News {
-    /// A shard that was not known before, and where it is to be read from.
-    Known(ShardRef, Place),
-    /// A shard whose thread has been started.
-    Started(ShardRef, ShardPosition, QueueReceiver),
-    /// All shards that a stream had at that time; all of them are known by now.
-    Listed(Arc<str>, Timestamp, Arc<Listed>),
-    /// A shard that ought to be listed and is not: it may have to be read.
-    Awaited(ShardRef),
-    /// A shard whose thread now reads the one of that name in a stream made anew.
-    Moved(ShardRef),
-    /// Of all shards that a stream has, those they came from.
-    Lineage(Arc<str>, Arc<Vec<Parents>>),
-    /// The same of a shard that no listing has shown yet.
-    Born(ShardRef, Vec<ShardId>),
-    /// A shard that another one of the group has read to its end, and how far its event time came.
-    Left(ShardRef, Timestamp),
-    /// Nothing that others of the group read can bring a shard any more.
-    Complete,
-    /// The children of an ended shard are known, or there will never be any.
-    Settled(ShardRef),
-    /// A shard that another consumer reads.
-    Foreign(ShardRef),
-    /// A restored shard that is gone: what is reported of it is all that will come.
-    Vanished(ShardRef),
-    Gap(Gap),
-    /// The streams' shards cannot be listed, or can be again.
-    Reported(Event),
-    /// Discovery cannot go on.
-    Failed(Error),
-}
-
-impl News {
-    /// The stream that it is about; `None` if it is about all of them.
-    pub fn stream(&self) -> Option<&Arc<str>> {
-        match self {
-            News::Known(shard, _)
-            | News::Started(shard, ..)
-            | News::Born(shard, _)
-            | News::Left(shard, _)
-            | News::Settled(shard)
-            | News::Foreign(shard)
-            | News::Vanished(shard)
-            | News::Awaited(shard)
-            | News::Moved(shard) => Some(&shard.stream),
-            News::Gap(gap) => Some(&gap.shard.stream),
-            News::Listed(stream, ..) | News::Lineage(stream, _) => Some(stream),
-            News::Complete | News::Failed(_) | News::Reported(_) => None,
-        }
-    }
 }
 
 /// What comes next.
@@ -149,6 +97,16 @@ impl Emitter {
     pub fn set_reader(&mut self, starts: BTreeMap<Arc<str>, Timestamp>, subtasks: Subtasks) {
         self.starts = starts;
         self.subtasks = subtasks;
+    }
+
+    /// Says what its checkpoints are to say of streams that were made anew, until the caller knows.
+    pub fn set_replaced(&mut self, replaced: impl Iterator<Item = (ShardRef, Replaced)>) {
+        self.replaced = replaced.collect();
+    }
+
+    /// The caller knows that a shard's stream was made anew.
+    pub fn on_told_anew(&mut self, shard: &ShardRef) {
+        self.replaced.remove(shard);
     }
 
     /// Looks at event time from now on. Shards whose children are not listed yet hold the watermark.
@@ -435,6 +393,7 @@ impl Emitter {
             newest: self.newest.clone(),
             starts: self.starts.clone(),
             origins: self.origins.clone(),
+            replaced: self.replaced.clone(),
             subtasks: self.subtasks.clone(),
             ..Checkpoint::default()
         };

@@ -4,10 +4,12 @@ use std::collections::{BTreeSet, VecDeque};
 use std::mem;
 use std::sync::Arc;
 
-use crate::consumer::emitter::{Emitter, News};
+use crate::consumer::emitter::Emitter;
+use crate::consumer::news::News;
 use crate::consumer::record::Event;
 use crate::consumer::shelf::Shelf;
 use crate::error::{Error, Result};
+use crate::model::GapCause;
 
 /// Passes discovery's news on in an order in which no checkpoint covers what the caller was not told.
 ///
@@ -51,6 +53,9 @@ impl Inbox {
         let event = self.events.pop_front();
         if let Some(Event::Gap(gap)) = &event {
             self.gapped.remove(&gap.shard.stream);
+            if gap.cause == GapCause::StreamRecreated {
+                emitter.on_told_anew(&gap.shard);
+            }
             self.learn_held(emitter);
         }
         match self.failed.take_if(|_| event.is_none()) {
@@ -112,7 +117,7 @@ mod tests {
     use crate::consumer::checkpoint::Checkpoint;
     use crate::consumer::shelf::Bell;
     use crate::error::ErrorKind;
-    use crate::model::{Gap, GapCause, ShardPosition, ShardRef, StartPosition, Timestamp};
+    use crate::model::{Gap, ShardPosition, ShardRef, StartPosition, Timestamp};
 
     const START: ShardPosition = ShardPosition::Start(StartPosition::TrimHorizon);
 

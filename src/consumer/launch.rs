@@ -13,7 +13,7 @@ use crate::consumer::builder::ConsumerBuilder;
 use crate::consumer::checkpoint::{Checkpoint, Subtasks};
 use crate::consumer::commits::Commits;
 use crate::consumer::discovery::{Discovery, Plan};
-use crate::consumer::emitter::{Emitter, News};
+use crate::consumer::emitter::Emitter;
 use crate::consumer::event_time::{EventTime, Subtask, Sync};
 use crate::consumer::first_listings::first_listings;
 use crate::consumer::glances::Glances;
@@ -22,6 +22,7 @@ use crate::consumer::listing::Listing;
 use crate::consumer::listing_outages::ListingOutages;
 use crate::consumer::members::{Member, Members};
 use crate::consumer::meters::{DiscoveryMeter, Meters};
+use crate::consumer::news::News;
 use crate::consumer::outage::Warnings;
 use crate::consumer::retention::Retentions;
 use crate::consumer::shard_reader::{START_AHEAD_MAX, Settings};
@@ -232,6 +233,11 @@ impl ConsumerBuilder {
                 thread.discovery.starts(),
                 Subtasks::one(subtask.0, subtask.1),
             );
+            let discovery = &thread.discovery;
+            // Discovery tells the same one of the gap.
+            let replaced = discovery.replaced();
+            let replaced = replaced.filter(|(shard, _)| discovery.member(shard) == index);
+            emitter.set_replaced(replaced.map(|(shard, one)| (shard.clone(), one.clone())));
             emitter.set_event_time(event_time);
             emitter.set_expecting(thread.is_bounded);
             let mut consumer = seat.consumer(emitter, commits, thread, group);

@@ -30,6 +30,7 @@ mod members;
 mod meters;
 mod metrics;
 mod missing;
+mod news;
 mod outage;
 mod pace;
 mod parts;

@@ -12,7 +12,7 @@ use kinesis_blocking::{
 };
 
 use crate::time::{Flow, HOUR, run, told, until, world};
-use crate::{config, entry, merge, named, put, sorted, split};
+use crate::{config, data, entry, merge, named, put, sorted, split};
 
 fn bounded(client: &Client, restored: &Checkpoint, policy: DataLoss) -> ConsumerBuilder {
     let config = config(StartPosition::TrimHorizon).until_caught_up(true);
@@ -75,6 +75,42 @@ fn shards_that_came_and_went_unseen_are_told_of_also_by_the_restart_after_a_kill
     ];
     assert_eq!(told[..3], gone);
     assert_eq!(told[told.len() - 2..], ["kept0", "kept1"]);
+}
+
+#[test]
+fn checkpoints_of_a_stream_before_and_after_it_was_made_anew_are_one_without_loss() {
+    let (clock, kinesis) = world(1);
+    let client = kinesis.client();
+    let started = |restored: &Checkpoint| bounded(&client, restored, REPORT).start();
+    put(&client, named("old", 5));
+    let _flow = Flow::of(&clock);
+    let mut consumer = started(&Checkpoint::default()).expect("started");
+    consumer.next().expect("more").expect("a record");
+    let of_old = consumer.checkpoint();
+    drop(consumer);
+    client.delete_stream("orders").expect("deleted");
+    clock.sleep(HOUR);
+    client.create_stream("orders", 1).expect("made anew");
+    put(&client, named("new", 5));
+    let mut consumer = started(&Checkpoint::default()).expect("started");
+    let first = consumer.next().expect("more").expect("a record");
+    let of_new = consumer.checkpoint();
+    drop(consumer);
+    for merged in [
+        of_old.clone().merge(of_new.clone()),
+        of_new.clone().merge(of_old.clone()),
+    ] {
+        // Until the caller has the gap, a restart reports it again.
+        let killed = started(&merged).expect("started").checkpoint();
+        for restored in [merged, killed] {
+            let mut consumer = started(&restored).expect("started");
+            let records = told(&mut consumer).expect("read on");
+            let expected = ["StreamRecreated: x..-", "new1", "new2", "new3", "new4"];
+            assert_eq!(records, expected, "behind {}", data(&first));
+            let mut consumer = started(&consumer.checkpoint()).expect("started");
+            assert_eq!(crate::time::told(&mut consumer).expect("read on"), [""; 0]);
+        }
+    }
 }
 
 #[test]
@@ -181,7 +217,7 @@ fn a_retention_that_is_shortened_is_noticed_by_the_next_process_too() {
     let mut killed = start(&Checkpoint::default());
     let read = |consumer: &mut Consumer, records: usize| {
         let read = consumer.by_ref().take(records);
-        read.map(|r| crate::data(&r.expect("a record")))
+        read.map(|r| data(&r.expect("a record")))
             .collect::<Vec<_>>()
     };
     let before = read(&mut killed, 10);
@@ -403,7 +439,7 @@ fn a_stream_made_anew_under_way_is_read_from_its_beginning() {
         while names.last().map(String::as_str) != Some(last) {
             let event = consumer.next_event(Duration::MAX).expect("an event");
             if let Event::Record(record) = event {
-                names.push(crate::data(&record));
+                names.push(data(&record));
             }
         }
         names.clone()

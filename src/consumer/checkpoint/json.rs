@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::consumer::checkpoint::{Checkpoint, Origin, Origins, Unconfirmed};
+use crate::consumer::checkpoint::{Checkpoint, Origin, Origins, Replaced, Unconfirmed};
 use crate::error::{Error, Result};
 use crate::model::{
     HashKey, HashKeyRange, SequenceNumber, ShardPosition, ShardRef, StartPosition, Timestamp,
@@ -53,6 +53,7 @@ impl Checkpoint {
                 .collect(),
             first_sequence_numbers: firsts_form(&self.firsts),
             unconfirmed: unconfirmed_form(&self.unconfirmed),
+            replaced: replaced_form(&self.replaced),
             origins: origins_form(&self.origins),
             subtasks: self.subtasks.iter().map(SubtasksForm::new).collect(),
         };
@@ -97,6 +98,7 @@ impl Checkpoint {
         let origins = origins(file.origins)?;
         let firsts = firsts(file.first_sequence_numbers)?;
         let unconfirmed = unconfirmed(file.unconfirmed)?;
+        let replaced = replaced(file.replaced)?;
         let shards = file
             .shards
             .into_iter()
@@ -108,6 +110,7 @@ impl Checkpoint {
             watermarks,
             firsts,
             unconfirmed,
+            replaced,
             watermark: file.watermark_ms.map(Timestamp::from_millis),
             listed,
             newest: file
@@ -184,6 +187,50 @@ fn unconfirmed(form: UnconfirmedForm) -> Result<BTreeMap<ShardRef, Unconfirmed>>
     Ok(all)
 }
 
+/// By stream and shard.
+type ReplacedForm = BTreeMap<String, BTreeMap<String, LeftForm>>;
+
+/// The last record that was read of a shard whose stream was made anew, and the shard's hash keys.
+#[derive(Serialize, Deserialize)]
+struct LeftForm {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    after: Option<String>,
+    hash_keys: [String; 2],
+}
+
+fn replaced_form(all: &BTreeMap<ShardRef, Replaced>) -> ReplacedForm {
+    let mut form = ReplacedForm::new();
+    for (shard, Replaced { after, range }) in all {
+        let left = LeftForm {
+            after: after.as_ref().map(ToString::to_string),
+            hash_keys: [range.start.to_string(), range.end.to_string()],
+        };
+        let stream = form.entry(shard.stream.to_string()).or_default();
+        stream.insert(shard.shard_id.as_str().to_owned(), left);
+    }
+    form
+}
+
+fn replaced(form: ReplacedForm) -> Result<BTreeMap<ShardRef, Replaced>> {
+    let key = |key: String| key.parse::<HashKey>().map_err(malformed);
+    let mut all = BTreeMap::new();
+    for (stream, shards) in form {
+        for (shard, LeftForm { after, hash_keys }) in shards {
+            let [start, end] = hash_keys;
+            let after = after.map(|after| after.parse()).transpose();
+            let replaced = Replaced {
+                after: after.map_err(malformed)?,
+                range: HashKeyRange {
+                    start: key(start)?,
+                    end: key(end)?,
+                },
+            };
+            all.insert(ShardRef::new(stream.as_str(), shard), replaced);
+        }
+    }
+    Ok(all)
+}
+
 fn malformed(detail: impl fmt::Display) -> Error {
     Error::malformed("checkpoint", detail)
 }
@@ -210,6 +257,9 @@ struct File {
     /// By stream and shard: what the retention has not confirmed yet.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     unconfirmed: UnconfirmedForm,
+    /// By stream and shard: what was left of it when its stream was made anew.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    replaced: ReplacedForm,
     /// By stream: since when it is read.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     starts_ms: BTreeMap<String, i64>,

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use crate::consumer::checkpoint::age;
+use crate::consumer::checkpoint::{Replaced, age};
 use crate::consumer::discovery::{Discovery, Found, reference};
 use crate::consumer::fate::Fate;
 use crate::consumer::known::{Known, State};
@@ -47,6 +47,33 @@ impl Discovery {
             false => stream.listed_before.or(stream.listed),
         };
         self.begin_anew(reborn, listing, found);
+    }
+
+    /// What the restored checkpoint says of shards whose streams were made anew, as far as it is for this
+    /// process to report what was lost of them.
+    pub fn replaced(&self) -> impl Iterator<Item = (&ShardRef, &Replaced)> {
+        let is_alone = self.is_alone();
+        let assignment = &self.plan.assignment;
+        let all = self.restored.replaced.iter();
+        all.filter(move |(at, replaced)| is_alone || assignment.owns(at, replaced.range))
+    }
+
+    /// Reports what was lost of shards that other processes have read of a stream that was made anew,
+    /// while this one's position is in the new one already.
+    pub(super) fn report_replaced(&self, name: &Arc<str>, found: &mut Found) {
+        let replaced = self.replaced().filter(|(at, _)| at.stream == *name);
+        let gap = |(at, replaced): (&ShardRef, &Replaced)| Gap {
+            after: replaced.after.clone(),
+            ..Gap::new(at.clone(), GapCause::StreamRecreated)
+        };
+        found.gaps.extend(replaced.map(gap));
+    }
+
+    /// Says whether the restored checkpoint is of this process alone.
+    fn is_alone(&self) -> bool {
+        let assignment = &self.plan.assignment;
+        let mine = assignment.subtask(0)..assignment.subtask(assignment.members);
+        (self.restored.subtasks).are_among(mine, assignment.subtasks())
     }
 
     /// Says whether the restored position of a shard is from another one of that name.
@@ -167,20 +194,13 @@ impl Discovery {
     /// those that have its position exactly one.
     fn reports(&self, at: &ShardRef) -> bool {
         let assignment = &self.plan.assignment;
-        let mine = assignment.subtask(0)..assignment.subtask(assignment.members);
         if self.restored.position(at).is_none() {
             let range = self.range_of_unlisted(at);
             return range.is_none_or(|range| assignment.owns(at, range));
         }
         match self.restored.origins.get(at) {
             // From a checkpoint that nobody else has.
-            _ if self
-                .restored
-                .subtasks
-                .are_among(mine, assignment.subtasks()) =>
-            {
-                true
-            }
+            _ if self.is_alone() => true,
             Some(origin) => assignment.owns(at, origin.range),
             // An older version wrote it: rather twice than not at all.
             None => true,
