@@ -1351,6 +1351,71 @@ mod tests {
     }
 
     #[test]
+    fn of_a_stream_made_anew_an_ended_shard_is_told_of_whose_children_nobody_has_seen() {
+        let recreated = |id: &str| Gap::new(at(id), GapCause::StreamRecreated);
+        let anew = || [starting_at("8", shard("a", &[], true))];
+        // Restored: the end was saved, and nothing of what followed.
+        let origins = || [shard("a", &[], true), shard("b", &[], false)];
+        let mut restored = Checkpoint {
+            shards: [(at("a"), after()), (at("b"), ShardPosition::ShardEnd)].into(),
+            origins: origins().iter().map(origin).collect(),
+            listed: [(stream(), NOW)].into(),
+            ..Checkpoint::default()
+        };
+        let start = |restored: &Checkpoint| {
+            let mut discovery = Discovery::new(plan(StartPosition::TrimHorizon), restored.clone());
+            let found = listed(&mut discovery, anew());
+            assert_eq!(listed_at(&mut discovery, 1, anew()).gaps, []);
+            found
+        };
+        let found = start(&restored);
+        assert_eq!(found.gaps.first(), Some(&recreated("b")));
+        assert_eq!(found.foreign, [at("b")], "no checkpoint keeps it");
+        // Its child was seen, and is reported by its own name.
+        restored.shards.insert(at("c"), TRIM_HORIZON);
+        let c = origin(&shard("c", &["b"], true));
+        restored.origins.insert(c.0, c.1);
+        let gaps = start(&restored).gaps;
+        assert!(
+            !gaps.contains(&recreated("b")) && gaps.contains(&recreated("c")),
+            "{gaps:?}"
+        );
+
+        // Under way: the end tells of a child that another process reads.
+        for is_listed in [false, true] {
+            let mut mine = plan(StartPosition::TrimHorizon);
+            (mine.assignment.index, mine.assignment.parallelism) = (0, 2);
+            let lower = mine
+                .assignment
+                .member(&at("b"), half("b", true).hash_key_range);
+            let is_lower = lower.is_some();
+            let open = |id: &str, is_lower: bool| {
+                let mut open = half(id, is_lower);
+                open.ending_sequence_number = None;
+                open
+            };
+            let mut discovery = Discovery::new(mine, Checkpoint::default());
+            let own = || [open("a", is_lower), open("b", is_lower)];
+            listed(&mut discovery, own());
+            let mut foreign = child("c", &["b"]);
+            foreign.hash_key_range = half("c", !is_lower).hash_key_range;
+            discovery.on_end(&at("b"), vec![foreign]);
+            if is_listed {
+                let mut child = open("d", is_lower);
+                child.parent = Some("b".into());
+                let all = [own().to_vec(), vec![child]].concat();
+                listed_at(&mut discovery, 1, all);
+            }
+            let [a, _] = own();
+            let found = listed_at(&mut discovery, 2, [starting_at("8", a.clone())]);
+            let expected = [recreated("b")].into_iter().filter(|_| !is_listed);
+            assert_eq!(found.gaps, expected.collect::<Vec<_>>());
+            let again = listed_at(&mut discovery, 3, [starting_at("8", a)]);
+            assert_eq!(again.gaps, [], "told once");
+        }
+    }
+
+    #[test]
     fn what_another_process_left_of_a_stream_made_anew_is_told_of_by_exactly_one() {
         let mut anew = starting_at("8", half("a", true));
         anew.ending_sequence_number = None;

@@ -253,6 +253,17 @@ impl Stream {
         })
     }
 
+    /// Says whether whoever reads the children of a shard has seen them: they were listed, or they are
+    /// this process's own.
+    pub fn has_seen_children(&self, id: &ShardId) -> bool {
+        let children = self.children.get(id).into_iter().flatten();
+        let seen = children.filter_map(|child| self.shards.get(child));
+        let seen = seen.filter(|child| child.is_listed || child.member.is_some());
+        let seen = seen.map(|child| child.shard.hash_key_range);
+        let parent = self.shards.get(id);
+        parent.is_some_and(|parent| parent.shard.hash_key_range.is_covered_by(seen))
+    }
+
     pub fn children(&self, id: &ShardId) -> impl Iterator<Item = &Shard> {
         let children = self.children.get(id).into_iter().flatten();
         let known = children.filter_map(|child| self.shards.get(child));

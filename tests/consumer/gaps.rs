@@ -108,7 +108,7 @@ fn checkpoints_of_a_stream_before_and_after_it_was_made_anew_are_one_without_los
             let expected = ["StreamRecreated: x..-", "new1", "new2", "new3", "new4"];
             assert_eq!(records, expected, "behind {}", data(&first));
             let mut consumer = started(&consumer.checkpoint()).expect("started");
-            assert_eq!(crate::time::told(&mut consumer).expect("read on"), [""; 0]);
+            assert_eq!(told(&mut consumer).expect("read on"), [""; 0]);
         }
     }
 }
@@ -183,7 +183,7 @@ fn read_while_the_retention_is_shortened(interval: Duration) -> Vec<String> {
     let _flow = Flow::of(&clock);
     let mut consumer = builder.start().expect("started");
     let read = consumer.by_ref().take(10);
-    let mut all: Vec<_> = read.map(|r| crate::data(&r.expect("a record"))).collect();
+    let mut all: Vec<_> = read.map(|r| data(&r.expect("a record"))).collect();
     kinesis.set_retention("orders", 24 * HOUR);
     all.extend(told(&mut consumer).expect("read on"));
     all

@@ -8,7 +8,7 @@ use crate::consumer::discovery::{Discovery, Found, reference};
 use crate::consumer::fate::Fate;
 use crate::consumer::known::{Known, State};
 use crate::consumer::listing::Listing;
-use crate::model::{Gap, GapCause, Shard, ShardId, ShardPosition, ShardRef};
+use crate::model::{Gap, GapCause, HashKeyRange, Shard, ShardId, ShardPosition, ShardRef};
 
 impl Discovery {
     /// Lets go of what was known of a stream that was deleted and made anew: its shards have the
@@ -40,13 +40,78 @@ impl Discovery {
                 None => {}
             }
         }
+        let is_recreated = !(reborn.is_empty() && found.fates.is_empty());
+        if is_recreated {
+            self.report_unfollowed(listing, found);
+        }
         let stream = self.stream_mut(name);
         // What is read of the old one may take a while to end, and the new one is listed meanwhile.
-        stream.listed_before = match reborn.is_empty() && found.fates.is_empty() {
-            true => None,
-            false => stream.listed_before.or(stream.listed),
+        stream.listed_before = match is_recreated {
+            true => stream.listed_before.or(stream.listed),
+            false => None,
         };
         self.begin_anew(reborn, listing, found);
+    }
+
+    /// Reports ended shards of a stream that was made anew, where perhaps nobody has seen their children.
+    ///
+    /// The children had records of the old stream. Those that this process was to read are reported by
+    /// their own names, and those that were listed are known to the processes that read them.
+    fn report_unfollowed(&mut self, listing: &Listing, found: &mut Found) {
+        let name = &listing.stream;
+        let Some(stream) = self.streams.get(name) else {
+            return;
+        };
+        let is_unfollowed = |(id, known): &(&ShardId, &Known)| {
+            let is_ended = known.state() == State::Ended && !known.is_told_anew;
+            is_ended && !listing.shows(id) && !stream.has_seen_children(id)
+        };
+        let ended = stream.all().filter(is_unfollowed);
+        let ended: Vec<_> = ended.map(|(id, _)| reference(name, id)).collect();
+        let restored = self.restored.iter();
+        let restored = restored.filter(|(at, position)| {
+            let is_known = at.stream != *name || stream.knows(&at.shard_id);
+            !is_known
+                && **position == ShardPosition::ShardEnd
+                && !listing.shows(&at.shard_id)
+                && !self.has_restored_children(at)
+        });
+        let restored: Vec<_> = restored.map(|(at, _)| at.clone()).collect();
+        for at in &ended {
+            if let Some(known) = self.stream_mut(name).get_mut(&at.shard_id) {
+                known.is_told_anew = true;
+            }
+        }
+        let mine = restored.iter().filter(|at| self.reports(at));
+        let gaps: Vec<_> = (ended.iter().chain(mine))
+            .map(|at| self.gap(at, GapCause::StreamRecreated))
+            .collect();
+        found.gaps.extend(gaps);
+        for at in restored {
+            self.restored.shards.remove(&at);
+            // Nothing more can come of it, and no listing will ever let a checkpoint forget it.
+            found.foreign.push(at);
+        }
+    }
+
+    /// Says whether the restored checkpoint has positions in shards that opened later and that together
+    /// have all hash keys of an ended one.
+    fn has_restored_children(&self, at: &ShardRef) -> bool {
+        let origins = &self.restored.origins;
+        let is_later = |other: &ShardRef| {
+            other.stream == at.stream
+                && age(&other.shard_id) > age(&at.shard_id)
+                && self.restored.position(other).is_some()
+        };
+        let later = origins.iter().filter(|(other, _)| is_later(other));
+        let later = later.map(|(_, origin)| origin.range);
+        let ended = origins.get(at);
+        ended.is_some_and(|ended| {
+            let overlap = |range: &HashKeyRange| {
+                range.start <= ended.range.end && ended.range.start <= range.end
+            };
+            ended.range.is_covered_by(later.filter(overlap))
+        })
     }
 
     /// What the restored checkpoint says of shards whose streams were made anew, as far as it is for this
