@@ -53,6 +53,7 @@ impl ConsumerBuilder {
         let listings = first_listings(&client, self.streams.iter().map(|(name, _)| name))?;
         let settings = Settings::new(&self.config, until, &client);
         settings.doubts.restore(&stored.restored);
+        settings.repeats.restore(&stored.restored);
         let (bell, told_bell) = Bell::new();
         let told = Arc::new(Shelf::new(bell));
         let all = meters.into_iter().zip(stops);

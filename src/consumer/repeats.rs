@@ -41,8 +41,12 @@ struct Shared {
 #[derive(Debug, Default)]
 struct Shards {
     begun: HashMap<ShardRef, Begun>,
+    /// What the checkpoint that reading goes on from says of shards, for those not listed since.
+    restored: HashMap<ShardRef, SequenceNumber>,
     /// As of when all shards of a stream are known.
     listed: HashMap<Arc<str>, Timestamp>,
+    /// Shards that the last listings lack, and since when.
+    absent: HashMap<ShardRef, Timestamp>,
     /// Readers that wait for a listing, by stream.
     waiting: HashMap<Arc<str>, usize>,
     /// Tells discovery that one waits.
@@ -102,6 +106,16 @@ impl Repeats {
         })))
     }
 
+    /// Takes over what a checkpoint says: the next one has to say it too, also of shards that no listing
+    /// has shown by then.
+    pub fn restore(&self, restored: &Checkpoint) {
+        if let Some(mut shards) = self.shards() {
+            let firsts = restored.firsts.iter();
+            let firsts = firsts.map(|(shard, first)| (shard.clone(), first.clone()));
+            shards.restored.extend(firsts);
+        }
+    }
+
     /// Takes note of a shard that will be read from a position; `first` is what a checkpoint says was
     /// the first record read of it.
     pub fn known(
@@ -137,21 +151,18 @@ impl Repeats {
         }
     }
 
-    /// Takes note of a complete listing: all shards of the stream are known as of then, and those that
-    /// are older than what it shows are gone. `None` if it shows what the one before did.
+    /// Takes note of a complete listing: all shards of the stream are known as of then. Those that are
+    /// older than what it shows are gone, if it is not the listing that is late. `None` if it shows what
+    /// the one before did.
     pub fn listed(&self, stream: &Arc<str>, at: Timestamp, listing: Option<&Arc<Listed>>) {
         let Some(mut shards) = self.shards() else {
             return;
         };
         shards.listed.insert(stream.clone(), at);
-        let Some(listing) = listing else {
-            return;
-        };
-        let newest = listing.keys().map(age).max();
-        shards.begun.retain(|shard, _| {
-            let id = &shard.shard_id;
-            shard.stream != *stream || listing.contains_key(id) || Some(age(id)) > newest
-        });
+        if let Some(listing) = listing {
+            shards.look_for(stream, at, listing);
+        }
+        shards.forget_gone(stream, at);
     }
 
     /// Takes note of the first records read behind a position, and says whether there were any.
@@ -190,9 +201,11 @@ impl Repeats {
 
     /// The first Kinesis record read of a shard: from it on, all are handed out.
     fn first_of(&self, shard: &ShardRef) -> Option<SequenceNumber> {
-        match self.shards()?.begun.get(shard)? {
-            Begun::From(first) => Some(first.clone()),
-            _ => None,
+        let shards = self.shards()?;
+        match shards.begun.get(shard) {
+            Some(Begun::From(first)) => Some(first.clone()),
+            Some(_) => None,
+            None => shards.restored.get(shard).cloned(),
         }
     }
 
@@ -318,6 +331,31 @@ impl Drop for Waits<'_> {
 }
 
 impl Shards {
+    fn look_for(&mut self, stream: &Arc<str>, at: Timestamp, listing: &Listed) {
+        let newest = listing.keys().map(age).max();
+        for shard in self.begun.keys().filter(|shard| shard.stream == *stream) {
+            let id = &shard.shard_id;
+            if listing.contains_key(id) || Some(age(id)) > newest {
+                self.absent.remove(shard);
+            } else if !self.absent.contains_key(shard) {
+                self.absent.insert(shard.clone(), at);
+            }
+        }
+    }
+
+    /// One listing may lack a shard that is there. Forgotten too early, its next checkpoint would not
+    /// say from where on its records are handed out, and repeats of them would come.
+    fn forget_gone(&mut self, stream: &Arc<str>, at: Timestamp) {
+        let begun = &mut self.begun;
+        self.absent.retain(|shard, since| {
+            let is_gone = shard.stream == *stream && at.saturating_since(*since) > LAG_MAX;
+            if is_gone {
+                begun.remove(shard);
+            }
+            !is_gone
+        });
+    }
+
     fn answer(&self, repeat: Repeat<'_>) -> Answer {
         let Repeat {
             earlier,
@@ -396,7 +434,9 @@ mod tests {
     use std::iter;
 
     use super::*;
+    use crate::consumer::checkpoint::Origin;
     use crate::fake::VirtualClock;
+    use crate::model::HashKeyRange;
 
     const STREAM: &str = "orders";
     const NOW: Timestamp = Timestamp::from_millis(1_700_000_000_000);
@@ -580,6 +620,60 @@ mod tests {
         assert_eq!(said(), Answer::Yes);
         repeats.unknown(&shard("a"));
         assert_eq!(said(), Answer::No, "another process reads it");
+    }
+
+    #[test]
+    fn a_restored_shard_is_in_the_next_checkpoint_also_before_it_is_listed() {
+        let repeats = repeats(Misplaced::DeduplicateByMark);
+        let (seen, hidden, moved) = (shard("a"), shard("b"), shard("c"));
+        let all = || [&seen, &hidden, &moved].into_iter().cloned();
+        let restored = Checkpoint {
+            shards: all().map(|shard| (shard, after(7))).collect(),
+            firsts: all().map(|shard| (shard, number(5))).collect(),
+            ..Checkpoint::default()
+        };
+        repeats.restore(&restored);
+        repeats.known(&seen, &after(7), Some(&number(5)), iter::empty());
+        repeats.unknown(&moved);
+        let mut checkpoint = Checkpoint {
+            firsts: Default::default(),
+            ..restored
+        };
+        repeats.complete(&mut checkpoint);
+        let firsts = [(hidden, number(5)), (seen, number(5))];
+        assert_eq!(checkpoint.firsts, firsts.into());
+    }
+
+    #[test]
+    fn a_shard_is_forgotten_once_listings_have_lacked_it_for_a_minute() {
+        let repeats = repeats(Misplaced::DeduplicateByMark);
+        let at = shard("shardId-000000000001");
+        repeats.known(&at, &after(7), Some(&number(5)), iter::empty());
+        let origin = Origin {
+            range: HashKeyRange::FULL,
+            starting: number(1),
+        };
+        let listing = |ids: &[&str]| {
+            let shards = ids.iter().map(|id| ((*id).into(), origin.clone()));
+            Arc::new(shards.collect::<Listed>())
+        };
+        let (both, without) = (
+            listing(&["shardId-000000000001", "shardId-000000000002"]),
+            listing(&["shardId-000000000002"]),
+        );
+        let second = |second| NOW.saturating_add(Duration::from_secs(second));
+        for (seconds, shown, is_known) in [
+            (0, Some(&without), true),
+            (59, None, true),
+            // It was there all the time.
+            (60, Some(&both), true),
+            (61, Some(&without), true),
+            (121, None, true),
+            (122, None, false),
+        ] {
+            repeats.listed(&at.stream, second(seconds), shown);
+            assert_eq!(repeats.first_of(&at).is_some(), is_known, "{seconds} s");
+        }
     }
 
     #[test]
