@@ -46,3 +46,41 @@ pub(super) const ASK_INTERVAL: Duration = Duration::from_secs(300);
 /// not be, and misses none.
 /// Source: <https://docs.aws.amazon.com/streams/latest/dev/kinesis-extended-retention.html>
 pub(super) const RETENTION_MIN: Duration = Duration::from_secs(24 * 3_600);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fake::{FakeKinesis, Fault, VirtualClock};
+    use crate::model::{Operation, Timestamp};
+
+    #[test]
+    fn a_retention_is_asked_for_every_five_minutes_unless_it_has_to_be_anew() {
+        let clock = VirtualClock::starting_at(Timestamp::from_millis(1_700_000_000_000));
+        let fake = FakeKinesis::on_clock(clock.clone()).with_stream("orders", 1);
+        let (client, stream) = (fake.client(), Arc::from("orders"));
+        let (retentions, hours) = (Retentions::default(), |hours| hours * RETENTION_MIN / 24);
+        fake.set_retention("orders", hours(48));
+        assert_eq!(retentions.of(&client, &stream, false), Some(hours(48)));
+        fake.set_retention("orders", hours(36));
+        for (passes, anew, expected, calls) in [
+            (299_999, false, 48, 1),
+            (0, true, 36, 2),
+            (299_999, false, 36, 2),
+            (1, false, 36, 3),
+        ] {
+            clock.advance(Duration::from_millis(passes));
+            let retention = retentions.of(&client, &stream, anew);
+            assert_eq!(retention, Some(hours(expected)), "{calls}");
+            assert_eq!(fake.calls(Operation::DescribeStreamSummary), calls);
+        }
+        // Nor is one that refuses to say asked more often.
+        clock.advance(ASK_INTERVAL);
+        let denied = Fault::refuse("AccessDeniedException", "not allowed");
+        let script = fake.on(Operation::DescribeStreamSummary);
+        script.fail_next(1, denied);
+        for _ in 0..2 {
+            assert_eq!(retentions.of(&client, &stream, false), None);
+        }
+        assert_eq!(fake.calls(Operation::DescribeStreamSummary), 4);
+    }
+}

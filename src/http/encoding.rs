@@ -23,3 +23,45 @@ pub(crate) fn encoding_refused(response: &Response<Bytes>) -> Option<Error> {
         false => Error::malformed("answer", told),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(status: u16, encoding: Option<&str>) -> Option<Error> {
+        let answer = Response::builder().status(status);
+        let answer = match encoding {
+            Some(encoding) => answer.header("Content-Encoding", encoding),
+            None => answer,
+        };
+        encoding_refused(&answer.body(Bytes::new()).expect("an answer"))
+    }
+
+    #[test]
+    fn only_what_is_encoded_is_refused() {
+        for encoding in [
+            None,
+            Some(""),
+            Some(" "),
+            Some("identity"),
+            Some(" Identity"),
+        ] {
+            assert!(refused(200, encoding).is_none(), "{encoding:?}");
+        }
+        for status in [200, 400, 428] {
+            let error = refused(status, Some("gzip")).expect("encoded");
+            assert!(
+                error.to_string().contains("Content-Encoding gzip"),
+                "{error}"
+            );
+            assert!(!error.is_service(""), "{status}: {error}");
+        }
+        for status in [429, 500, 503] {
+            let error = refused(status, Some("gzip")).expect("encoded");
+            assert!(
+                error.is_service("") && error.is_retryable(),
+                "{status}: {error}"
+            );
+        }
+    }
+}

@@ -129,3 +129,73 @@ pub(super) fn before_connecting(error: &ureq::Error) -> Option<TransportError> {
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use ureq::{Error, Timeout};
+
+    use super::*;
+
+    #[test]
+    fn only_errors_from_before_a_connection_count_as_such() {
+        let is_dns = |told: Option<TransportError>| matches!(told, Some(TransportError::Dns(_)));
+        assert!(is_dns(before_connecting(&Error::HostNotFound)));
+        for error in [
+            Error::BadUri("there is no host".to_owned()),
+            Error::ConnectionFailed,
+            Error::InvalidProxyUrl,
+            Error::Timeout(Timeout::Resolve),
+            Error::Timeout(Timeout::Connect),
+        ] {
+            let told = before_connecting(&error);
+            assert!(matches!(told, Some(TransportError::Connect(_))), "{error}");
+        }
+        for error in [
+            Error::Timeout(Timeout::Global),
+            Error::Timeout(Timeout::SendRequest),
+            Error::Timeout(Timeout::RecvBody),
+            Error::Io(io::ErrorKind::ConnectionRefused.into()),
+            Error::Io(io::ErrorKind::HostUnreachable.into()),
+        ] {
+            assert!(before_connecting(&error).is_none(), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_mark_lasts_and_nothing_else_has_it() {
+        let marked = |error: Error| match error {
+            Error::Other(error) => not_connected(error).ok(),
+            _ => None,
+        };
+        let told = marked(unresolved(Error::HostNotFound));
+        assert!(matches!(told, Some(TransportError::Dns(reason)) if reason == "nothing was found"));
+        assert!(marked(Error::Other("another".into())).is_none());
+        assert!(marked(Error::HostNotFound).is_none());
+        let error: Error = NotConnected(connect(io::Error::other("no route"))).into();
+        assert!(error.to_string().contains("no route"), "{error}");
+    }
+
+    #[test]
+    fn a_handshake_is_final_by_its_kind_and_its_reason() {
+        let certificate = "invalid peer certificate: Expired";
+        for (kind, reason, is_final) in [
+            (io::ErrorKind::InvalidData, certificate, true),
+            (io::ErrorKind::InvalidData, "unexpected end", false),
+            (io::ErrorKind::ConnectionReset, certificate, false),
+        ] {
+            let error = io::Error::new(kind, reason);
+            let told = refused_handshake(&error, "localhost:443");
+            assert_eq!(told.is_some(), is_final, "{error}");
+        }
+    }
+
+    #[test]
+    fn a_place_has_no_user_and_its_port_if_it_is_told() {
+        for (url, expected) in [
+            ("http://user:secret@proxy.test:3128/", "proxy.test:3128"),
+            ("https://kinesis.test/", "kinesis.test"),
+        ] {
+            assert_eq!(place(&url.parse().expect("a URL")), expected);
+        }
+    }
+}

@@ -70,6 +70,46 @@ mod tests {
     use super::*;
 
     #[test]
+    fn errors_are_read_in_every_spelling() {
+        for (body, code, message) in [
+            (r#"{"__type":"A","message":"m"}"#, Some("A"), Some("m")),
+            (r#"{"code":"A","Message":"m"}"#, Some("A"), Some("m")),
+            (r#"{"Code":"A","errorMessage":"m"}"#, Some("A"), Some("m")),
+            (
+                r#"{"Error":{"Code":"A","Message":"m"}}"#,
+                Some("A"),
+                Some("m"),
+            ),
+            // What is outside comes first, unless it says nothing.
+            (r#"{"code":"A","Error":{"Code":"B"}}"#, Some("A"), None),
+            (r#"{"__type":" ","code":"A","Error":{}}"#, Some("A"), None),
+            (r#"{"__type":7,"Error":"text","message":null}"#, None, None),
+            (r##"{"__type":"space#"}"##, None, None),
+        ] {
+            let map: Map<String, Value> = serde_json::from_str(body).expect("an object");
+            let said = Said::of(&map);
+            assert_eq!((said.code, said.message), (code, message), "{body}");
+        }
+    }
+
+    #[test]
+    fn a_code_is_freed_of_what_stands_around_it() {
+        for code in [
+            "Name",
+            " Name ",
+            "com.amazon.coral.service#Name",
+            "com.amazon.coral.service.Name",
+            "aws.protocoltests.Name",
+            "software.amazon.Name",
+            "Name:http://internal.example/coral/",
+            "space#Name:http://internal.example/",
+        ] {
+            assert_eq!(bare_code(code), "Name");
+        }
+        assert_eq!(bare_code("Sender.Name"), "Sender.Name");
+    }
+
+    #[test]
     fn a_page_is_told_by_its_first_words_and_its_status() {
         let told = |body: &'static [u8]| page(&Response::new(Bytes::from_static(body)));
         let error = told(b"\xef\xbb\xbf\n <html>\n<title>Sign \x1b[31min</title>").expect("a page");
