@@ -334,3 +334,79 @@ impl Known {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use super::*;
+
+    /// A shard of the hash keys from `start` to `end`.
+    fn shard(id: &str, (start, end): (u128, u128), parents: &[&str]) -> Shard {
+        let range = HashKeyRange {
+            start: start.into(),
+            end: end.into(),
+        };
+        let mut shard = Shard::new(id, range, "1".parse().expect("a number"));
+        shard.parent = parents.first().map(|&id| id.into());
+        shard.adjacent_parent = parents.get(1).map(|&id| id.into());
+        shard
+    }
+
+    fn stream(shards: impl IntoIterator<Item = Shard>) -> Stream {
+        let mut stream = Stream::default();
+        for shard in shards {
+            let place = (ShardPosition::Start(StartPosition::TrimHorizon), None);
+            stream.insert(Known::new(shard, place, Some(0), State::Reading));
+        }
+        stream
+    }
+
+    fn listing(shards: impl Into<Vec<Shard>>) -> Listing {
+        let now = Instant::now();
+        let times = Times {
+            asked: now,
+            answered: now,
+        };
+        Listing::new(
+            "orders".into(),
+            Timestamp::from_millis(0),
+            times,
+            shards.into(),
+        )
+    }
+
+    #[test]
+    fn what_a_listing_changes_is_found_wherever_it_stands() {
+        let all = ["b", "c", "e", "f"].map(|id| shard(id, (0, 9), &[]));
+        let [b, c, e, f] = all.clone();
+        let mut known = stream(all);
+        let mut closed = e.clone();
+        closed.ending_sequence_number = Some("2".parse().expect("a number"));
+        known.get_mut(&f.id).expect("known").is_listed = false;
+        let [a, d, g] = ["a", "d", "g"].map(|id| shard(id, (0, 9), &[]));
+        let listed = [&a, &b, &d, &closed, &f, &g].map(Clone::clone);
+        assert_eq!(known.changed(&listing(listed)), [a, d, closed, f, g]);
+        assert_eq!(known.changed(&listing([b, c, e])), []);
+    }
+
+    #[test]
+    fn what_a_shard_came_from_is_one_range_as_far_back_as_is_asked() {
+        let known = stream([
+            shard("a", (0, 4), &[]),
+            shard("b", (5, 9), &[]),
+            shard("c", (0, 9), &["a", "b"]),
+            shard("d", (0, 6), &["c", "gone"]),
+            shard("e", (0, 2), &["d"]),
+        ]);
+        let ancestry = |id: &str, generations| {
+            let range = known.ancestry(&id.into(), generations)?;
+            Some((range.start.as_u128(), range.end.as_u128()))
+        };
+        for (generations, expected) in [(0, (0, 2)), (1, (0, 6)), (2, (0, 9)), (8, (0, 9))] {
+            assert_eq!(ancestry("e", generations), Some(expected), "{generations}");
+        }
+        assert_eq!(ancestry("c", 1), Some((0, 9)));
+        assert_eq!(ancestry("gone", 8), None);
+    }
+}

@@ -113,6 +113,22 @@ mod tests {
     }
 
     #[test]
+    fn calls_that_were_under_way_together_count_each() {
+        let begin = Sys::real().clock.now();
+        let missing = service("ResourceNotFoundException");
+        for (calls, seconds) in [(1, 20), (2, 20), (3, 60), (9, 60)] {
+            let mut existence = Existence::default();
+            for _ in 0..calls {
+                existence.answered(begin, Some(&missing));
+            }
+            let next = begin + Duration::from_secs(seconds);
+            let before = next - Duration::from_millis(1);
+            assert!(existence.refusal(before).is_some(), "{calls}");
+            assert!(existence.refusal(next).is_none(), "{calls}");
+        }
+    }
+
+    #[test]
     fn any_other_answer_says_that_it_is_there_and_none_says_nothing() {
         let now = Sys::real().clock.now();
         let missing = service("ResourceNotFoundException");

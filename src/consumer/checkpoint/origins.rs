@@ -68,3 +68,47 @@ impl FromIterator<(ShardRef, Origin)> for Origins {
         Origins(Arc::new(all.into_iter().collect()))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shard(starting: u64, end: u128) -> Shard {
+        let range = HashKeyRange {
+            start: 0.into(),
+            end: end.into(),
+        };
+        Shard::new("a", range, starting.to_string().parse().expect("a number"))
+    }
+
+    #[test]
+    fn an_origin_is_of_a_shard_with_its_hash_keys_and_its_beginning() {
+        let origin = Origin::of(&shard(7, 9));
+        assert!(origin.is_of(&shard(7, 9)));
+        assert!(!origin.is_of(&shard(8, 9)));
+        assert!(!origin.is_of(&shard(7, 8)));
+    }
+
+    #[test]
+    fn origins_change_where_they_are_told_and_not_in_what_was_made_before() {
+        let [old, new] = [7, 8].map(|starting| Origin::of(&shard(starting, 9)));
+        let at = |id: &str| ShardRef::new("orders", id);
+        let mut origins = Origins::default();
+        origins.insert(at("a"), old.clone());
+        origins.insert(at("b"), old.clone());
+        let before = origins.clone();
+        // What is there already is no change, so nothing is copied.
+        origins.insert(at("a"), old.clone());
+        assert!(Arc::ptr_eq(&origins.0, &before.0));
+        origins.remove(&at("c"));
+        origins.retain(|_| true);
+        assert!(Arc::ptr_eq(&origins.0, &before.0));
+        origins.insert(at("a"), new.clone());
+        assert_eq!(origins.get(&at("a")), Some(&new));
+        origins.remove(&at("a"));
+        assert_eq!(origins.get(&at("a")), None);
+        origins.retain(|shard| *shard != at("b"));
+        assert_eq!(origins, Origins::default());
+        assert_eq!(before.get(&at("a")), Some(&old));
+    }
+}
