@@ -64,7 +64,7 @@ pub(super) struct Found {
     pub gaps: Vec<Gap>,
     /// Restored shards that are gone.
     pub vanished: Vec<ShardRef>,
-    /// Shards that another process reads.
+    /// Shards that another process reads, or that went with their stream.
     pub foreign: Vec<ShardRef>,
     /// Shards not known before, for the checkpoint.
     pub known: Vec<(ShardRef, Place)>,
@@ -331,6 +331,10 @@ impl Discovery {
             return;
         }
         let starting = first.shard.starting_sequence_number.clone();
+        // What is restored of that name may be of the stream before: listings tell the two apart.
+        if self.is_older(&reference(name, &child.id), &starting) {
+            return;
+        }
         let mut shard = Shard::new(child.id.clone(), child.hash_key_range, starting);
         let mut parents = child.parents.into_iter();
         (shard.parent, shard.adjacent_parent) = (parents.next(), parents.next());
@@ -946,7 +950,7 @@ mod tests {
             ..recreated.clone()
         };
         assert_eq!(found.gaps, [recreated, other]);
-        assert_eq!(found.vanished, [at("c")]);
+        assert_eq!((found.vanished, found.foreign), (vec![], vec![at("c")]));
         let both = [("a", TRIM_HORIZON), ("b", TRIM_HORIZON)];
         assert_eq!(
             names(&found.starts),
@@ -1046,6 +1050,38 @@ mod tests {
         assert_eq!(gaps, [at("a")]);
         let starts = [("a", TRIM_HORIZON), ("b", read_to("9"))];
         assert_eq!(names(&found.starts), starts);
+    }
+
+    #[test]
+    fn a_child_that_an_answer_tells_of_is_not_taken_for_an_older_one_of_its_name() {
+        // The end of the one before was in the checkpoint, and the new stream has come as far by now.
+        let ended = |starting: &str| Checkpoint {
+            shards: [(at("a"), TRIM_HORIZON), (at("b"), ShardPosition::ShardEnd)].into(),
+            origins: [("a", "5"), ("b", starting)]
+                .map(|(id, starting)| {
+                    let starting = starting.parse().expect("a number");
+                    let range = HashKeyRange::FULL;
+                    (at(id), Origin { range, starting })
+                })
+                .into_iter()
+                .collect(),
+            ..Checkpoint::default()
+        };
+        for (starting, is_older) in [("3", true), ("6", false)] {
+            let plan = plan(StartPosition::TrimHorizon);
+            let mut discovery = Discovery::new(plan, ended(starting));
+            let a = || starting_at("5", shard("a", &[], true));
+            listed(&mut discovery, [a()]);
+            let found = discovery.on_end(&at("a"), vec![child("b", &["a"])]);
+            assert_eq!(found.known.is_empty(), is_older, "{starting}");
+            let b = starting_at("6", shard("b", &["a"], true));
+            let found = listed(&mut discovery, [a(), b]);
+            let starts = match is_older {
+                true => vec![("b", TRIM_HORIZON)],
+                false => vec![],
+            };
+            assert_eq!(names(&found.starts), starts, "{starting}");
+        }
     }
 
     #[test]

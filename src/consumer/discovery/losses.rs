@@ -8,7 +8,9 @@ use crate::consumer::discovery::{Discovery, Found, reference};
 use crate::consumer::fate::Fate;
 use crate::consumer::known::{Known, State};
 use crate::consumer::listing::Listing;
-use crate::model::{Gap, GapCause, HashKeyRange, Shard, ShardId, ShardPosition, ShardRef};
+use crate::model::{
+    Gap, GapCause, HashKeyRange, SequenceNumber, Shard, ShardId, ShardPosition, ShardRef,
+};
 
 impl Discovery {
     /// Lets go of what was known of a stream that was deleted and made anew: its shards have the
@@ -157,6 +159,19 @@ impl Discovery {
         }
     }
 
+    /// Says whether the restored position of a shard is from before the shard's parent began.
+    pub(super) fn is_older(&self, at: &ShardRef, parent: &SequenceNumber) -> bool {
+        let starting = self.restored.origins.get(at).map(|origin| &origin.starting);
+        let known = match self.restored.position(at) {
+            Some(ShardPosition::After {
+                sequence_number, ..
+            }) => Some(sequence_number),
+            Some(_) => starting,
+            None => None,
+        };
+        known.is_some_and(|known| known.as_str().len() == parent.as_str().len() && known < parent)
+    }
+
     /// Says whether the restored position of a shard is certainly from this one.
     fn is_of_this(&self, at: &ShardRef, shard: &Shard) -> bool {
         let start = &shard.starting_sequence_number;
@@ -214,7 +229,8 @@ impl Discovery {
             }
             self.stream_mut(name).remove(&at.shard_id);
         }
-        found.vanished.extend(gone);
+        // The new stream counts from the beginning: a shard of that name may yet open, and is another one.
+        found.foreign.extend(gone);
         // A process that was killed while its shards went over to the new stream has positions in both.
         let of_new = listing.shards().iter().filter(|shard| {
             let at = reference(name, &shard.id);

@@ -72,6 +72,8 @@ pub struct Ledger {
     parents: BTreeMap<(u32, ShardId), Vec<ShardId>>,
     /// When each shard was seen first.
     born: BTreeMap<(u32, ShardId), Timestamp>,
+    /// Which of the streams of that name each shard is of, by its starting sequence number.
+    generations: BTreeMap<(ShardId, String), u32>,
     pub begun: Option<Begun>,
 }
 
@@ -135,6 +137,9 @@ impl Ledger {
         }
         for shard in kinesis.shards(STREAM) {
             let parents = shard.parents().cloned().collect();
+            let starting = shard.starting_sequence_number.to_string();
+            let begun = self.generations.entry((shard.id.clone(), starting));
+            begun.or_insert(self.generation);
             let shard = (self.generation, shard.id);
             self.born.entry(shard.clone()).or_insert(now);
             self.parents.insert(shard, parents);
@@ -365,11 +370,18 @@ impl Ledger {
             if let ShardPosition::Start(_) = position {
                 continue;
             }
-            // A stream made anew has other shards of the same names.
+            // A stream made anew has other shards of the same names. The checkpoint says which one this is, once
+            // a listing has shown it; until then it is the one that records were read of.
+            let starting = json["origins"][STREAM][shard.shard_id.as_str()][2].as_str();
+            let of_starting = |starting: &str| {
+                let begun = (shard.shard_id.clone(), starting.to_owned());
+                self.generations.get(&begun).copied()
+            };
             let read = heard.seen.iter().copied();
             let read = read.filter(|place| place.0 == shard.shard_id);
             let read = read.filter_map(|place| self.stored.get(place));
             let generation = read.map(|stored| stored.generation).max();
+            let generation = starting.and_then(of_starting).or(generation);
             let generation = generation.unwrap_or(self.generation);
             let missing = self.missing_of(&heard, |(of, number, _), stored| {
                 *of == shard.shard_id
