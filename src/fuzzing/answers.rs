@@ -148,16 +148,17 @@ fn written(sections: &Sections, kind: Kind) -> String {
     let mut text = String::new();
     for (name, properties) in &sections.profiles {
         let header = match kind {
-            Kind::Config => format!("profile {name}"),
+            // A name in quotes may begin and end with blanks.
+            Kind::Config => format!("profile \"{name}\""),
             Kind::Credentials => name.clone(),
         };
         push_section(&mut text, &header, properties);
     }
     for (name, properties) in &sections.sso_sessions {
-        push_section(&mut text, &format!("sso-session {name}"), properties);
+        push_section(&mut text, &format!("sso-session \"{name}\""), properties);
     }
     for (name, services) in &sections.services {
-        push_section(&mut text, &format!("services {name}"), &BTreeMap::new());
+        push_section(&mut text, &format!("services \"{name}\""), &BTreeMap::new());
         for (service, properties) in services {
             text.push_str(&format!("{service}=\n"));
             for (property, value) in properties {
