@@ -25,6 +25,8 @@ pub(super) struct ShardReader {
     settings: Settings,
     /// Where an iterator taken now has to start: behind what was read, not behind what was handed out.
     position: ShardPosition,
+    /// The last record read before the service did not know that place any more.
+    refused: Option<SequenceNumber>,
     state: State,
     pace: Pace,
     watch: TrimWatch,
@@ -159,6 +161,7 @@ impl ShardReader {
             iterator_since: now,
             children: Vec::new(),
             is_begun: false,
+            refused: None,
             position: start.position,
             shard: start.shard,
         }
@@ -263,6 +266,7 @@ impl ShardReader {
             }
             ShardPosition::After { .. } => {
                 let gap = self.gap(GapCause::UnknownPosition);
+                self.refused = gap.after.clone();
                 self.begin_anew();
                 self.position = ShardPosition::Start(StartPosition::TrimHorizon);
                 self.settings.report(gap, Some(error)).map(Some)
@@ -286,11 +290,14 @@ impl ShardReader {
     /// # Errors
     /// The policy on lost data is to fail.
     pub fn on_recreated(&mut self, starting: &SequenceNumber) -> Result<Gap> {
-        if !self.is_in(starting) {
+        let mut gap = self.gap(GapCause::StreamRecreated);
+        if self.is_in(starting) {
+            // It went over before anybody knew: with nothing read, or when its place was refused.
+            gap.after = self.refused.take();
+        } else {
             self.state = State::Done(End::ShardEnd);
         }
-        self.settings
-            .report(self.gap(GapCause::StreamRecreated), None)
+        self.settings.report(gap, None)
     }
 
     /// Says whether it has read records of a shard that begins at `starting`.
@@ -839,6 +846,41 @@ mod tests {
         assert_eq!(gap.cause, GapCause::UnknownPosition);
         assert_eq!(gap.after, "7".parse().ok());
         assert_eq!(reader.place().0, TRIM_HORIZON);
+    }
+
+    #[test]
+    fn what_was_left_of_a_stream_made_anew_lies_behind_what_was_read_of_that_one() {
+        let now = Instant::now();
+        let starting = "20".parse().expect("a number");
+        let mut patient = settings();
+        patient.config.data_loss = DataLoss::ContinueAndReport;
+        let refused = || Error::service("InvalidArgumentException", "no such number", 400);
+        for (position, is_refused, expected) in [
+            (TRIM_HORIZON, false, None),
+            (after(17, None), true, "17".parse().ok()),
+        ] {
+            let mut moved = ShardReader::new(start(position), patient.clone(), now);
+            if is_refused {
+                moved.on_refused(now, refused()).expect("a place");
+            }
+            moved.on_iterator(Some(iterator()));
+            take_at(
+                &mut moved,
+                now,
+                STARTED,
+                output(vec![raw(30, Bytes::new())]),
+            );
+            let gap = moved.on_recreated(&starting).expect("told");
+            assert_eq!(gap.after, expected);
+            assert!(!matches!(next_step(&mut moved, now), Step::Done(_)));
+        }
+        let mut left = ShardReader::new(start(after(17, None)), patient, now);
+        let gap = left.on_recreated(&starting).expect("told");
+        assert_eq!(gap.after, "17".parse().ok());
+        assert!(matches!(
+            next_step(&mut left, now),
+            Step::Done(End::ShardEnd)
+        ));
     }
 
     #[test]
