@@ -169,7 +169,7 @@ impl Checkpoint {
             self.note_replaced(&other, shard, order);
             let mine = self.shards.get(shard);
             if order == Ordering::Greater {
-                // The other one is of a stream that is no more.
+                // The other position is in a stream that was deleted.
             } else if order == Ordering::Equal && mine == Some(position) {
                 // The times of both hold.
                 keep_later(&mut self.times, &other.times, shard);

@@ -10,8 +10,8 @@ use crate::consumer::store::{CheckpointStore, Commit};
 use crate::error::{Error, ErrorKind, Result};
 use crate::sys::clock::later;
 
-/// When, and where, checkpoints are saved. Pure but for the store: `now` is told, as a function where a save is made,
-/// which takes time.
+/// When, and where, checkpoints are saved. Pure but for the store. A save takes time, so the methods that save ask
+/// the function `now` before and after it; the others are given the time.
 pub(super) struct Commits {
     store: Option<Box<dyn CheckpointStore>>,
     interval: Option<Duration>,

@@ -253,8 +253,8 @@ impl Stream {
         })
     }
 
-    /// Says whether whoever reads the children of a shard has seen them: they were listed, or they are
-    /// this process's own.
+    /// Says whether children that take all hash keys of a shard are known to the processes that read them: a
+    /// listing has shown each child, or this process reads it.
     pub fn has_seen_children(&self, id: &ShardId) -> bool {
         let children = self.children.get(id).into_iter().flatten();
         let seen = children.filter_map(|child| self.shards.get(child));

@@ -25,16 +25,18 @@ const MALFORMED: &str = "84mawgoBYRoJCICAgIAQGgF4NGTK18XHZj38mg/p99jSHg==";
 
 const REPORT: DataLoss = DataLoss::ContinueAndReport;
 
+/// Reads all that is there, for the first time. Gives the checkpoint of it.
+fn read_all(clock: &VirtualClock, client: &Client) -> Checkpoint {
+    let all = bounded(client, &Checkpoint::default(), DataLoss::Fail);
+    run(clock, all).expect("read").1
+}
+
 #[test]
 fn a_checkpoint_older_than_the_retention_is_told_with_its_bounds() {
     let (clock, kinesis) = world(1);
     let client = kinesis.client();
     put(&client, named("read", 3));
-    let (_, checkpoint) = run(
-        &clock,
-        bounded(&client, &Checkpoint::default(), DataLoss::Fail),
-    )
-    .expect("read");
+    let checkpoint = read_all(&clock, &client);
     put(&client, named("lost", 3));
     clock.advance(25 * HOUR);
     put(&client, named("kept", 3));
@@ -54,11 +56,7 @@ fn shards_that_came_and_went_unseen_are_told_of_also_by_the_restart_after_a_kill
     let (clock, kinesis) = world(1);
     let client = kinesis.client();
     put(&client, named("read", 3));
-    let (_, checkpoint) = run(
-        &clock,
-        bounded(&client, &Checkpoint::default(), DataLoss::Fail),
-    )
-    .expect("read");
+    let checkpoint = read_all(&clock, &client);
     // Of the halves nothing but their child is left.
     split(&client);
     put(&client, named("lost", 10));
@@ -118,11 +116,7 @@ fn a_checkpoint_within_the_retention_is_no_gap() {
     let (clock, kinesis) = world(1);
     let client = kinesis.client();
     put(&client, named("r", 3));
-    let (_, checkpoint) = run(
-        &clock,
-        bounded(&client, &Checkpoint::default(), DataLoss::Fail),
-    )
-    .expect("read");
+    let checkpoint = read_all(&clock, &client);
     // The last record that was read goes meanwhile; nothing came behind it.
     let mut checkpoint = checkpoint;
     for _ in 0..3 {
@@ -142,11 +136,7 @@ fn an_old_checkpoint_whose_last_record_is_still_there_is_no_gap() {
     let (clock, kinesis) = world(1);
     let client = kinesis.client();
     put(&client, named("r", 2));
-    let (_, checkpoint) = run(
-        &clock,
-        bounded(&client, &Checkpoint::default(), DataLoss::Fail),
-    )
-    .expect("read");
+    let checkpoint = read_all(&clock, &client);
     // As made by a version that did not note times, and by other hands.
     let json = checkpoint.to_json();
     let (start, rest) = json.split_once(",\"complete_to_ms\":").expect("a time");
@@ -326,11 +316,7 @@ fn a_shard_that_vanished_before_its_end_is_told_and_its_children_are_read() {
     let (clock, kinesis) = world(1);
     let client = kinesis.client();
     put(&client, named("r", 2));
-    let (_, checkpoint) = run(
-        &clock,
-        bounded(&client, &Checkpoint::default(), DataLoss::Fail),
-    )
-    .expect("read");
+    let checkpoint = read_all(&clock, &client);
     put(&client, named("lost", 2));
     split(&client);
     clock.advance(30 * HOUR);
@@ -360,11 +346,7 @@ fn a_stream_deleted_and_made_anew_is_told_and_read_from_its_beginning() {
     let (clock, kinesis) = world(2);
     let client = kinesis.client();
     put(&client, named("old", 20));
-    let (_, checkpoint) = run(
-        &clock,
-        bounded(&client, &Checkpoint::default(), DataLoss::Fail),
-    )
-    .expect("read");
+    let checkpoint = read_all(&clock, &client);
     client.delete_stream("orders").expect("deleted");
     clock.advance(HOUR);
     client.create_stream("orders", 2).expect("made");

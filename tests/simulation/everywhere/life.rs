@@ -433,8 +433,8 @@ impl Life {
         );
     }
 
-    /// Reads until there is no more, and commits. Returns what was handed out and reported, also if the store
-    /// refused the commit; `None` if an error ended the read before.
+    /// Reads up to the bound, and commits. Returns the records and gaps that the consumer handed out, also if the
+    /// store refused the commit; `None` if an error ended the consumer before the bound.
     fn read_to_end(&mut self, at: usize, bound: &Bound, puts: usize) -> Option<Done> {
         self.start_process(at, bound);
         let before = self.processes[at].done.clone();

@@ -44,7 +44,8 @@ pub struct Process {
     /// For how long it has not been asked in all, and what that was when a shard's last record came.
     unasked: Duration,
     last: BTreeMap<ShardId, (Timestamp, Duration)>,
-    /// An outage is over, and the process has not been asked often enough since to have told of it.
+    /// An outage has ended, and its error may still wait behind records in the consumer. `false` again once the
+    /// consumer has had nothing to hand out.
     pub may_owe_outage: bool,
 }
 
