@@ -146,7 +146,9 @@ impl Discovery {
         if is_under_way {
             self.await_unseen(listing, &new, &mut found);
         }
-        self.stream_mut(name).look_for(listing);
+        let there = self.stream_mut(name).look_for(listing).into_iter();
+        let asked = listing.times.asked;
+        (found.fates).extend(there.map(|id| (reference(name, &id), Fate::Listed(asked))));
         self.find_fates(name, &mut found);
         self.drop_vanished(name, &mut found);
         self.drop_reborn(listing, &mut found);
@@ -1122,8 +1124,8 @@ mod tests {
         discovery.on_doubt(&at("a"));
         assert!(discovery.is_waited_for(&stream()));
         assert_eq!(listed_for(&mut discovery, 200..230, without), []);
-        let both = [a, b.clone()];
-        assert_eq!(listed_at(&mut discovery, 230, both), Found::default());
+        let found = listed_at(&mut discovery, 230, [a, b.clone()]);
+        assert_eq!(found.fates, [(at("a"), Fate::Listed(times(230).asked))]);
         assert!(!discovery.is_waited_for(&stream()), "it is there");
         discovery.on_doubt(&at("a"));
         let found = listed_for(&mut discovery, 240..320, without);

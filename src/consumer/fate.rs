@@ -1,5 +1,6 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
+use std::time::Instant;
 
 use crate::model::SequenceNumber;
 
@@ -10,6 +11,8 @@ pub(super) enum Fate {
     Gone,
     /// The stream was made anew: the shard of this name begins at this number.
     Recreated(SequenceNumber),
+    /// The service said that it does not have it, and a listing asked for at this time shows it.
+    Listed(Instant),
 }
 
 /// Discovery's word to a shard's thread, and whether that has told the caller.
@@ -20,8 +23,15 @@ pub(super) struct FateSlot {
 }
 
 impl FateSlot {
+    /// A late listing may still show the stream as it was: that it was made anew stays said.
     pub fn set(&self, fate: Fate) {
-        *self.fate.lock().unwrap_or_else(PoisonError::into_inner) = Some(fate);
+        let mut known = self.fate.lock().unwrap_or_else(PoisonError::into_inner);
+        if !matches!(
+            (&*known, &fate),
+            (Some(Fate::Recreated(_)), Fate::Listed(_))
+        ) {
+            *known = Some(fate);
+        }
     }
 
     pub fn get(&self) -> Option<Fate> {
@@ -42,5 +52,28 @@ impl FateSlot {
 
     pub fn is_told_anew(&self) -> bool {
         self.told_anew.load(Ordering::Acquire)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_late_listing_does_not_take_back_that_the_stream_was_made_anew() {
+        let slot = FateSlot::default();
+        let listed = Fate::Listed(Instant::now());
+        let anew = Fate::Recreated("8".parse().expect("a number"));
+        for (said, known) in [
+            (listed.clone(), &listed),
+            (Fate::Gone, &Fate::Gone),
+            (listed.clone(), &listed),
+            (anew.clone(), &anew),
+            (listed.clone(), &anew),
+            (Fate::Gone, &Fate::Gone),
+        ] {
+            slot.set(said);
+            assert_eq!(slot.get().as_ref(), Some(known));
+        }
     }
 }

@@ -172,7 +172,9 @@ impl Stream {
     }
 
     /// Counts for how long listings lack what is looked for in them.
-    pub fn look_for(&mut self, listing: &Listing) {
+    ///
+    /// Gives those that were doubted, and that are there as they were known.
+    pub fn look_for(&mut self, listing: &Listing) -> Vec<ShardId> {
         self.not_found = None;
         let mut childless = std::mem::take(&mut self.childless);
         childless.retain(|id| !self.is_succeeded(id));
@@ -187,11 +189,11 @@ impl Stream {
         self.missing.on_listing(listing.times, shown.into_iter());
         self.childless = childless;
         let shards = &self.shards;
-        // What is listed as it was known is there.
-        self.doubted.retain(|id| {
+        let is_there = |id: &ShardId| {
             let (listed, known) = (listing.get(id), shards.get(id));
-            listed.is_none_or(|listed| known.is_some_and(|known| known.is_reborn(listed)))
-        });
+            listed.is_some_and(|listed| known.is_none_or(|known| !known.is_reborn(listed)))
+        };
+        self.doubted.extract_if(.., is_there).collect()
     }
 
     /// Takes note that the service does not have the stream, and says whether that has been so for long.

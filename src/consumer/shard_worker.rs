@@ -1,5 +1,5 @@
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crossbeam::channel::Sender;
 
@@ -54,6 +54,8 @@ pub(super) struct Trouble {
     panics: u32,
     /// The decoder has refused to go on, and the caller knows.
     is_over: bool,
+    /// Since when, and by which error, it is in doubt whether the shard is the one that was assigned.
+    doubt: Option<(Instant, Error)>,
 }
 
 impl ShardWorker {
@@ -109,6 +111,10 @@ impl ShardWorker {
         reader.wait_with(patience);
         while !self.workers.stop.is_stopped() && !self.trouble.is_over {
             self.heed_fate(&mut reader)?;
+            if let Some(error) = self.doubt(&reader) {
+                self.doubted(&error)?;
+                continue;
+            }
             let step = reader.next_step(clock.now(), self.workers.client.server_now());
             if let Step::Done(end) = step {
                 self.end(end, reader.take_children());
@@ -310,14 +316,38 @@ impl ShardWorker {
                     self.queue.send(Message::Gap(gap.into()));
                 } else {
                     // It may be a late answer; listings decide.
-                    let doubt = Told::Doubted(self.start.shard.clone());
-                    self.workers.told.put([doubt]);
-                    self.pause_after(&error)?;
+                    self.trouble.doubt = Some((clock.now(), error.clone()));
+                    self.doubted(&error)?;
                 }
             }
             _ => return Err(error),
         }
         Ok(())
+    }
+
+    /// Gives the error by which it is in doubt which shard would be read, until a later listing has it.
+    ///
+    /// A stream that is made anew has shards of the same names, and another process may be the one to
+    /// read them. A reader that has read nothing yet would not notice by the place where it is.
+    fn doubt(&mut self, reader: &ShardReader) -> Option<Error> {
+        let (since, error) = self.trouble.doubt.take()?;
+        let is_over = match self.fate.get() {
+            Some(Fate::Listed(asked)) => asked >= since,
+            Some(Fate::Gone | Fate::Recreated(_)) => true,
+            None => false,
+        };
+        if is_over || !matches!(reader.place(), (ShardPosition::Start(_), _)) {
+            return None;
+        }
+        self.trouble.doubt = Some((since, error.clone()));
+        Some(error)
+    }
+
+    /// Has listings decide whether the shard is there, and waits as after any call that failed.
+    fn doubted(&mut self, error: &Error) -> Result<()> {
+        let doubt = Told::Doubted(self.start.shard.clone());
+        self.workers.told.put([doubt]);
+        self.pause_after(error)
     }
 
     /// Waits until stopped or until a failed call may be made again.
