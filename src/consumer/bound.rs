@@ -32,6 +32,9 @@ pub(super) enum Bound {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Reached {
     No,
+    /// By this answer, which is empty. Another one has to say so as well: an answer may be empty though
+    /// there is more, and of a shard that has just been closed, where its children have the rest.
+    Tip,
     /// With what was there, and nothing left out. If the shard has ended as well, that is its end.
     Here,
     /// There is more, which was left out. If the bound is a time, all that arrived before it was not.
@@ -43,6 +46,29 @@ impl Reached {
         match reached {
             true => Reached::Here,
             false => Reached::No,
+        }
+    }
+
+    fn tip_if(reached: bool) -> Reached {
+        match reached {
+            true => Reached::Tip,
+            false => Reached::No,
+        }
+    }
+}
+
+/// Tells a tip from one answer that looks like it.
+#[derive(Debug, Default)]
+pub(super) struct Tip(bool);
+
+impl Tip {
+    /// Takes in what the next answer looks like, and gives what may be believed.
+    pub fn confirm(&mut self, reached: Reached) -> Reached {
+        let is_second = std::mem::replace(&mut self.0, reached == Reached::Tip);
+        match reached {
+            Reached::Tip if is_second => Reached::Here,
+            Reached::Tip => Reached::No,
+            other => other,
         }
     }
 }
@@ -87,13 +113,13 @@ impl Bound {
             // `MillisBehindLatest` alone: some endpoints always say 0.
             Bound::CaughtUp(started) => match output.records.last() {
                 Some(last) => Reached::here_if(last.approximate_arrival > *started),
-                None => Reached::here_if(is_at_open_tip(output)),
+                None => Reached::tip_if(is_at_open_tip(output)),
             },
             Bound::Timestamp(time) => {
                 let beyond = |record: &RawRecord| record.approximate_arrival >= *time;
                 match truncate(&mut output.records, beyond) {
                     true => Reached::Cut(Some(*time)),
-                    false => Reached::here_if(asked > *time && is_at_open_tip(output)),
+                    false => Reached::tip_if(asked > *time && is_at_open_tip(output)),
                 }
             }
             Bound::Through(number, sub) => {
@@ -103,7 +129,8 @@ impl Bound {
                 match is_cut || (is_there && sub.is_some()) {
                     true => Reached::Cut(None),
                     // Or the record that the checkpoint names is not there, nor any behind it.
-                    false => Reached::here_if(is_there || is_at_open_tip(output)),
+                    false if is_there => Reached::Here,
+                    false => Reached::tip_if(is_at_open_tip(output)),
                 }
             }
         }
@@ -191,15 +218,15 @@ mod tests {
 
     #[test]
     fn caught_up_is_when_nothing_from_before_the_start_can_be_ahead() {
-        let (yes, no) = (Reached::Here, Reached::No);
+        let (yes, tip, no) = (Reached::Here, Reached::Tip, Reached::No);
         for (what, closed, behind, numbers, reached) in [
-            ("an empty answer at the tip", false, Some(0), vec![], yes),
+            ("an empty answer at the tip", false, Some(0), vec![], tip),
             (
                 "one from an endpoint that says nothing",
                 false,
                 None,
                 vec![],
-                yes,
+                tip,
             ),
             ("an empty answer in the middle", false, Some(1), vec![], no),
             (
@@ -241,13 +268,25 @@ mod tests {
     }
 
     #[test]
+    fn a_tip_is_believed_when_two_answers_in_a_row_show_it() {
+        let (no, tip, here) = (Reached::No, Reached::Tip, Reached::Here);
+        let mut seen = Tip::default();
+        let shown = [tip, no, tip, tip, tip, here, Reached::Cut(None), tip];
+        let believed = shown.map(|reached| seen.confirm(reached));
+        assert_eq!(
+            believed,
+            [no, no, no, here, here, here, Reached::Cut(None), no]
+        );
+    }
+
+    #[test]
     fn a_timestamp_ends_before_the_first_record_that_is_not_older() {
-        let (no, here, cut) = (Reached::No, Reached::Here, Reached::Cut(Some(at(10))));
+        let (no, tip, cut) = (Reached::No, Reached::Tip, Reached::Cut(Some(at(10))));
         for (what, closed, asked, numbers, left, reached) in [
             ("older ones", false, 200, vec![8, 9], 2, no),
             ("some of each", false, 200, vec![8, 9, 10, 11], 2, cut),
             ("newer ones", false, 200, vec![10], 0, cut),
-            ("the tip", false, 200, vec![], 0, here),
+            ("the tip", false, 200, vec![], 0, tip),
             ("the tip, before it is time", false, 10, vec![], 0, no),
             ("a closed shard, which has an end", true, 200, vec![], 0, no),
         ] {
@@ -259,13 +298,13 @@ mod tests {
 
     #[test]
     fn a_checkpoint_ends_with_the_record_it_names() {
-        let (no, here, cut) = (Reached::No, Reached::Here, Reached::Cut(None));
+        let (no, here, tip, cut) = (Reached::No, Reached::Here, Reached::Tip, Reached::Cut(None));
         for (what, numbers, left, reached) in [
             ("before it", vec![8, 9], 2, no),
             ("with it", vec![9, 10], 2, here),
             ("beyond it", vec![9, 10, 11], 2, cut),
             ("it is gone", vec![9, 11], 1, cut),
-            ("it never was there", vec![], 0, here),
+            ("it never was there", vec![], 0, tip),
         ] {
             let mut output = answer(&numbers, Some(0));
             let found = Bound::Through(number(10), None).cut(&mut output, at(0), false);
