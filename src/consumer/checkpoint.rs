@@ -208,12 +208,8 @@ impl Checkpoint {
     fn order_of_streams(&self, other: &Checkpoint, shard: &ShardRef) -> Ordering {
         match (self.origins.get(shard), other.origins.get(shard)) {
             (Some(mine), Some(other)) if self.shards.contains_key(shard) => {
-                let (mine, other) = (&mine.starting, &other.starting);
-                // Some endpoints count in other ways; only like is compared with like.
-                match mine.as_str().len() == other.as_str().len() {
-                    true => mine.cmp(other),
-                    false => Ordering::Equal,
-                }
+                let order = mine.starting.compare_alike(&other.starting);
+                order.unwrap_or(Ordering::Equal)
             }
             _ => Ordering::Equal,
         }

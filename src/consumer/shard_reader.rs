@@ -1,3 +1,4 @@
+use std::cmp::Ordering;
 use std::time::{Duration, Instant};
 
 use crate::client::{ChildShard, Client, GetRecordsOutput, RawRecord, ServerTime, ShardIterator};
@@ -305,13 +306,9 @@ impl ShardReader {
     /// Says whether it has read records of a shard that begins at `starting`.
     pub fn is_in(&self, starting: &SequenceNumber) -> bool {
         match &self.position {
-            // Some endpoints count records in another way than shards.
             ShardPosition::After {
                 sequence_number, ..
-            } => {
-                sequence_number.as_str().len() == starting.as_str().len()
-                    && sequence_number >= starting
-            }
+            } => (sequence_number.compare_alike(starting)).is_some_and(Ordering::is_ge),
             _ => false,
         }
     }

@@ -54,6 +54,14 @@ impl SequenceNumber {
         }))
     }
 
+    /// Compares it with a number that may have been counted in another way; `None` if so.
+    ///
+    /// Some endpoints count records in another way than shards, with numbers of another length.
+    #[cfg(feature = "client")]
+    pub(crate) fn compare_alike(&self, other: &SequenceNumber) -> Option<Ordering> {
+        (self.as_str().len() == other.as_str().len()).then(|| self.cmp(other))
+    }
+
     fn significant(&self) -> &str {
         self.as_str().trim_start_matches('0')
     }

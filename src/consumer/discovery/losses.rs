@@ -1,5 +1,6 @@
 //! What discovery makes of shards that listings do not show, or not as they were.
 
+use std::cmp::Ordering;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -147,10 +148,9 @@ impl Discovery {
     fn is_of_another(&self, at: &ShardRef, shard: &Shard) -> bool {
         let start = &shard.starting_sequence_number;
         match self.restored.position(at) {
-            // Some endpoints count records in another way than shards; only like is compared with like.
             Some(ShardPosition::After {
                 sequence_number, ..
-            }) => sequence_number.as_str().len() == start.as_str().len() && sequence_number < start,
+            }) => sequence_number.compare_alike(start) == Some(Ordering::Less),
             Some(_) => {
                 let origin = self.restored.origins.get(at);
                 origin.is_some_and(|origin| origin.starting != *start)
@@ -169,7 +169,7 @@ impl Discovery {
             Some(_) => starting,
             None => None,
         };
-        known.is_some_and(|known| known.as_str().len() == parent.as_str().len() && known < parent)
+        known.is_some_and(|known| known.compare_alike(parent) == Some(Ordering::Less))
     }
 
     /// Says whether the restored position of a shard is certainly from this one.
@@ -178,9 +178,7 @@ impl Discovery {
         match self.restored.position(at) {
             Some(ShardPosition::After {
                 sequence_number, ..
-            }) => {
-                sequence_number.as_str().len() == start.as_str().len() && sequence_number >= start
-            }
+            }) => (sequence_number.compare_alike(start)).is_some_and(Ordering::is_ge),
             Some(_) => {
                 let origin = self.restored.origins.get(at);
                 origin.is_some_and(|origin| origin.starting == *start)
