@@ -1,7 +1,6 @@
 //! The way of every call: encode, sign, send, judge, and perhaps wait and send again.
 
 use std::io;
-use std::sync::PoisonError;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -18,6 +17,7 @@ use crate::model::Timestamp;
 use crate::retry::RetryPolicy;
 use crate::sign::{Credentials, server_time};
 use crate::sys::clock::{Clock, later};
+use crate::sys::lock::lock;
 
 /// An attempt that failed, and whether the clock that signed it has been corrected since.
 struct Failure {
@@ -164,8 +164,7 @@ impl Client {
     }
 
     fn backoff(&self, policy: &RetryPolicy, retry: u32) -> Duration {
-        let jitter = self.shared.jitter.lock();
-        policy.backoff(retry, &mut jitter.unwrap_or_else(PoisonError::into_inner))
+        policy.backoff(retry, &mut lock(&self.shared.jitter))
     }
 
     fn attempt<E: Exchange>(

@@ -9,7 +9,7 @@
 
 use std::collections::HashMap;
 use std::convert::Infallible;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Instant;
 
 use crossbeam::channel::{self, Receiver, Sender, select};
@@ -17,6 +17,7 @@ use crossbeam::channel::{self, Receiver, Sender, select};
 use crate::client::Client;
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::ShardMap;
+use crate::sys::lock::lock;
 
 /// A shard map, and when the call was made that gave it.
 #[derive(Clone)]
@@ -50,7 +51,7 @@ struct Turn {
 
 impl Maps {
     fn of(&self, stream: &Arc<str>) -> Arc<Place> {
-        let mut maps = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut maps = lock(&self.0);
         if maps.len() >= STREAMS_MAX && !maps.contains_key(stream) {
             maps.clear();
         }
@@ -60,7 +61,7 @@ impl Maps {
 
 impl Place {
     fn state(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0)
     }
 }
 

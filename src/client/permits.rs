@@ -6,12 +6,13 @@
 //! then be late just when the service is slow.
 
 use std::collections::VecDeque;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::Mutex;
 use std::time::Instant;
 
 use crossbeam::channel::{self, Receiver, Sender, select};
 
 use crate::sys::clock::Clock;
+use crate::sys::lock::lock;
 use crate::sys::stop::Stop;
 
 /// The permits of a client and its clones.
@@ -73,7 +74,7 @@ impl Permits {
     }
 
     fn take_or_wait(&self) -> Result<Permit<'_>, Waiting> {
-        let mut state = self.lock();
+        let mut state = lock(&self.state);
         // A returned permit goes straight to who waits, so nobody waits while one is free.
         if state.in_use < self.limit {
             state.in_use += 1;
@@ -87,7 +88,7 @@ impl Permits {
     }
 
     fn withdraw(&self, waiting: &Waiting) {
-        let mut state = self.lock();
+        let mut state = lock(&self.state);
         state.waiting.retain(|(id, _)| *id != waiting.id);
         drop(state);
         // It may have been granted after all, between the two.
@@ -95,15 +96,11 @@ impl Permits {
             drop(Permit(self));
         }
     }
-
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 impl Drop for Permit<'_> {
     fn drop(&mut self) {
-        let mut state = self.0.lock();
+        let mut state = lock(&self.0.state);
         match state.waiting.pop_front() {
             // The channel has room for one, and whoever waits holds its other end until withdrawn.
             Some((_, granted)) => drop(granted.send(())),
@@ -133,9 +130,9 @@ mod tests {
         drop(one);
         assert!(waiting.granted.try_recv().is_ok());
         let third = Permit(&permits);
-        assert_eq!(permits.lock().in_use, 2);
+        assert_eq!(lock(&permits.state).in_use, 2);
         drop((other, third));
-        assert_eq!(permits.lock().in_use, 0);
+        assert_eq!(lock(&permits.state).in_use, 0);
     }
 
     #[test]
@@ -167,11 +164,11 @@ mod tests {
         let stopped = StopSource::new().stop();
         let day = now + Duration::from_secs(86_400);
         assert!(permits.acquire(&clock, day, &stopped).is_none());
-        assert!(permits.lock().waiting.is_empty());
+        assert!(lock(&permits.state).waiting.is_empty());
         // One that was granted just as its wait ended is not lost.
         let waiting = wait(&permits);
         drop(held);
         permits.withdraw(&waiting);
-        assert_eq!(permits.lock().in_use, 0);
+        assert_eq!(lock(&permits.state).in_use, 0);
     }
 }

@@ -1,10 +1,11 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use crossbeam::channel::{self, Receiver, Sender, select};
 
+use crate::sys::lock::lock;
 use crate::sys::stop::Stop;
 
 /// Bounds the bytes that answers of all shards hold until the caller has taken them.
@@ -112,7 +113,7 @@ impl Budget {
     }
 
     pub fn account(&self) -> Arc<Account> {
-        let mut state = self.lock();
+        let mut state = lock(&self.0.state);
         let id = state.next_account;
         state.next_account += 1;
         state.accounts.insert(id, Held::default());
@@ -120,12 +121,8 @@ impl Budget {
         Arc::new(Account { budget, id })
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     fn change(&self, change: impl FnOnce(&mut State)) {
-        let mut state = self.lock();
+        let mut state = lock(&self.0.state);
         change(&mut state);
         state.serve(self.0.limit);
     }
@@ -316,7 +313,7 @@ mod tests {
         six.answered(1);
         assert!(reserve(&a, 5).is_some());
         drop((six, four));
-        assert_eq!(budget.lock().used, 0);
+        assert_eq!(lock(&budget.0.state).used, 0);
     }
 
     #[test]
@@ -340,9 +337,9 @@ mod tests {
         let taken = reserve(&other, 10).expect("room");
         assert!(reserve(&paused, 5).is_some(), "nobody waits for it");
         paused.set_paused(false);
-        assert_eq!(budget.lock().used, 20);
+        assert_eq!(lock(&budget.0.state).used, 20);
         drop((held, taken));
-        assert_eq!(budget.lock().used, 0);
+        assert_eq!(lock(&budget.0.state).used, 0);
     }
 
     #[test]
@@ -362,7 +359,7 @@ mod tests {
         drop(failed);
         assert!(reserve(&a, 100).is_some(), "the call that failed is over");
         drop(second);
-        let state = budget.lock();
+        let state = lock(&budget.0.state);
         assert_eq!((state.used, state.calls), (0, 0));
     }
 
@@ -375,12 +372,12 @@ mod tests {
         // Nobody takes anything: first answers of 10 MiB each.
         for account in &accounts {
             rooms.extend(reserve(account, None));
-            assert!(budget.lock().calls <= 1);
+            assert!(lock(&budget.0.state).calls <= 1);
             for room in &mut rooms {
                 room.answered(ANSWER_BYTES_MAX);
             }
         }
-        assert_eq!(budget.lock().used, ANSWER_BYTES_MAX);
+        assert_eq!(lock(&budget.0.state).used, ANSWER_BYTES_MAX);
         drop(rooms);
         // All were at the tip, and now each has as much as it may have.
         let mut expectation = Expectation::default();
@@ -394,7 +391,7 @@ mod tests {
         rooms
             .iter_mut()
             .for_each(|room| room.answered(ANSWER_BYTES_MAX));
-        assert!(budget.lock().used <= (1 << 20) + 4 * ANSWER_BYTES_MAX);
+        assert!(lock(&budget.0.state).used <= (1 << 20) + 4 * ANSWER_BYTES_MAX);
     }
 
     #[test]
@@ -450,9 +447,9 @@ mod tests {
         let (a, b) = (budget.account(), budget.account());
         let all = reserve(&a, 10).expect("room");
         assert!(b.reserve(Some(1), &stopped()).is_none());
-        assert!(budget.lock().waiting.is_empty());
+        assert!(lock(&budget.0.state).waiting.is_empty());
         drop((all, a, b));
-        let state = budget.lock();
+        let state = lock(&budget.0.state);
         assert_eq!((state.used, state.accounts.len()), (0, 0));
     }
 }

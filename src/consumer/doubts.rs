@@ -1,10 +1,11 @@
 //! Stretches that were read on the strength of a retention which no later reading has confirmed yet.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use crate::consumer::checkpoint::{Checkpoint, Unconfirmed};
 use crate::model::{Gap, GapCause, SequenceNumber, ShardPosition, ShardRef};
+use crate::sys::lock::lock;
 
 /// The unconfirmed stretches of all shards, for their readers and for checkpoints.
 ///
@@ -89,7 +90,7 @@ impl Doubts {
     }
 
     fn all(&self) -> MutexGuard<'_, BTreeMap<ShardRef, Vec<Unconfirmed>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0)
     }
 }
 

@@ -1,8 +1,9 @@
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
 use crate::model::SequenceNumber;
+use crate::sys::lock::lock;
 
 /// What listings say of a shard that is being read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,7 +26,7 @@ pub(super) struct FateSlot {
 impl FateSlot {
     /// A late listing may still show the stream as it was: that it was made anew stays said.
     pub fn set(&self, fate: Fate) {
-        let mut known = self.fate.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = lock(&self.fate);
         if !matches!(
             (&*known, &fate),
             (Some(Fate::Recreated(_)), Fate::Listed(_))
@@ -35,13 +36,12 @@ impl FateSlot {
     }
 
     pub fn get(&self) -> Option<Fate> {
-        let fate = self.fate.lock();
-        fate.unwrap_or_else(PoisonError::into_inner).clone()
+        lock(&self.fate).clone()
     }
 
     /// The shard's thread reads in the new stream.
     pub fn reset(&self) {
-        *self.fate.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        *lock(&self.fate) = None;
         self.told_anew.store(false, Ordering::Release);
     }
 

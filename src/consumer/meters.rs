@@ -4,7 +4,7 @@
 //! and read by who asks: one short lock a shard does. Who reads holds the locks above it, who writes none.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use crate::client::{GetRecordsOutput, Watch};
@@ -16,6 +16,7 @@ use crate::error::{Error, Verdict};
 #[cfg(test)]
 use crate::model::GapCause;
 use crate::model::{Gap, Operation, ShardRef, Timestamp};
+use crate::sys::lock::lock;
 
 /// All meters of a consumer.
 #[derive(Default)]
@@ -48,7 +49,7 @@ impl Meters {
 
     /// The meter of a shard whose reading begins, or begins again.
     pub fn begin(&self, shard: &ShardRef) -> Arc<ShardMeter> {
-        let mut shards = locked(&self.shards);
+        let mut shards = lock(&self.shards);
         if let Some(meter) = shards.get(shard) {
             meter.begin_again();
             return meter.clone();
@@ -63,7 +64,7 @@ impl Meters {
             metrics,
             last,
             failing_since,
-        } = &mut *locked(&self.commits);
+        } = &mut *lock(&self.commits);
         metrics.last_error = error.map(Error::to_string);
         match error {
             None => {
@@ -79,13 +80,13 @@ impl Meters {
 
     /// How far event time has come, and whether every shard is idle.
     pub fn watermark(&self, watermark: Option<Timestamp>, is_idle: bool) {
-        let mut event_time = locked(&self.event_time);
+        let mut event_time = lock(&self.event_time);
         (event_time.watermark, event_time.is_idle) = (watermark.map(Timestamp::as_millis), is_idle);
     }
 
     /// The tracker was asked, or failed to answer.
     pub fn synced(&self, local: Option<i64>, global: Option<i64>, is_ok: bool) {
-        let mut event_time = locked(&self.event_time);
+        let mut event_time = lock(&self.event_time);
         (event_time.local_watermark, event_time.global_watermark) = (local, global);
         event_time.syncs += u64::from(is_ok);
         event_time.failed_syncs += u64::from(!is_ok);
@@ -93,7 +94,7 @@ impl Meters {
 
     pub fn snapshot(&self, now: Instant) -> ConsumerMetrics {
         let (shards, total) = self.read_shards(now);
-        let committed = locked(&self.commits).clone();
+        let committed = lock(&self.commits).clone();
         let age =
             |time: Option<Instant>| time.map(|time| millis(now.saturating_duration_since(time)));
         ConsumerMetrics {
@@ -105,7 +106,7 @@ impl Meters {
                 failing_millis: age(committed.failing_since),
                 ..committed.metrics
             },
-            event_time: locked(&self.event_time).clone(),
+            event_time: lock(&self.event_time).clone(),
         }
     }
 }
@@ -113,7 +114,7 @@ impl Meters {
 impl Meters {
     /// All shards' metrics and their sum. Shards with nothing more to come go into the sum alone.
     fn read_shards(&self, now: Instant) -> (BTreeMap<ShardRef, ShardMetrics>, ReadCounts) {
-        let (mut meters, mut total) = (locked(&self.shards), locked(&self.gone));
+        let (mut meters, mut total) = (lock(&self.shards), lock(&self.gone));
         let mut shards = BTreeMap::new();
         meters.retain(|shard, meter| {
             let (metrics, is_over) = meter.read(now);
@@ -146,20 +147,20 @@ struct Discovering {
 impl DiscoveryMeter {
     /// A shard is read to its end.
     pub fn ended(&self) {
-        locked(&self.0).metrics.shards_ended += 1;
+        lock(&self.0).metrics.shards_ended += 1;
     }
 
     pub fn found(&self, shards: usize) {
-        locked(&self.0).metrics.shards_found += shards as u64;
+        lock(&self.0).metrics.shards_found += shards as u64;
     }
 
     /// Since when a stream could not be listed, or that all were.
     pub fn failing_since(&self, since: Option<Instant>) {
-        locked(&self.0).failing = since;
+        lock(&self.0).failing = since;
     }
 
     fn read(&self, now: Instant) -> DiscoveryMetrics {
-        let discovering = locked(&self.0);
+        let discovering = lock(&self.0);
         let failing = discovering.failing;
         let failing = failing.map(|since| now.saturating_duration_since(since));
         DiscoveryMetrics {
@@ -172,7 +173,7 @@ impl DiscoveryMeter {
 /// The calls of discovery.
 impl Watch for DiscoveryMeter {
     fn attempted(&self, _: Operation, took: Duration, error: Option<&Error>) {
-        let discovery = &mut locked(&self.0).metrics;
+        let discovery = &mut lock(&self.0).metrics;
         discovery.list_shards_calls += 1;
         discovery.list_shards_millis += millis(took);
         if let Some(error) = error {
@@ -224,7 +225,7 @@ impl ShardMeter {
     pub fn fetched(&self, fetch: Fetch, aim: f64, records: &Chunk, gaps: &[Gap], now: Instant) {
         let data = records.data_bytes();
         let users = records.len() as u64;
-        let mut reading = locked(&self.0);
+        let mut reading = lock(&self.0);
         let loop_time = reading
             .answered
             .map(|last| now.saturating_duration_since(last));
@@ -247,26 +248,26 @@ impl ShardMeter {
     }
 
     pub fn slept(&self, time: Duration) {
-        locked(&self.0).metrics.sleep_time_millis = millis(time);
+        lock(&self.0).metrics.sleep_time_millis = millis(time);
     }
 
     /// The decoder refused records; some of them became dead letters.
     pub fn refused(&self, records: u64, dead_letters: u64) {
-        let counts = &mut locked(&self.0).metrics.counts;
+        let counts = &mut lock(&self.0).metrics.counts;
         counts.poison_records += records;
         counts.dead_letters += dead_letters;
     }
 
     /// Records are about to wait for the caller.
     pub fn queued(&self, records: &Chunk) {
-        let metrics = &mut locked(&self.0).metrics;
+        let metrics = &mut lock(&self.0).metrics;
         metrics.queued_records += records.len() as u64;
         metrics.queued_bytes += records.bytes() as u64;
     }
 
     /// The caller takes them.
     pub fn taken(&self, records: &Chunk) {
-        let metrics = &mut locked(&self.0).metrics;
+        let metrics = &mut lock(&self.0).metrics;
         // A reading that began again has left what was queued before.
         metrics.queued_records = metrics.queued_records.saturating_sub(records.len() as u64);
         metrics.queued_bytes = metrics.queued_bytes.saturating_sub(records.bytes() as u64);
@@ -275,43 +276,43 @@ impl ShardMeter {
 
     /// How far the shard's event time has come; [`Timestamp::MIN`] is not known.
     pub fn watermark(&self, watermark: Timestamp, is_idle: bool) {
-        let metrics = &mut locked(&self.0).metrics;
+        let metrics = &mut lock(&self.0).metrics;
         let known = Some(watermark).filter(|watermark| *watermark > Timestamp::MIN);
         (metrics.watermark, metrics.is_idle) = (known.map(Timestamp::as_millis), is_idle);
     }
 
     /// Nothing more will be read.
     pub fn end(&self) {
-        locked(&self.0).is_over = true;
+        lock(&self.0).is_over = true;
     }
 
     /// Something panicked, and reading begins again on the same thread.
     pub fn restarted(&self, panic: &Error) {
-        let metrics = &mut locked(&self.0).metrics;
+        let metrics = &mut lock(&self.0).metrics;
         metrics.counts.thread_restarts += 1;
         metrics.last_error = Some(panic.to_string());
     }
 
     fn begin_again(&self) {
-        let mut reading = locked(&self.0);
+        let mut reading = lock(&self.0);
         reading.is_over = false;
         reading.metrics.counts.thread_restarts += 1;
     }
 
     #[cfg(test)]
     pub fn refusals(&self) -> (u64, u64) {
-        let counts = &locked(&self.0).metrics.counts;
+        let counts = &lock(&self.0).metrics.counts;
         (counts.poison_records, counts.dead_letters)
     }
 
     /// Since when no call has succeeded, or that the last did.
     pub fn failing_since(&self, since: Option<Instant>) {
-        locked(&self.0).failing = since;
+        lock(&self.0).failing = since;
     }
 
     /// The metrics, and whether they will never change again.
     fn read(&self, now: Instant) -> (ShardMetrics, bool) {
-        let reading = locked(&self.0);
+        let reading = lock(&self.0);
         let is_over = reading.is_over && reading.metrics.queued_records == 0;
         let mut metrics = reading.metrics.clone();
         let failing = reading
@@ -325,7 +326,7 @@ impl ShardMeter {
 /// The calls of a shard's thread.
 impl Watch for ShardMeter {
     fn attempted(&self, operation: Operation, took: Duration, error: Option<&Error>) {
-        let metrics = &mut locked(&self.0).metrics;
+        let metrics = &mut lock(&self.0).metrics;
         let counts = &mut metrics.counts;
         if operation == Operation::GetRecords {
             counts.get_records_calls += 1;
@@ -348,10 +349,6 @@ fn hertz(period: Duration) -> f64 {
         true => 0.0,
         false => 1.0 / period.as_secs_f64(),
     }
-}
-
-fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

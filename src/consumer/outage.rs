@@ -1,11 +1,12 @@
 //! How long calls have kept failing, and when that is too long.
 
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use crate::error::{Error, ErrorKind, Utc};
 use crate::model::{ShardRef, Timestamp};
+use crate::sys::lock::lock;
 
 /// Calls that keep failing: those that read a shard, or those that list a stream's shards.
 #[derive(Clone, Debug)]
@@ -228,11 +229,7 @@ pub(super) struct Warnings(Mutex<WarningLimit>);
 impl Warnings {
     pub fn warn(&self, now: Instant, error: &Error, pause: Duration) {
         let millis = pause.as_millis();
-        let passed = self
-            .0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .pass(now);
+        let passed = lock(&self.0).pass(now);
         match passed {
             Some(0) => log::warn!("{error}; next attempt in {millis} ms"),
             Some(others) => log::warn!(

@@ -1,5 +1,5 @@
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use crossbeam::channel::{self, Receiver, Sender, TryRecvError, TrySendError, select};
@@ -14,6 +14,7 @@ use crate::consumer::shard_reader::End;
 use crate::consumer::shelf::Bell;
 use crate::error::Error;
 use crate::model::{Gap, Timestamp};
+use crate::sys::lock::lock;
 use crate::sys::stop::Stop;
 
 /// What a shard's thread tells the caller's.
@@ -212,7 +213,7 @@ struct Reports {
 
 impl Reports {
     fn put(&self, event: Event) {
-        let mut newest = self.newest.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut newest = lock(&self.newest);
         *newest = Some(event);
         self.is_full.store(true, Ordering::Release);
     }
@@ -221,7 +222,7 @@ impl Reports {
         if !self.is_full.load(Ordering::Acquire) {
             return None;
         }
-        let mut newest = self.newest.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut newest = lock(&self.newest);
         self.is_full.store(false, Ordering::Release);
         newest.take()
     }

@@ -8,7 +8,7 @@
 //! and a checkpoint keeps it.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use crate::aggregation::{EarlierCopy, Misplaced};
@@ -23,6 +23,7 @@ use crate::model::{
     SequenceNumber, ShardPosition, ShardRef, StartPosition, Timestamp, stream_name,
 };
 use crate::sys::clock::Clock;
+use crate::sys::lock::lock;
 use crate::sys::stop::Stop;
 
 /// What the shard readers of a consumer, or of a group, know together. Cheap to clone; empty where the
@@ -283,14 +284,14 @@ impl Repeats {
             return Vec::new();
         };
         // Hashing is the work; the lock is for the look.
-        let hashers = locked(contents).hashers();
+        let hashers = lock(contents).hashers();
         let digests: Vec<_> = records.map(|content| hashers.digest(&content)).collect();
-        let mut contents = locked(contents);
+        let mut contents = lock(contents);
         digests.iter().map(|one| contents.was_seen(one)).collect()
     }
 
     fn shards(&self) -> Option<MutexGuard<'_, Shards>> {
-        self.0.as_ref().map(|shared| locked(&shared.shards))
+        self.0.as_ref().map(|shared| lock(&shared.shards))
     }
 }
 
@@ -408,10 +409,6 @@ impl Answer {
     fn of(yes: bool) -> Answer {
         if yes { Answer::Yes } else { Answer::No }
     }
-}
-
-fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Half of the shortest retention, a day: what is younger is there when its shard is read from its

@@ -1,9 +1,10 @@
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use crate::client::Client;
 use crate::model::Escaped;
+use crate::sys::lock::lock;
 
 /// How long streams keep their records, asked for when it matters only. Shared by all readers.
 #[derive(Debug, Default)]
@@ -27,13 +28,13 @@ impl Retentions {
             log::warn!("the retention of {stream} is taken for 24 hours: {error}");
         });
         let retention = retention.ok();
-        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = lock(&self.0);
         known.insert(stream.clone(), (now, retention));
         retention
     }
 
     fn known(&self, stream: &Arc<str>, now: Instant) -> Option<Option<Duration>> {
-        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = lock(&self.0);
         let (asked, retention) = known.get(stream)?;
         (now < *asked + ASK_INTERVAL).then_some(*retention)
     }

@@ -1,4 +1,5 @@
-use std::sync::{Mutex, PoisonError};
+use crate::sys::lock::lock;
+use std::sync::Mutex;
 
 use crossbeam::channel::{self, Receiver, Sender};
 
@@ -35,16 +36,13 @@ impl<T> Shelf<T> {
     }
 
     pub fn put(&self, items: impl IntoIterator<Item = T>) {
-        self.items
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .extend(items);
+        lock(&self.items).extend(items);
         self.bell.ring();
     }
 
     /// Lays an item down in place of those that it makes needless.
     pub fn put_instead(&self, item: T, is_needless: impl Fn(&T) -> bool) {
-        let mut items = self.items.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut items = lock(&self.items);
         items.retain(|old| !is_needless(old));
         items.push(item);
         drop(items);
@@ -61,7 +59,7 @@ impl<T> Shelf<T> {
     }
 
     pub fn take(&self) -> Vec<T> {
-        std::mem::take(&mut self.items.lock().unwrap_or_else(PoisonError::into_inner))
+        std::mem::take(&mut lock(&self.items))
     }
 }
 

@@ -1,10 +1,11 @@
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use bytes::Bytes;
 
 use crate::consumer::checkpoint::Checkpoint;
 use crate::error::{Error, Result};
+use crate::sys::lock::lock;
 
 /// What a consumer commits: where to go on from, and what the caller has made of the records so far.
 #[derive(Clone, Default, PartialEq, Eq)]
@@ -137,7 +138,7 @@ impl MemoryCheckpointStore {
     }
 
     fn place(&self) -> MutexGuard<'_, Place> {
-        self.place.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.place)
     }
 }
 

@@ -1,10 +1,11 @@
 //! One store for all consumers of a group.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use crate::consumer::checkpoint::Checkpoint;
 use crate::consumer::store::{CheckpointStore, Commit};
 use crate::error::{Error, Result};
+use crate::sys::lock::lock;
 
 /// The store, and the newest checkpoint of each consumer: what one commits is saved in one write with
 /// what the others have committed last, so that the store always has where all are to go on from.
@@ -43,14 +44,10 @@ impl Union {
 
     /// Says where a consumer begins: that counts until it commits.
     pub fn begin(&self, member: usize, checkpoint: Checkpoint) {
-        let mut state = self.lock();
+        let mut state = lock(&self.0);
         // All have begun before one commits.
         state.loaded = None;
         state.set(member, checkpoint);
-    }
-
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -71,7 +68,7 @@ impl State {
 
 impl CheckpointStore for Share {
     fn load(&mut self) -> Result<Option<Commit>> {
-        Ok(self.union.lock().loaded.clone())
+        Ok(lock(&self.union.0).loaded.clone())
     }
 
     fn save(&mut self, commit: &Commit) -> Result<()> {
@@ -80,7 +77,7 @@ impl CheckpointStore for Share {
                             and state of each in a transaction of your own";
             return Err(Error::config("commit_with", "a state", expected));
         }
-        let mut state = self.union.lock();
+        let mut state = lock(&self.union.0);
         let before = state.set(self.member, commit.checkpoint.clone());
         let saved = state.save();
         if saved.is_err() {

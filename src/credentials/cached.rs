@@ -5,7 +5,7 @@
 //! it; threads that have none wait behind it, and share the outcome of whoever held it.
 
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
 use std::time::Duration;
 
 use crate::credentials::CredentialsProvider;
@@ -13,6 +13,7 @@ use crate::error::{Error, Result};
 use crate::model::Timestamp;
 use crate::sign::Credentials;
 use crate::sys::clock::{Clock, SystemClock};
+use crate::sys::lock::lock;
 
 /// A provider's credentials, kept until they are about to expire.
 ///
@@ -71,7 +72,7 @@ impl<P: CredentialsProvider> Cached<P> {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 
     /// Asks the provider. Only one thread is in here.
@@ -92,7 +93,7 @@ impl<P: CredentialsProvider> Cached<P> {
 
     /// Waits until credentials are there, unless another thread finds meanwhile that there are none.
     fn wait(&self, answers_seen: u64) -> Result<Credentials> {
-        let _asking = self.asking.lock().unwrap_or_else(PoisonError::into_inner);
+        let _asking = lock(&self.asking);
         let state = self.state();
         if let Some(credentials) = state.good(self.clock.wall()) {
             return Ok(credentials.clone());

@@ -14,7 +14,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use crate::fake::ACCOUNT;
-use crate::fake::call::{Call, lock};
+use crate::fake::call::Call;
 use crate::fake::check;
 use crate::fake::list::in_use;
 use crate::fake::refusal::Refusal;
@@ -22,6 +22,7 @@ use crate::fake::set::set_strategy;
 use crate::fake::shard::Shard;
 use crate::fake::stream::{Change, Status, Stream};
 use crate::model::HashKey;
+use crate::sys::lock::lock;
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]

@@ -1,4 +1,4 @@
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use serde::de::DeserializeOwned;
 
@@ -9,6 +9,7 @@ use crate::fake::refusal::Refusal;
 use crate::fake::service::Service;
 use crate::fake::stream::Stream;
 use crate::model::Timestamp;
+use crate::sys::lock::lock;
 
 /// One call while it is answered.
 pub(super) struct Call<'a> {
@@ -53,10 +54,4 @@ impl<'a> Call<'a> {
     pub fn live_stream(&self, name: &str) -> Result<Arc<Mutex<Stream>>, Refusal> {
         self.service.live_stream(name, self.now)
     }
-}
-
-/// Locks for as long as an answer is put together; whoever panicked before left nothing half done
-/// that another could see.
-pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

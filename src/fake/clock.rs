@@ -1,13 +1,14 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crossbeam::channel::{self, Sender};
 
 use crate::model::Timestamp;
 use crate::sys::clock::{Clock, SystemClock, Timer, later};
+use crate::sys::lock::lock;
 use crate::sys::stop::Stop;
 
 /// Time that moves only when told to. Cheap to clone; clones show the same time.
@@ -102,13 +103,13 @@ impl VirtualClock {
 
     /// Returns the time it shows.
     pub fn time(&self) -> Timestamp {
-        let time = self.lock().wall().as_millis();
+        let time = lock(&self.shared.state).wall().as_millis();
         Timestamp::from_millis(time.saturating_add(self.ahead.load(Ordering::Relaxed)))
     }
 
     /// Counts the waits under way; one that is over or given up no longer counts.
     pub fn waiters(&self) -> usize {
-        self.lock().timers.len()
+        lock(&self.shared.state).timers.len()
     }
 
     /// Blocks until the clock has been moved on by `by`: by another thread, or by itself.
@@ -131,7 +132,7 @@ impl VirtualClock {
 
     /// Moves time forward at once, and ends every wait that is due by then.
     pub fn advance(&self, by: Duration) {
-        let mut state = self.lock();
+        let mut state = lock(&self.shared.state);
         let target = state.elapsed.saturating_add(by);
         state.move_to(target);
     }
@@ -140,7 +141,7 @@ impl VirtualClock {
     ///
     /// `None` if nobody waits: time then stands still.
     pub fn advance_to_next(&self) -> Option<Duration> {
-        self.lock().move_to_next()
+        lock(&self.shared.state).move_to_next()
     }
 
     /// Blocks, in real time, until `threads` threads wait on this clock.
@@ -151,7 +152,7 @@ impl VirtualClock {
         let waited = self
             .shared
             .waiter
-            .wait_timeout_while(self.lock(), PATIENCE, few);
+            .wait_timeout_while(lock(&self.shared.state), PATIENCE, few);
         let (_state, result) = waited.unwrap_or_else(PoisonError::into_inner);
         !result.timed_out()
     }
@@ -161,12 +162,12 @@ impl VirtualClock {
     /// Before each step waits in real time until that many threads wait, so that none is left
     /// behind. `false` if they do not within a minute.
     pub fn advance_with(&self, threads: usize, by: Duration) -> bool {
-        let end = self.lock().elapsed.saturating_add(by);
+        let end = lock(&self.shared.state).elapsed.saturating_add(by);
         loop {
             if !self.await_waiters(threads) {
                 return false;
             }
-            let mut state = self.lock();
+            let mut state = lock(&self.shared.state);
             let next = state.next_deadline().filter(|next| *next <= end);
             state.move_to(next.unwrap_or(end));
             if next.is_none() {
@@ -181,22 +182,15 @@ impl VirtualClock {
     /// not hold time up while they are busy: with too few, records may expire before the thread that
     /// sends them has begun.
     pub fn auto_advance(&self, threads: usize) {
-        let mut state = self.lock();
+        let mut state = lock(&self.shared.state);
         state.auto_advance = (threads > 0).then_some(threads);
         state.move_by_itself();
-    }
-
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.shared
-            .state
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Clock for VirtualClock {
     fn now(&self) -> Instant {
-        let state = self.lock();
+        let state = lock(&self.shared.state);
         later(state.base, state.elapsed)
     }
 
@@ -206,7 +200,7 @@ impl Clock for VirtualClock {
 
     fn at(&self, deadline: Instant) -> Timer {
         let (fire, fires) = channel::bounded(1);
-        let mut state = self.lock();
+        let mut state = lock(&self.shared.state);
         let due = deadline.saturating_duration_since(state.base);
         if due <= state.elapsed {
             // The channel has room for one, so this cannot block.
@@ -241,7 +235,7 @@ struct Withdraw {
 
 impl Drop for Withdraw {
     fn drop(&mut self) {
-        let mut state = self.clock.lock();
+        let mut state = lock(&self.clock.shared.state);
         state.timers.remove(&self.key);
         // Who is awake may never wait again, and the others still do.
         state.move_by_itself();

@@ -3,9 +3,10 @@ use std::fmt;
 use std::io;
 use std::mem;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use crate::sys::disk::{Disk, DiskFile, FileSystem, Lock};
+use crate::sys::lock::lock;
 use crate::sys::rng::Rng;
 
 /// A disk in memory that loses at a [power loss](FakeDisk::power_loss) what was not synced. Cheap to
@@ -149,7 +150,7 @@ impl FakeDisk {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0)
     }
 }
 

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize, Serializer};
 use serde_json::{Value, json};
 
 use crate::fake::ACCOUNT;
-use crate::fake::call::{Call, lock};
+use crate::fake::call::Call;
 use crate::fake::check;
 use crate::fake::fault::Fault;
 use crate::fake::number::Number;
@@ -24,6 +24,7 @@ use crate::fake::shard::{Shard, ShardName, shard_index};
 use crate::fake::stream::{Status, Stream};
 use crate::fake::token::{self, Page};
 use crate::model::{HashKey, Timestamp};
+use crate::sys::lock::lock;
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]

@@ -130,7 +130,6 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::client::{Client, ClientBuilder, RecordDistributionStrategy};
-use crate::fake::call::lock;
 use crate::fake::service::Service;
 use crate::fake::stream::Stream;
 use crate::fake::transport::InMemory;
@@ -138,6 +137,7 @@ use crate::model::{HashKey, Operation, SequenceNumber, Shard, ShardId, Timestamp
 use crate::sign::Credentials;
 use crate::sys::Sys;
 use crate::sys::clock::{Clock, SystemClock};
+use crate::sys::lock::lock;
 
 pub use clock::VirtualClock;
 pub use disk::FakeDisk;

@@ -17,7 +17,7 @@ use serde_json::json;
 
 use crate::fake::ACCOUNT;
 use crate::fake::base64;
-use crate::fake::call::{Call, lock};
+use crate::fake::call::Call;
 use crate::fake::check;
 use crate::fake::fault::Fault;
 use crate::fake::limits;
@@ -28,6 +28,7 @@ use crate::fake::shard::{Entry, Shard, shard_name};
 use crate::fake::stream::Stream;
 use crate::fake::token::{self, Iterator};
 use crate::model::Timestamp;
+use crate::sys::lock::lock;
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]

@@ -1,4 +1,4 @@
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -9,6 +9,7 @@ use crate::fake::check;
 use crate::fake::fault::Fault;
 use crate::fake::shard::shard_name;
 use crate::fake::token;
+use crate::sys::lock::lock;
 use crate::sys::rng::Rng;
 
 /// What is to happen to the calls of one operation, from [`FakeKinesis::on`](crate::fake::FakeKinesis::on).
@@ -148,7 +149,7 @@ impl<'a> Script<'a> {
     }
 
     fn add(self, left: Option<u64>, action: Action) -> Script<'a> {
-        self.rules.lock().push(Rule {
+        lock(&self.rules.0).push(Rule {
             operation: self.operation,
             stream: self.stream.clone(),
             shard: self.shard.clone(),
@@ -162,12 +163,12 @@ impl<'a> Script<'a> {
 
 impl Rules {
     pub fn clear(&self) {
-        self.lock().clear();
+        lock(&self.0).clear();
     }
 
     /// Uses up what is scripted for a call.
     pub fn on_call(&self, operation: &str, body: &[u8]) -> Scripted {
-        let mut rules = self.lock();
+        let mut rules = lock(&self.0);
         let mut scripted = Scripted::default();
         let mut of_operation = rules
             .iter_mut()
@@ -184,10 +185,6 @@ impl Rules {
         }
         rules.retain(|rule| rule.left != Some(0));
         scripted
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Vec<Rule>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

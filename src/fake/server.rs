@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -22,6 +22,7 @@ use crate::fake::reply::Reply;
 use crate::fake::service::Service;
 use crate::fake::{REGION, credentials_of, sys};
 use crate::sys::clock::later;
+use crate::sys::lock::lock;
 use crate::sys::stop::{Stop, StopSource};
 use crate::sys::thread::{self, Handle};
 
@@ -111,7 +112,7 @@ impl Drop for FakeServer {
             let _ = listening.join();
         }
         // The listener is gone, so no connection comes after these.
-        let connections = std::mem::take(&mut *self.shared.lock());
+        let connections = std::mem::take(&mut *lock(&self.shared.connections));
         for served in connections.values() {
             let _ = served.socket.shutdown(Shutdown::Both);
         }
@@ -121,18 +122,12 @@ impl Drop for FakeServer {
     }
 }
 
-impl Shared {
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<u64, Served>> {
-        self.connections
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-    }
-}
+impl Shared {}
 
 impl std::fmt::Debug for Shared {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Shared")
-            .field("connections", &self.lock().len())
+            .field("connections", &lock(&self.connections).len())
             .finish_non_exhaustive()
     }
 }
@@ -154,7 +149,7 @@ fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
 
 /// Starts to serve a connection; one too many is closed again.
 fn admit(n: u64, socket: TcpStream, shared: &Arc<Shared>) {
-    let mut connections = shared.lock();
+    let mut connections = lock(&shared.connections);
     connections.retain(|_, served| !served.thread.is_finished());
     if connections.len() >= CONNECTIONS_MAX {
         return;
@@ -184,7 +179,7 @@ enum End {
 /// Closes a socket so that the other side is told of a reset and not of an end.
 fn reset(n: u64, socket: Arc<TcpStream>, shared: &Shared) {
     let _ = SockRef::from(&*socket).set_linger(Some(Duration::ZERO));
-    shared.lock().remove(&n);
+    lock(&shared.connections).remove(&n);
 }
 
 /// Answers request after request until either side has enough.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{Method, Request, Response};
 
-use crate::fake::call::{Call, lock};
+use crate::fake::call::Call;
 use crate::fake::fault::{Delivery, Fault};
 use crate::fake::limits::{self, Window};
 use crate::fake::log::{Log, LoggedRequest};
@@ -17,6 +17,7 @@ use crate::fake::{ACCOUNT, admin, list, read, set, verify, write};
 use crate::model::Timestamp;
 use crate::sign::Credentials;
 use crate::sys::clock::Clock;
+use crate::sys::lock::lock;
 use crate::sys::rng::Rng;
 
 /// The one state behind both doors.

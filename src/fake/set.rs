@@ -12,10 +12,11 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use crate::client::RecordDistributionStrategy;
-use crate::fake::call::{Call, lock};
+use crate::fake::call::Call;
 use crate::fake::check;
 use crate::fake::refusal::Refusal;
 use crate::fake::stream::Stream;
+use crate::sys::lock::lock;
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]

@@ -17,7 +17,7 @@ use serde::Deserialize;
 use serde::de::{Deserializer, Error, Visitor};
 
 use crate::fake::base64;
-use crate::fake::call::{Call, lock};
+use crate::fake::call::Call;
 use crate::fake::check;
 use crate::fake::number::Number;
 use crate::fake::placing::{Placing, Valid, write_result};
@@ -25,6 +25,7 @@ use crate::fake::refusal::Refusal;
 use crate::fake::shard::Entry;
 use crate::fake::stream::Stream;
 use crate::model::{HashKey, Timestamp};
+use crate::sys::lock::lock;
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]

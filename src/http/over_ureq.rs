@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 use std::io::{self, Read};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -28,6 +28,7 @@ use crate::http::tcp::{PHASE, TcpConnector};
 use crate::http::{HttpTransport, Network, Trust};
 use crate::sys::buffers::Buffers;
 use crate::sys::clock::{Clock, NEVER};
+use crate::sys::lock::lock;
 
 /// A client's connections, shared by all its threads.
 pub(crate) struct UreqTransport {
@@ -364,7 +365,7 @@ impl Resolver for CachingResolver {
             format!("{:?}/{:?}", uri.scheme(), uri.authority()),
             self.clock.now(),
         );
-        let known = || self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = || lock(&self.known);
         if let Some((_, addresses)) = known().get(&host).filter(|(until, _)| now < *until) {
             return Ok(addresses.clone());
         }

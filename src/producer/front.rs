@@ -7,7 +7,7 @@
 use std::borrow::Cow;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, RwLock};
 use std::time::Instant;
 
 use crossbeam::channel::{self, Receiver, Sender};
@@ -22,6 +22,7 @@ use crate::producer::ledger::{Ledger, Standing};
 use crate::producer::placement::earlier;
 use crate::producer::record::UserRecord;
 use crate::sys::clock::Clock;
+use crate::sys::lock::{lock, read, write};
 
 pub(super) struct Front {
     default: Option<Arc<Stream>>,
@@ -121,7 +122,7 @@ impl Front {
             .as_ref()
             .filter(|default| *default.name == *name);
         default.cloned().or_else(|| {
-            let named = self.named.read().unwrap_or_else(PoisonError::into_inner);
+            let named = read(&self.named);
             named.get(name).cloned()
         })
     }
@@ -130,7 +131,7 @@ impl Front {
         if name.trim().is_empty() {
             return Err(invalid("the record names a stream without a name"));
         }
-        let mut named = self.named.write().unwrap_or_else(PoisonError::into_inner);
+        let mut named = write(&self.named);
         if named.len() >= STREAMS_MAX && !named.contains_key(name) {
             return Err(invalid(&format!(
                 "a producer puts to {STREAMS_MAX} streams at most"
@@ -184,7 +185,7 @@ impl Front {
     }
 
     pub fn streams(&self) -> Vec<Arc<Stream>> {
-        let named = self.named.read().unwrap_or_else(PoisonError::into_inner);
+        let named = read(&self.named);
         self.default.iter().chain(named.values()).cloned().collect()
     }
 }
@@ -299,9 +300,7 @@ impl Stream {
     }
 
     fn aggregator(&self) -> MutexGuard<'_, Aggregator> {
-        self.aggregator
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        lock(&self.aggregator)
     }
 }
 
@@ -314,7 +313,7 @@ impl Bench {
     }
 
     fn shelf(&self) -> MutexGuard<'_, Shelf> {
-        self.shelf.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.shelf)
     }
 }
 

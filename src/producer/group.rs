@@ -1,6 +1,6 @@
 use std::fmt;
 use std::ops::Range;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use crossbeam::channel::select;
@@ -11,6 +11,7 @@ use crate::producer::delivery::{Attempt, Delivered, RecordResult, Stored, Undeli
 use crate::producer::record::UserRecord;
 use crate::producer::wake::Wake;
 use crate::sys::clock::Clock;
+use crate::sys::lock::lock;
 
 /// The one result of all records that were put into one aggregate.
 ///
@@ -90,7 +91,7 @@ impl Group {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 }
 

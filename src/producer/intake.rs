@@ -7,13 +7,14 @@
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 
 use crossbeam::channel::{self, Receiver, Sender, select};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::producer::shares::{Full, Refusal, Shares};
 use crate::sys::clock::Timer;
+use crate::sys::lock::lock;
 use crate::sys::stop::Stop;
 
 pub(super) struct Intake {
@@ -168,7 +169,7 @@ impl Intake {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 }
 

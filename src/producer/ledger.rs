@@ -1,12 +1,13 @@
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use crossbeam::channel::select;
 
 use crate::producer::wake::Wake;
 use crate::sys::clock::Timer;
+use crate::sys::lock::lock;
 use crate::sys::stop::Stop;
 
 /// Counts one stream's records on their way by epoch, so that a flush waits for what came before it
@@ -166,7 +167,7 @@ impl Ledger {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 }
 

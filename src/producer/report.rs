@@ -1,10 +1,11 @@
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 
 use crossbeam::channel::{self, Receiver, Sender, select};
 
 use crate::producer::delivery::RecordResult;
 use crate::producer::kinesis_record::Run;
 use crate::producer::shared::{Released, Shared};
+use crate::sys::lock::lock;
 use crate::sys::stop::Stop;
 use crate::sys::thread::caught;
 
@@ -29,10 +30,7 @@ impl Reports {
     }
 
     pub fn lay_down(&self, run: Run) {
-        self.shelf
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .push(run);
+        lock(&self.shelf).push(run);
         // A bell that already rings needs no second pull.
         let _ = self.ring.try_send(());
     }
@@ -58,7 +56,7 @@ impl Reports {
     }
 
     fn clear_shelf(&self) -> Vec<Run> {
-        let mut shelf = self.shelf.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut shelf = lock(&self.shelf);
         std::mem::take(&mut *shelf)
     }
 }

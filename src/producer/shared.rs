@@ -1,5 +1,5 @@
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use crate::client::PutRecordOutput;
 use crate::config::ProducerConfig;
@@ -16,6 +16,7 @@ use crate::producer::pipeline::{Effects, Settlement};
 use crate::producer::report::Reports;
 use crate::producer::tally::Tally;
 use crate::sys::clock::Clock;
+use crate::sys::lock::lock;
 
 /// What the callers and the producer's threads have in common.
 pub(super) struct Shared {
@@ -136,7 +137,7 @@ impl Shared {
     }
 
     fn tallies(&self) -> MutexGuard<'_, Tallies> {
-        self.tallies.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.tallies)
     }
 
     /// Gives the room of settled records back, and lets those go on who wait for them.
@@ -186,7 +187,7 @@ impl Failure {
 
     /// Notes what ended the producer.
     pub fn set(&self, error: &Error) {
-        let mut first = self.first.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut first = lock(&self.first);
         first.get_or_insert_with(|| error.clone());
         self.is_set.store(true, Ordering::Release);
     }
@@ -197,7 +198,7 @@ impl Failure {
         if !self.is_set.load(Ordering::Acquire) {
             return Ok(());
         }
-        let first = self.first.lock().unwrap_or_else(PoisonError::into_inner);
+        let first = lock(&self.first);
         first.clone().map_or(Ok(()), Err)
     }
 }

@@ -4,7 +4,7 @@
 //! out no more jobs than there are places in either channel, and counts a job until it has received
 //! the outcome. So neither channel is ever full when somebody sends.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use crossbeam::channel::{self, Receiver, Sender, select};
@@ -22,6 +22,7 @@ use crate::producer::report::Callback;
 use crate::producer::shared::Shared;
 use crate::retry::RetryPolicy;
 use crate::sys::clock::{Timer, later};
+use crate::sys::lock::lock;
 use crate::sys::stop::{Stop, StopSource};
 use crate::sys::thread::{self, Handle, caught};
 
@@ -164,11 +165,7 @@ impl Member {
     }
 
     fn join(&self) -> Result<()> {
-        let handle = self
-            .handle
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
+        let handle = lock(&self.handle).take();
         handle.map_or(Ok(()), Handle::join)
     }
 }

@@ -1,5 +1,5 @@
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -10,6 +10,7 @@ use crate::producer::Producer;
 use crate::producer::delivery::Delivery;
 use crate::producer::record::{PutError, UserRecord};
 use crate::sys::Sys;
+use crate::sys::lock::lock;
 use crate::sys::rng::Rng;
 
 /// Makes the data of elements, and says which stream takes them. Flink's `KinesisSerializationSchema`.
@@ -97,7 +98,7 @@ impl fmt::Debug for RandomPartitioner {
 
 impl<T: ?Sized> Partitioner<T> for RandomPartitioner {
     fn partition_key(&self, _: &T) -> String {
-        let mut rng = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut rng = lock(&self.0);
         uuid(rng.next_u64(), rng.next_u64())
     }
 }

@@ -1,7 +1,7 @@
 //! The way that a client's own requests are signed: the key of a day is kept, and what is signed is
 //! written down once. Every other request is left to `aws-sigv4`, and both give the same signature.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 
 use aws_sigv4::sign::v4::{calculate_signature, generate_signing_key};
 use bytes::Bytes;
@@ -14,6 +14,7 @@ use zeroize::Zeroizing;
 use crate::error::Result;
 use crate::model::{Timestamp, all};
 use crate::sign::{Credentials, cannot_sign, sign};
+use crate::sys::lock::lock;
 
 /// Signs requests to one service in one region.
 pub(crate) struct Signer {
@@ -93,7 +94,7 @@ impl Signer {
     }
 
     fn key(&self, credentials: &Credentials, day: &str, time: Timestamp) -> Key {
-        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut kept = lock(&self.kept);
         match &*kept {
             Some(kept) if kept.day == day && kept.credentials.is_same(credentials) => {
                 kept.key.clone()

@@ -1,7 +1,8 @@
 //! Memory for long messages: the same again and again.
 
+use crate::sys::lock::lock;
 use std::hint::black_box;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 
@@ -25,15 +26,12 @@ struct Home {
 
 impl Home {
     fn take(&self) -> Option<Vec<u8>> {
-        self.idle
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .pop()
+        lock(&self.idle).pop()
     }
 
     /// Keeps a buffer; one too many is freed, and so is one that is small or large.
     fn keep(&self, buffer: Vec<u8>) {
-        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut idle = lock(&self.idle);
         if idle.len() < self.idle_max && is_worth_keeping(&buffer) {
             idle.push(buffer);
         }

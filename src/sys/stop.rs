@@ -1,6 +1,7 @@
+use crate::sys::lock::lock;
 use std::convert::Infallible;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use crossbeam::channel::{self, Receiver, Sender};
 
@@ -52,10 +53,7 @@ impl StopSource {
 
     pub fn signal(&self) {
         self.stop.stopped.store(true, Ordering::Release);
-        self.open
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
+        lock(&self.open).take();
     }
 
     pub fn stop(&self) -> Stop {

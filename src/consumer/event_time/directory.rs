@@ -11,13 +11,14 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 
 use serde::{Deserialize, Serialize};
 
 use crate::consumer::event_time::participants::Participants;
 use crate::consumer::event_time::tracker::{WatermarkReport, WatermarkTracker};
 use crate::model::{Escaped, Timestamp};
+use crate::sys::lock::lock;
 
 /// Aligns consumers of several processes that have a directory in common, each with a small file in it.
 ///
@@ -109,7 +110,7 @@ impl DirectoryWatermarkTracker {
 
 impl WatermarkTracker for DirectoryWatermarkTracker {
     fn update(&self, report: &WatermarkReport<'_>) -> io::Result<Option<Timestamp>> {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = lock(&self.state);
         if let Some(entry) = state.next_entry(report) {
             self.write(&entry)?;
             state.own.insert(entry.subtask.clone(), entry);
@@ -122,7 +123,7 @@ impl WatermarkTracker for DirectoryWatermarkTracker {
     }
 
     fn withdraw(&self, report: &WatermarkReport<'_>) -> io::Result<()> {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = lock(&self.state);
         state.participants.withdraw(report);
         state.beat += 1;
         let beat = state.beat;

@@ -1,8 +1,9 @@
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::consumer::shelf::Bell;
 use crate::model::Timestamp;
+use crate::sys::lock::lock;
 
 /// Between the caller's thread, which knows how far its shards are, and the one that asks the tracker.
 pub(in crate::consumer) struct Exchange {
@@ -43,7 +44,7 @@ impl Exchange {
     }
 
     pub fn tell(&self, local: Local) {
-        let mut state = self.lock();
+        let mut state = lock(&self.state);
         let news = std::mem::replace(&mut state.0, local) != local;
         let asks = match state.1 {
             Global::Joining => news,
@@ -56,19 +57,15 @@ impl Exchange {
     }
 
     pub fn answer(&self, global: Global) {
-        self.lock().1 = global;
+        lock(&self.state).1 = global;
         self.version.fetch_add(1, Ordering::Release);
     }
 
     pub fn read(&self) -> (Local, Global) {
-        *self.lock()
+        *lock(&self.state)
     }
 
     pub fn version(&self) -> u64 {
         self.version.load(Ordering::Acquire)
-    }
-
-    fn lock(&self) -> MutexGuard<'_, (Local, Global)> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

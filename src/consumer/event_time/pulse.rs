@@ -1,4 +1,5 @@
-use std::sync::{Mutex, PoisonError};
+use crate::sys::lock::lock;
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 /// Since when, and up to when, a shard's reading has found that there is nothing: what tells a shard
@@ -9,19 +10,19 @@ pub(in crate::consumer) struct Pulse(Mutex<Option<(Instant, Instant)>>);
 impl Pulse {
     /// An answer to a call that began at `called` was empty, and nothing was behind it.
     pub fn nothing(&self, called: Instant) {
-        let mut quiet = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut quiet = lock(&self.0);
         let since = quiet.map_or(called, |(since, _)| since);
         *quiet = Some((since, called));
     }
 
     /// There was something, or it is not known whether there is.
     pub fn something(&self) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        *lock(&self.0) = None;
     }
 
     /// For how long it is certain that nothing came.
     pub fn quiet(&self) -> Option<Duration> {
-        let quiet = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let quiet = *lock(&self.0);
         quiet.map(|(since, until)| until.saturating_duration_since(since))
     }
 }

@@ -1,10 +1,11 @@
 use std::fmt;
 use std::io;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use crate::consumer::event_time::participants::Participants;
 use crate::model::Timestamp;
+use crate::sys::lock::lock;
 
 /// Where consumers tell each other how far they are, so that none runs far ahead of the others.
 ///
@@ -117,13 +118,13 @@ impl MemoryWatermarkTracker {
 
 impl WatermarkTracker for MemoryWatermarkTracker {
     fn update(&self, report: &WatermarkReport<'_>) -> io::Result<Option<Timestamp>> {
-        let mut participants = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut participants = lock(&self.0);
         participants.report(report);
         Ok(participants.lowest(report))
     }
 
     fn withdraw(&self, report: &WatermarkReport<'_>) -> io::Result<()> {
-        let mut participants = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut participants = lock(&self.0);
         participants.withdraw(report);
         Ok(())
     }
