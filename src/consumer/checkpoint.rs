@@ -759,6 +759,60 @@ mod tests {
     }
 
     #[test]
+    fn the_first_record_of_a_shard_comes_back_and_the_earlier_of_two_counts() {
+        let shard = || ShardRef::new("orders", "a");
+        let first = |number: &str| {
+            let mut checkpoint = Checkpoint::default();
+            checkpoint.insert(shard(), ShardPosition::ShardEnd, None);
+            let number = number.parse().expect("a number");
+            checkpoint.firsts.insert(shard(), number);
+            checkpoint
+        };
+        let read = Checkpoint::from_json(&first("7").to_json()).expect("a checkpoint");
+        assert_eq!(read, first("7"));
+        assert_eq!(first("7").merge(first("10")), first("7"));
+        assert_eq!(first("10").merge(first("7")), first("7"));
+        let broken = first("7").to_json().replace(r#""7""#, r#""x""#);
+        Checkpoint::from_json(&broken).expect_err("broken");
+    }
+
+    #[test]
+    fn of_two_newest_shards_the_older_one_was_seen_by_both() {
+        let newest = |shard: &str| Checkpoint {
+            newest: [("orders".into(), shard.into())].into(),
+            ..Checkpoint::default()
+        };
+        let [seven, ten] = ["shardId-7", "shardId-10"].map(newest);
+        assert_eq!(seven.clone().merge(ten.clone()), seven);
+        assert_eq!(ten.merge(seven.clone()), seven);
+    }
+
+    #[test]
+    fn what_was_noted_of_a_shard_without_a_position_does_not_outlive_one() {
+        let shard = || ShardRef::new("orders", "a");
+        let range = crate::model::HashKeyRange::FULL;
+        let of_stream = |starting: &str| Checkpoint {
+            origins: [(
+                shard(),
+                Origin {
+                    range,
+                    starting: starting.parse().expect("a number"),
+                },
+            )]
+            .into_iter()
+            .collect(),
+            ..Checkpoint::default()
+        };
+        let mut read = of_stream("10");
+        read.shards.insert(shard(), ShardPosition::ShardEnd);
+        for noted in [of_stream("20"), of_stream("10")] {
+            let both = noted.merge(read.clone());
+            assert_eq!(both.position(&shard()), Some(&ShardPosition::ShardEnd));
+            assert!(both.replaced.is_empty(), "nothing was read of the other");
+        }
+    }
+
+    #[test]
     fn a_time_goes_with_the_position_it_belongs_to() {
         let shard = || ShardRef::new("orders", "a");
         let at = |number: u32, time: Option<i64>| Checkpoint {

@@ -158,6 +158,20 @@ mod tests {
     }
 
     #[test]
+    fn each_stretch_is_confirmed_by_itself_and_all_go_with_their_stream() {
+        let doubts = Doubts::default();
+        for stretch in [unconfirmed(3, 30), unconfirmed(7, 25), unconfirmed(7, 26)] {
+            doubts.note(&shard(), &stretch);
+        }
+        doubts.confirmed(&shard(), Some(&number(3)));
+        assert_eq!(doubts.of(&shard(), &after(9)), Some(unconfirmed(7, 26)));
+        doubts.told(&Gap::new(shard(), GapCause::UnknownPosition));
+        assert_eq!(doubts.of(&shard(), &after(9)), Some(unconfirmed(7, 26)));
+        doubts.told(&Gap::new(shard(), GapCause::StreamRecreated));
+        assert_eq!(doubts.of(&shard(), &after(9)), None);
+    }
+
+    #[test]
     fn a_restart_takes_over_what_its_checkpoint_doubts() {
         let (doubts, restarted) = (Doubts::default(), Doubts::default());
         doubts.note(&shard(), &unconfirmed(3, 30));

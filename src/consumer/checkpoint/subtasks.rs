@@ -122,6 +122,9 @@ mod tests {
     #[test]
     fn messages_name_them() {
         assert_eq!(of(3, &[0, 2]).to_string(), "0, 2 of 3");
+        let ten: Vec<_> = (0..10).collect();
+        let text = of(30, &ten).to_string();
+        assert_eq!(text, "0, 1, 2, 3, 4, 5, 6, 7, 8, 9 of 30");
         let many: Vec<_> = (0..20).collect();
         let text = of(30, &many).merge(of(2, &[1])).to_string();
         assert_eq!(text, "1 of 2, and 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, ... of 30");
