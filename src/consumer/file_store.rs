@@ -30,6 +30,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::model::Escaped;
 use crate::sys::base64::PADDED;
 use crate::sys::disk::{Disk, Lock};
+use crate::sys::hex;
 
 /// Keeps commits in a file that is always whole, whenever the process or the machine stops.
 ///
@@ -352,8 +353,7 @@ fn written(commit: &Commit) -> String {
 }
 
 fn checksum(lines: &str) -> String {
-    let sum = Md5::digest(lines);
-    sum.iter().map(|byte| format!("{byte:02x}")).collect()
+    hex::encoded(Md5::digest(lines))
 }
 
 /// Begins the first line.

@@ -5,6 +5,7 @@ pub(crate) mod buffers;
 pub(crate) mod clock;
 pub(crate) mod disk;
 pub(crate) mod env;
+pub(crate) mod hex;
 pub(crate) mod lock;
 pub(crate) mod percent;
 pub(crate) mod process;

@@ -19,6 +19,7 @@ use crate::consumer::event_time::participants::Participants;
 use crate::consumer::event_time::tracker::{WatermarkReport, WatermarkTracker};
 use crate::model::{Escaped, Timestamp};
 use crate::sys::lock::lock;
+use crate::sys::percent;
 
 /// Aligns consumers of several processes that have a directory in common, each with a small file in it.
 ///
@@ -183,11 +184,7 @@ fn entry(path: &Path) -> io::Result<Entry> {
 
 /// A name that every file system takes, and that no other subtask has.
 fn file_name(subtask: &str) -> String {
-    let byte = |byte: u8| match byte {
-        b'0'..=b'9' | b'A'..=b'Z' | b'a'..=b'z' | b'-' | b'_' => char::from(byte).to_string(),
-        _ => format!("%{byte:02x}"),
-    };
-    subtask.bytes().map(byte).collect()
+    percent::encoded(subtask)
 }
 
 const EXTENSION: &str = "watermark";
@@ -293,6 +290,6 @@ mod tests {
     #[test]
     fn names_of_files_tell_subtasks_apart() {
         assert_eq!(file_name("orders-0"), "orders-0");
-        assert_eq!(file_name("../a b%"), "%2e%2e%2fa%20b%25");
+        assert_eq!(file_name("../a b%"), "..%2Fa%20b%25");
     }
 }

@@ -13,6 +13,7 @@ use crate::credentials::{Outside, document};
 use crate::error::{Error, Result};
 use crate::sign::Credentials;
 use crate::sys::clock::Clock;
+use crate::sys::hex;
 
 /// Reads the credentials that `aws login` has kept, until they expire.
 ///
@@ -33,7 +34,7 @@ pub(super) fn credentials(outside: &Outside, session: &str) -> Result<Credential
     let folder = folder.unwrap_or_else(|| "~/.aws/login/cache".to_owned());
     let folder = without_tilde(env, &folder).ok_or_else(|| lack("there is no home directory"))?;
     let digest = Sha256::digest(session.as_bytes());
-    let name: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+    let name = hex::encoded(digest);
     let text = env.read_file(&folder.join(format!("{name}.json")));
     let text = text.map_err(|_| lack("nobody is logged in"))?;
     let token = document::object(text.as_bytes())?;
