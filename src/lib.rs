@@ -1,3 +1,5 @@
+// The first definition of a link counts: here README's links lead to pages, and elsewhere to files.
+#![cfg_attr(feature = "fake", doc = include_str!("manual_links.md"))]
 #![cfg_attr(feature = "client", doc = include_str!("../README.md"))]
 #![cfg_attr(
     not(feature = "client"),
