@@ -24,6 +24,9 @@ pub(super) struct TrimWatch {
     retention: Option<Retention>,
     check: Check,
     unconfirmed: Option<Unconfirmed>,
+    /// Records may be missing behind the last one read as well: an empty answer was relied on, or perhaps
+    /// was by an earlier reader.
+    is_open: bool,
 }
 
 /// How long the stream keeps its records, as of some time.
@@ -73,12 +76,14 @@ impl TrimWatch {
             retention: None,
             check: if doubtful { Check::Verify } else { Check::None },
             unconfirmed: None,
+            is_open: false,
         }
     }
 
     /// Goes on with what an earlier reader of the shard could not confirm any more.
     pub fn doubting(self, unconfirmed: Option<Unconfirmed>) -> TrimWatch {
         TrimWatch {
+            is_open: unconfirmed.is_some(),
             unconfirmed,
             ..self
         }
@@ -141,7 +146,8 @@ impl TrimWatch {
         let confirms = is_known || is_end;
         let unconfirmed = self.unconfirmed.take_if(|_| confirms)?;
         let after = unconfirmed.after;
-        let last = number(position).filter(|last| Some(*last) != after.as_ref());
+        let is_open = std::mem::take(&mut self.is_open);
+        let last = number(position).filter(|last| !is_open && Some(*last) != after.as_ref());
         let missing = Missing {
             before: last.cloned(),
             after,
@@ -196,16 +202,18 @@ impl TrimWatch {
                 Judgement::Discard
             }
             Check::None => {
-                self.rely_on_retention(position, answered.latest);
+                let relies = self.rely_on_retention(position, answered.latest);
+                self.is_open = output.records.is_empty() && (relies || self.is_open);
                 Judgement::Take
             }
             Check::Verified(_) => {
-                self.check = Check::None;
+                (self.check, self.is_open) = (Check::None, false);
                 Judgement::Take
             }
             Check::Verify => {
                 let judgement = self.verify(position, answered.latest, output);
                 if judgement == Judgement::Take {
+                    self.is_open &= output.records.is_empty();
                     leave_out(position, output);
                 }
                 judgement
@@ -238,16 +246,17 @@ impl TrimWatch {
         Judgement::Gap(Missing { after, before })
     }
 
-    /// Notes that an answer counts only if the retention is still what it was.
-    fn rely_on_retention(&mut self, position: &ShardPosition, now: Timestamp) {
+    /// Notes that an answer counts only if the retention is still what it was, and says whether it does.
+    fn rely_on_retention(&mut self, position: &ShardPosition, now: Timestamp) -> bool {
         let Some(lag) = self.lag(now).filter(|lag| *lag > RETENTION_MIN) else {
-            return;
+            return false;
         };
         let unconfirmed = self.unconfirmed.get_or_insert_with(|| Unconfirmed {
             after: number(position).cloned(),
             lag,
         });
         unconfirmed.lag = unconfirmed.lag.max(lag);
+        true
     }
 
     /// Notes up to when nothing is missing, once an answer to a reader at `position` was taken, which
@@ -532,6 +541,33 @@ mod tests {
         let missing = keeps(&mut watch, 3 * DAY, 1, &after(3, None));
         assert_eq!(missing.map(Judgement::Gap), Some(gap(Some(1), Some(3))));
         assert!(!watch.verifies());
+    }
+
+    #[test]
+    fn behind_the_last_record_read_something_may_be_missing_if_an_empty_answer_was_relied_on() {
+        let position = after(3, None);
+        let open = || {
+            let mut watch = three_days_behind();
+            let now = answered(3 * DAY);
+            take(&mut watch, &position, now, &mut answer(&[], 0));
+            watch
+        };
+        fn missing(mut watch: TrimWatch, position: &ShardPosition) -> Option<Missing> {
+            keeps(&mut watch, 3 * DAY, 1, position)
+        }
+        let found = missing(open(), &position).map(Judgement::Gap);
+        assert_eq!(found, Some(gap(Some(1), None)));
+        // Records that came later are behind all that may be missing.
+        let mut watch = open();
+        let now = answered(3 * DAY);
+        take(&mut watch, &position, now, &mut answer(&[7], 0));
+        let found = missing(watch, &after(7, None)).map(Judgement::Gap);
+        assert_eq!(found, Some(gap(Some(1), Some(7))));
+        // An earlier reader may have relied on one.
+        let restarted = TrimWatch::new(&position, Some(at(3 * DAY)));
+        let restarted = restarted.doubting(three_days_behind().unconfirmed().cloned());
+        let found = missing(restarted, &position).map(Judgement::Gap);
+        assert_eq!(found, Some(gap(Some(1), None)));
     }
 
     #[test]
