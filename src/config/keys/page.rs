@@ -72,7 +72,7 @@ mod tests {
         for (family, keys) in known() {
             let _ = write!(
                 page,
-                "\n# {family}\n\n| key | takes | default | |\n| --- | --- | --- | --- |\n"
+                "\n# {family}\n\n| key | values | default | effect |\n| --- | --- | --- | --- |\n"
             );
             for key in keys {
                 let default = match &key.default[..] {
@@ -82,7 +82,7 @@ mod tests {
                 let old: String = key
                     .deprecated
                     .iter()
-                    .map(|old| format!(" Once `{old}`."))
+                    .map(|old| format!(" Deprecated name: `{old}`."))
                     .collect();
                 let (name, takes, what) = (key.name, &key.takes, key.what.replace('|', "\\|"));
                 let _ = writeln!(page, "| `{name}` | {takes} | {default} | {what}{old} |");
@@ -92,12 +92,15 @@ mod tests {
     }
 
     const HEAD: &str = "\
-Every key that [`Properties`](crate::Properties) are asked for: Flink's, the KPL's, those of \
-Flink's newer source that mean the same, and this library's own.
+Lists every key that the library reads from [`Properties`](crate::Properties): the keys of Flink's connector and of the
+KPL, the keys of Flink's newer source that mean the same, and keys of this library's own.
 
-A key that is not in these tables has no effect, and the log says so if it looks like one of them;
-[`Properties::strict`](crate::Properties::strict) makes it an error. This page is made from the
-tables that the keys are read by.
+The library ignores a key that is not listed. If such a name has the form of a Flink or KPL key, the library logs a
+warning. With [`Properties::strict`](crate::Properties::strict) it returns an error instead. If a file has a key and its
+deprecated name, the value of the deprecated name applies, as in Flink. Each default is in the unit that the values
+column names.
+
+These tables are generated from the tables in the code by which the library reads the keys.
 ";
 
     #[test]
