@@ -49,12 +49,18 @@ PAGES = {
 }
 TABLE = emulators.ROOT / "src" / "fake" / "conformance.md"
 HEAD = """\
-How the fake answers, beside what AWS documents and what other stand-ins for Kinesis do: kinesalite
-3.3.3, kinesis-mock 0.6.2, moto 5.2.5, ministack 1.5.33 and ferrokinesis 0.7.0, each asked by the
-same requests. Where a page of AWS's decides, the fake does what it says; what differs from the page
-is set in **bold**. Errors are named without their Exception, and by their status if they have no
-name; *refused* stands for ValidationException or InvalidArgumentException, *open* for what no page
-decides, and a name with a colon behind it for a call without which the question could not be put.
+Compares the fake with what AWS documents and with five emulators: kinesalite 3.3.3, kinesis-mock 0.6.2, moto 5.2.5,
+ministack 1.5.33 and ferrokinesis 0.7.0. All of them received the same requests.
+
+If a page of the AWS documentation decides a case, the fake follows that page. The column *AWS* links to the page. A
+result that differs from the page is in **bold**.
+
+The cells use these terms:
+
+- An error has its name without `Exception`, or its status code if it has no name.
+- *refused*: ValidationException or InvalidArgumentException.
+- *open*: no page decides the case.
+- A name followed by a colon: this call failed, with the error after the colon, so the case could not be tested.
 
 """
 
@@ -126,7 +132,7 @@ def of_endpoint(job):
 
 
 def as_markdown(table):
-    lines = [HEAD, row("case", "AWS", *ENDPOINTS, "why"), "|---" * (len(ENDPOINTS) + 3) + "|\n"]
+    lines = [HEAD, row("case", "AWS", *ENDPOINTS, "reason"), "|---" * (len(ENDPOINTS) + 3) + "|\n"]
     lines += [line(case, words) for case, words in table.items()]
     pages = {case.page for case in table}
     lines.append("\n")

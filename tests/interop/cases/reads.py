@@ -90,7 +90,7 @@ def _(kinesis):
     "AT_TIMESTAMP after the last record",
     "nothing",
     "GetShardIterator",
-    "the next record from then on, which is yet to come",
+    "the iterator returns the next record that arrives",
 )
 def _(kinesis):
     stream = kinesis.stream()
@@ -112,7 +112,7 @@ def _(kinesis):
     "AT_TIMESTAMP an hour ahead",
     None,
     "GetShardIterator",
-    "the service's words for it are known; no page has them",
+    "this error of the service is known; no page has it",
 )
 def _(kinesis):
     ahead = int(time.time()) + 3_600
@@ -133,7 +133,7 @@ def _(kinesis):
     "AT_SEQUENCE_NUMBER of another shard",
     None,
     "GetShardIterator",
-    "read from elsewhere it would skip records or repeat them",
+    "an answer would skip or repeat records",
 )
 def _(kinesis):
     stream = kinesis.stream(2)
@@ -168,7 +168,7 @@ def _(kinesis):
     return kinesis.call("GetRecords", ShardIterator=iterator).word("answered")
 
 
-@case("iterator used twice", "a, a", "GetShardIterator", "it is a place, and nothing is used up")
+@case("iterator used twice", "a, a", "GetShardIterator", "an iterator is a position; using it does not change it")
 def _(kinesis):
     stream = kinesis.stream()
     put_all(kinesis, stream, b"a")
@@ -226,7 +226,7 @@ def _(kinesis):
     "20 GetRecords on a shard at once",
     "ProvisionedThroughputExceededException",
     "GetRecords",
-    "5 calls a second, with the limits on",
+    "5 calls per second, with limits enforced",
     kind="limited",
 )
 def _(kinesis):

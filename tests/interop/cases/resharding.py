@@ -175,7 +175,7 @@ def _(kinesis):
     "answers before the one that ends a shard",
     None,
     "GetRecords",
-    "the end may come with the last records; a client that waits for an empty answer is wrong",
+    "the last records may come with the end; a client must not wait for an empty response",
 )
 def _(kinesis):
     answer, before = last_answer(kinesis, ended(kinesis, b"a"))

@@ -45,7 +45,7 @@ def _(kinesis):
     return kinesis.call("ListShards", StreamName=name, NextToken=token).word("answered")
 
 
-@case("NextToken on the last page", ("null", "absent"), PAGE, "the pages show no null written out")
+@case("NextToken on the last page", ("null", "absent"), PAGE, "no example on the pages has a null member")
 def _(kinesis):
     return kinesis.call("ListShards", StreamName=kinesis.stream()).form_of("NextToken")
 

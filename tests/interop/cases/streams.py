@@ -22,7 +22,7 @@ def _(kinesis):
     "PutRecord right after CreateStream",
     None,
     "CreateStream",
-    "the page tells to wait for ACTIVE; who does not has to notice",
+    "the page says to wait for ACTIVE; an error shows a missing wait",
     kind="slow",
 )
 def _(kinesis):
@@ -54,7 +54,7 @@ def _(kinesis):
     return kinesis.call("CreateStream", StreamName="x" * 129, ShardCount=1).word()
 
 
-@case("hash key ranges of 4 shards", None, "CreateStream", "equal parts of 2^128")
+@case("hash key ranges of 4 shards", None, "CreateStream", "each shard has an equal part of 2^128")
 def _(kinesis):
     ranges = [shard["HashKeyRange"] for shard in kinesis.shards(kinesis.stream(4))]
     found = [(int(one["StartingHashKey"]), int(one["EndingHashKey"])) for one in ranges]
@@ -121,7 +121,7 @@ def _(kinesis):
     "StreamName and the StreamARN of another stream",
     None,
     "PutRecord",
-    "a client that mixes streams up should hear of it",
+    "an error shows that the client confuses two streams",
 )
 def _(kinesis):
     arn, other = kinesis.arn(kinesis.stream()), kinesis.stream()

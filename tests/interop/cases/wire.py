@@ -30,7 +30,7 @@ def _(kinesis):
     "x-amzn-ErrorType of an error",
     None,
     "aws-json-1_1-protocol",
-    "clients need not have it; kinesalite and kinesis-mock send none",
+    "clients do not need it; kinesalite and kinesis-mock send none",
 )
 def _(kinesis):
     return unknown_stream(kinesis).headers["x-amzn-ErrorType"] or "absent"
@@ -46,12 +46,12 @@ def _(kinesis):
     return "there" if unknown_stream(kinesis).headers["x-amzn-RequestId"] else "absent"
 
 
-@case("unknown operation", None, "CommonErrors", "the page has the names of other protocols")
+@case("unknown operation", None, "CommonErrors", "the page has the error names of other protocols")
 def _(kinesis):
     return kinesis.call("BrewCoffee").word()
 
 
-@case("body that is not JSON", None, "CommonErrors", "what the service says is known")
+@case("body that is not JSON", None, "CommonErrors", "this error of the service is known")
 def _(kinesis):
     return kinesis.ask("ListStreams", b"{").word()
 
@@ -61,7 +61,7 @@ def _(kinesis):
     return kinesis.call("DescribeStreamSummary", StreamName=7).word()
 
 
-@case("member that no page knows", None, "PutRecord", "left alone, as newer clients need it")
+@case("member that no page knows", None, "PutRecord", "ignored, because newer clients may send it")
 def _(kinesis):
     return kinesis.call("ListStreams", Colour="green").word("left alone")
 
@@ -70,13 +70,13 @@ def _(kinesis):
     "unsigned request",
     None,
     "CommonErrors",
-    "what the service says is known, and who forgets to sign should hear of it",
+    "this error of the service is known; it shows a missing signature",
 )
 def _(kinesis):
     return kinesis.ask("ListStreams", b"{}", headers={}).word("answered")
 
 
-@case("wrong signature", None, "CommonErrors", "checked once it was given a secret; not before")
+@case("wrong signature", None, "CommonErrors", "the fake checks signatures only after it was given a secret")
 def _(kinesis):
     return kinesis.ask("ListStreams", b"{}", headers=SIGNATURE).word("answered")
 

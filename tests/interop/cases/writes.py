@@ -77,7 +77,7 @@ def _(kinesis):
     "PartitionKey of 256 characters outside the BMP",
     None,
     "PutRecord",
-    "a length counts Unicode scalar values, says the protocol's specification",
+    "the protocol counts lengths in Unicode scalar values",
 )
 def _(kinesis):
     return put(kinesis, PartitionKey="\U0001f980" * 256)
@@ -88,7 +88,7 @@ def _(kinesis):
     return put(kinesis, data=b"")
 
 
-@case("Data not base64", None, "PutRecord", "not what a blob is; what the service says is known")
+@case("Data not base64", None, "PutRecord", "the value is no blob; this error of the service is known")
 def _(kinesis):
     return put(kinesis, Data="*")
 
@@ -98,12 +98,12 @@ def _(kinesis):
     return put(kinesis, data=b"x" * (MIB - 3))
 
 
-@case("record of 1 MiB + 1, key counted", REFUSED, "PutRecord", "the key counts, says the page")
+@case("record of 1 MiB + 1, key counted", REFUSED, "PutRecord", "the page counts the partition key")
 def _(kinesis):
     return put(kinesis, data=b"x" * (MIB - 2))
 
 
-@case("PutRecords with one record of 1 MiB + 1", REFUSED, "PutRecords", "nothing of it is stored")
+@case("PutRecords with one record of 1 MiB + 1", REFUSED, "PutRecords", "no record of the call is stored")
 def _(kinesis):
     return outcome(put_many(kinesis, 1, b"x" * MIB))
 
@@ -123,7 +123,7 @@ def _(kinesis):
     return outcome(put_many(kinesis, 0))
 
 
-@case("PutRecords of 6 MiB", "stored", "PutRecords", "10 MiB since records may be that large")
+@case("PutRecords of 6 MiB", "stored", "PutRecords", "the limit is 10 MiB since records may be that large")
 def _(kinesis):
     return outcome(put_many(kinesis, 6, b"x" * (MIB - 1)))
 
@@ -141,12 +141,12 @@ def _(kinesis):
     return "absent" if "ErrorCode" not in entry else str(entry["ErrorCode"] or "null")
 
 
-@case("digits of a sequence number", None, "Record", "56 on the pages, and 1 to 129 in the pattern")
+@case("digits of a sequence number", None, "Record", "the examples have 56 digits, the pattern allows 1 to 129")
 def _(kinesis):
     return str(len(kinesis.put(kinesis.stream())["SequenceNumber"]))
 
 
-@case("sequence numbers rise as numbers and as text", None, "Record", "on the pages they do")
+@case("sequence numbers rise as numbers and as text", None, "Record", "they do in the examples on the pages")
 def _(kinesis):
     entries = put_many(kinesis, 12).body["Records"]
     texts = [entry["SequenceNumber"] for entry in entries]
@@ -158,7 +158,7 @@ def _(kinesis):
     "1.3 MiB to a shard at once",
     "entries: ProvisionedThroughputExceededException",
     "PutRecords",
-    "with the limits on, which they are not unless asked for",
+    "with limits enforced, which is off by default",
     kind="limited",
 )
 def _(kinesis):
