@@ -201,6 +201,29 @@ mod tests {
             sizes.iter().all(|size| *size <= 2 * INPUT_BYTES_MAX),
             "{sizes:?}"
         );
+        sizes.dedup();
+        let first = [1, 4, 16].map(|times| times * INPUT_BYTES_MIN);
+        assert_eq!(sizes[..3], first, "a few reads are enough to grow");
+    }
+
+    #[test]
+    fn input_is_of_use_while_it_is_consumed_and_not_after_a_look_in_vain() {
+        let mut buffers = buffers();
+        buffers.input_append_buf()[..4].copy_from_slice(b"part");
+        buffers.input_appended(4);
+        assert!(!buffers.can_use_input(), "ureq looks at once");
+        for (consumed, can_use) in [(0, false), (1, true), (0, false), (2, true), (1, false)] {
+            buffers.input_consume(consumed);
+            assert_eq!(buffers.can_use_input(), can_use, "{:?}", buffers.input());
+        }
+    }
+
+    #[test]
+    fn headers_wait_until_they_fill_more_than_half_of_the_output() {
+        let mut buffers = buffers();
+        let half = buffers.output().len() / 2;
+        assert!(!buffers.output_filled(half));
+        assert!(buffers.output_filled(1));
     }
 
     /// Sends a body, and gives the bytes of each of its parts.
@@ -228,12 +251,12 @@ mod tests {
         let (mut buffers, head) = (buffers(), b"head");
         let (long, short) = (vec![7; 2_000_000], vec![8; 1_000]);
         let (small, large) = (OUTPUT_BYTES_MIN, LONG_OUTPUT_BYTES);
-        let nearly = vec![9; small - 3];
+        let (fitting, nearly) = (vec![6; small - 4], vec![9; small - 3]);
         for (body, expected) in [
             (&short, vec![1_000]),
             (&long, vec![small - 4, large, 2_000_000 - large - small + 4]),
             (&long, vec![large - 4, 2_000_000 - large + 4]),
-            (&short, vec![1_000]),
+            (&fitting, vec![small - 4]),
             (&nearly, vec![small - 4, 1]),
             (&nearly, vec![small - 3]),
             (&short, vec![1_000]),
