@@ -27,11 +27,16 @@ impl<In: Transport, C: Connector<In>> Connector<In> for Connecting<C> {
         chained: Option<In>,
     ) -> Result<Option<Self::Out>, ureq::Error> {
         let connected = self.0.connect(details, chained);
-        connected.map_err(|error| match error {
-            // Of the connection to a proxy, which is made by the same chain: marked already.
-            ureq::Error::Other(marked) if marked.is::<NotConnected>() => ureq::Error::Other(marked),
-            error => NotConnected(while_connecting(error, &place(details.uri))).into(),
-        })
+        connected.map_err(|error| unconnected(error, details.uri))
+    }
+}
+
+/// Marks a failed connection.
+fn unconnected(error: ureq::Error, uri: &http::Uri) -> ureq::Error {
+    match error {
+        // Of the connection to a proxy, which is made by the same chain: marked already.
+        ureq::Error::Other(marked) if marked.is::<NotConnected>() => ureq::Error::Other(marked),
+        error => NotConnected(while_connecting(error, &place(uri))).into(),
     }
 }
 
@@ -173,6 +178,20 @@ mod tests {
         assert!(marked(Error::HostNotFound).is_none());
         let error: Error = NotConnected(connect(io::Error::other("no route"))).into();
         assert!(error.to_string().contains("no route"), "{error}");
+    }
+
+    #[test]
+    fn a_failed_connection_is_marked_once_whatever_its_error() {
+        let uri = http::Uri::from_static("http://host.test/");
+        let marked = |error: Error| match unconnected(error, &uri) {
+            Error::Other(error) => not_connected(error).expect("marked"),
+            other => panic!("not marked: {other}"),
+        };
+        let told = marked(Error::Other("another".into()));
+        assert!(matches!(told, TransportError::Connect(_)), "{told}");
+        // As by the chain that connects to the proxy, inside the one that goes on to the host.
+        let told = marked(unresolved(Error::HostNotFound));
+        assert!(matches!(told, TransportError::Dns(_)), "{told}");
     }
 
     #[test]

@@ -496,6 +496,7 @@ mod tests {
             ("HTTPS_PROXY", "http://me:hid?den@host:1"),
             ("HTTPS_PROXY", "http://host:port"),
             ("HTTPS_PROXY", "http://host:80800"),
+            ("HTTPS_PROXY", "http://host:0"),
             ("HTTPS_PROXY", "http://host:"),
             ("HTTPS_PROXY", "http://[::1"),
             ("HTTPS_PROXY", "http://host/path"),
@@ -516,11 +517,18 @@ mod tests {
     fn a_proxy_for_socks_is_refused_only_where_a_request_would_need_it() {
         let rules = rules(&[
             ("ALL_PROXY", "socks5h://me:hidden@host:1080"),
+            ("HTTP_PROXY", "http://host:8080"),
             ("NO_PROXY", "inside.test"),
         ]);
         let rules = rules.expect("sound");
         let check = |url: &str| rules.check(&url.parse().expect("a URL"));
-        assert!(check("http://localhost:4567/").is_ok() && check("https://inside.test/").is_ok());
+        for url in [
+            "http://localhost:4567/",
+            "https://inside.test/",
+            "http://outside.test/",
+        ] {
+            assert!(check(url).is_ok(), "{url}");
+        }
         let error = check("https://outside.test/").expect_err("no SOCKS");
         assert_eq!(
             error.to_string(),
