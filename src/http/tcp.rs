@@ -41,7 +41,8 @@ impl<In: Transport> Connector<In> for TcpConnector {
             return Ok(Some(Either::A(connection)));
         }
         let limit = details.timeout.not_zero().map(|limit| *limit);
-        let stream = connected(&details.addrs, limit.unwrap_or(CONNECT_TIME_MAX))?;
+        let limit = limit.unwrap_or(CONNECT_TIME_MAX);
+        let stream = connected(&details.addrs, limit, TcpStream::connect_timeout)?;
         stream.set_nodelay(true)?;
         let buffers = GrowingBuffers::new(self.memory.clone());
         let transport = TcpTransport::new(stream, self.clock.clone(), buffers);
@@ -51,12 +52,16 @@ impl<In: Transport> Connector<In> for TcpConnector {
 
 /// Connects to the first address that answers; each has the half of what is left of the time, and
 /// the last one all of it.
-fn connected(addresses: &[SocketAddr], limit: Duration) -> Result<TcpStream, Error> {
+fn connected<T>(
+    addresses: &[SocketAddr],
+    limit: Duration,
+    mut connect: impl FnMut(&SocketAddr, Duration) -> io::Result<T>,
+) -> Result<T, Error> {
     let (mut left, mut last) = (limit, Error::ConnectionFailed);
     for (number, address) in addresses.iter().enumerate() {
         let is_last = number + 1 == addresses.len();
         let share = if is_last { left } else { left / 2 };
-        match TcpStream::connect_timeout(address, share.max(SHARE_MIN)) {
+        match connect(address, share.max(SHARE_MIN)) {
             Ok(stream) => return Ok(stream),
             Err(error) if is_timeout(&error) => {
                 left = left.saturating_sub(share);
@@ -109,9 +114,8 @@ impl TcpTransport {
             self.stream.set_write_timeout(limit)?;
             self.write_timeout = limit;
         }
-        let deadline = limit.map(|limit| later(self.clock.now(), limit.saturating_mul(PHASE)));
-        let in_time = || deadline.is_none_or(|deadline| self.clock.now() < deadline);
-        told(write_all(&self.stream, output, in_time), timeout.reason)
+        let written = write_all(&self.stream, output, &*self.clock, limit);
+        told(written, timeout.reason)
     }
 }
 
@@ -137,14 +141,7 @@ impl Transport for TcpTransport {
             self.stream.set_read_timeout(limit)?;
             self.read_timeout = limit;
         }
-        let input = self.buffers.input_append_buf();
-        let read = loop {
-            match self.stream.read(input) {
-                // By a signal; its time starts anew.
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                outcome => break outcome,
-            }
-        };
+        let read = read_some(&self.stream, self.buffers.input_append_buf());
         let amount = told(read, timeout.reason)?;
         self.buffers.input_appended(amount);
         self.was_read = true;
@@ -158,12 +155,26 @@ impl Transport for TcpTransport {
     }
 }
 
-/// A peer who takes a byte now and then does not hold the thread for ever.
+fn read_some(mut peer: impl Read, input: &mut [u8]) -> io::Result<usize> {
+    loop {
+        match peer.read(input) {
+            // By a signal; its time starts anew.
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            outcome => return outcome,
+        }
+    }
+}
+
+/// A peer who takes a byte now and then does not hold the thread for ever. `limit` is the one of
+/// each write.
 fn write_all(
     mut peer: impl Write,
     mut output: &[u8],
-    in_time: impl Fn() -> bool,
+    clock: &dyn Clock,
+    limit: Option<Duration>,
 ) -> io::Result<()> {
+    let deadline = limit.map(|limit| later(clock.now(), limit.saturating_mul(PHASE)));
+    let in_time = || deadline.is_none_or(|deadline| clock.now() < deadline);
     while !output.is_empty() {
         match peer.write(output) {
             Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
@@ -217,11 +228,16 @@ const SHARE_MIN: Duration = Duration::from_millis(10);
 
 #[cfg(test)]
 mod tests {
-    use std::cell::Cell;
     use std::net::TcpListener;
+    use std::sync::atomic::{AtomicU64, Ordering};
+    use std::time::Instant;
+
+    use ureq::unversioned::transport::time;
 
     use super::*;
+    use crate::model::Timestamp;
     use crate::sys::Sys;
+    use crate::sys::clock::Timer;
 
     fn clock() -> Arc<dyn Clock> {
         Sys::real().clock
@@ -230,7 +246,7 @@ mod tests {
     fn pair() -> (TcpTransport, TcpStream) {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let address = listener.local_addr().expect("an address");
-        let stream = connected(&[address], Duration::from_secs(5)).expect("connected");
+        let stream = TcpStream::connect(address).expect("connected");
         let transport = TcpTransport::new(stream, clock(), GrowingBuffers::new(Arc::default()));
         (transport, listener.accept().expect("a peer").0)
     }
@@ -266,6 +282,95 @@ mod tests {
         assert_eq!(&read[..5], b"alone");
     }
 
+    #[test]
+    fn a_socket_is_told_the_limit_of_each_read_and_write() {
+        let (mut transport, mut peer) = pair();
+        for seconds in [Some(5), Some(5), Some(7), None] {
+            let after = seconds.map_or(time::Duration::NotHappening, time::Duration::from_secs);
+            let timeout = NextTimeout {
+                after,
+                ..NextTimeout::default()
+            };
+            put(&mut transport, b"request", false);
+            peer.write_all(b"answer").expect("sent");
+            transport.await_input(timeout).expect("read");
+            let stream = &transport.stream;
+            let told = [stream.read_timeout(), stream.write_timeout()];
+            let expected = seconds.map(Duration::from_secs);
+            assert_eq!(told.map(|limit| limit.expect("a socket")), [expected; 2]);
+        }
+    }
+
+    #[test]
+    fn the_end_of_a_connection_is_no_input() {
+        let (mut transport, mut peer) = pair();
+        peer.write_all(b"x").expect("sent");
+        drop(peer);
+        for is_input in [true, false] {
+            let read = transport.await_input(NextTimeout::default());
+            assert_eq!(read.expect("read"), is_input);
+        }
+    }
+
+    /// Fails as it is told, then takes or gives a byte.
+    struct Failing<'a>(std::slice::Iter<'a, io::ErrorKind>);
+
+    impl Failing<'_> {
+        fn amount(&mut self) -> io::Result<usize> {
+            self.0.next().map_or(Ok(1), |kind| Err((*kind).into()))
+        }
+    }
+
+    impl Read for Failing<'_> {
+        fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+            self.amount()
+        }
+    }
+
+    impl Write for Failing<'_> {
+        fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+            self.amount()
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_read_or_write_is_done_again_after_a_signal_and_after_nothing_else() {
+        use io::ErrorKind::{ConnectionReset, Interrupted, WouldBlock};
+        for (kinds, expected) in [
+            (&[][..], None),
+            (&[Interrupted, Interrupted], None),
+            (&[WouldBlock], Some(WouldBlock)),
+            (&[Interrupted, ConnectionReset], Some(ConnectionReset)),
+        ] {
+            let peer = || Failing(kinds.iter());
+            let read = read_some(peer(), &mut [0]);
+            let written = write_all(peer(), b"x", &*clock(), None);
+            assert_eq!(read.err().map(|error| error.kind()), expected);
+            assert_eq!(written.err().map(|error| error.kind()), expected);
+        }
+    }
+
+    /// Goes on by a second with each look at it, which the first one finds at 0.
+    struct Ticking(Instant, AtomicU64);
+
+    impl Clock for Ticking {
+        fn now(&self) -> Instant {
+            self.0 + Duration::from_secs(self.1.fetch_add(1, Ordering::Relaxed))
+        }
+
+        fn wall(&self) -> Timestamp {
+            clock().wall()
+        }
+
+        fn at(&self, deadline: Instant) -> Timer {
+            clock().at(deadline)
+        }
+    }
+
     /// Takes a byte at a time, and is disturbed before each.
     struct Reluctant(Vec<u8>, bool);
 
@@ -286,17 +391,25 @@ mod tests {
 
     #[test]
     fn a_peer_who_takes_little_is_given_up_in_time() {
-        for (looks_left, expected) in [(9_u32, "takes"), (8, "take"), (1, "t"), (0, "")] {
-            let (mut peer, looks) = (Reluctant(Vec::new(), false), Cell::new(looks_left));
-            let in_time = || looks.replace(looks.get().saturating_sub(1)) > 0;
-            let sent = write_all(&mut peer, b"takes", in_time);
-            assert_eq!(peer.0, expected.as_bytes());
+        // Ten calls with nine looks between them, and twice the limit for all of it.
+        for (limit, expected) in [
+            (None, "takes"),
+            (Some(5_000), "takes"),
+            (Some(4_500), "take"),
+            (Some(1_000), "t"),
+            (Some(500), ""),
+        ] {
+            let mut peer = Reluctant(Vec::new(), false);
+            let ticking = Ticking(clock().now(), AtomicU64::new(0));
+            let limit = limit.map(Duration::from_millis);
+            let sent = write_all(&mut peer, b"takes", &ticking, limit);
+            assert_eq!(peer.0, expected.as_bytes(), "{limit:?}");
             let error = sent.err().map(|error| error.kind());
-            let is_late = looks_left < 9;
+            let is_late = expected != "takes";
             assert_eq!(error, is_late.then_some(io::ErrorKind::TimedOut));
         }
-        let error = write_all(&mut [0; 3][..], b"more", || true).expect_err("full");
-        assert_eq!(error.kind(), io::ErrorKind::WriteZero);
+        let full = write_all(&mut [0; 3][..], b"more", &*clock(), None);
+        assert_eq!(full.expect_err("full").kind(), io::ErrorKind::WriteZero);
     }
 
     #[test]
@@ -325,14 +438,46 @@ mod tests {
         drop(free);
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let open = listener.local_addr().expect("an address");
-        assert!(connected(&[closed, open], Duration::from_secs(5)).is_ok());
-        let error = connected(&[closed], Duration::from_secs(5)).expect_err("refused");
+        let connected = |addresses: &[SocketAddr]| {
+            let limit = Duration::from_secs(5);
+            connected(addresses, limit, TcpStream::connect_timeout)
+        };
+        assert!(connected(&[closed, open]).is_ok());
+        let error = connected(&[closed]).expect_err("refused");
         assert!(
             matches!(error, Error::Io(error) if error.kind() == io::ErrorKind::ConnectionRefused)
         );
-        assert!(matches!(
-            connected(&[], Duration::ZERO),
-            Err(Error::ConnectionFailed)
-        ));
+        assert!(matches!(connected(&[]), Err(Error::ConnectionFailed)));
+    }
+
+    #[test]
+    fn each_address_has_half_of_the_time_that_is_left_and_the_last_one_all_of_it() {
+        use io::ErrorKind::{ConnectionRefused, TimedOut, WouldBlock};
+        let address = SocketAddr::from(([127, 0, 0, 1], 1));
+        for (limit, kinds, expected) in [
+            (
+                8_000,
+                &[TimedOut, TimedOut, WouldBlock][..],
+                &[4_000, 2_000, 2_000][..],
+            ),
+            // A refusal takes no time.
+            (
+                8_000,
+                &[ConnectionRefused, WouldBlock, TimedOut],
+                &[4_000; 3],
+            ),
+            (8_000, &[TimedOut], &[8_000]),
+            (0, &[TimedOut, TimedOut], &[10, 10]),
+        ] {
+            let (mut kinds_left, mut shares) = (kinds.iter(), Vec::new());
+            let connect = |_: &SocketAddr, share: Duration| {
+                shares.push(share.as_millis());
+                Err::<(), _>(io::Error::from(*kinds_left.next().expect("another")))
+            };
+            let addresses = vec![address; kinds.len()];
+            let outcome = connected(&addresses, Duration::from_millis(limit), connect);
+            assert_eq!(shares, expected);
+            assert!(matches!(outcome, Err(Error::Timeout(Timeout::Connect))));
+        }
     }
 }
