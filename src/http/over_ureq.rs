@@ -418,6 +418,8 @@ mod tests {
     use std::thread::{self, JoinHandle};
 
     use super::*;
+    use crate::fake::VirtualClock;
+    use crate::model::Timestamp;
 
     struct Dripping(usize);
 
@@ -481,6 +483,18 @@ mod tests {
         );
     }
 
+    #[test]
+    fn the_end_of_an_answer_is_found_without_more_memory_than_its_headers_ask_for() {
+        let (buffers, bytes) = (Buffers::default(), 1_000_000);
+        let body = Body {
+            reader: &mut Dripping(bytes),
+            expected_bytes: bytes,
+            buffers: &buffers,
+        };
+        drop(body.read(|| Duration::ZERO, TIMEOUT).expect("a body"));
+        assert_eq!(buffers.take(bytes).len(), bytes + 1);
+    }
+
     /// Brings so many bytes in each second, and says what became of the body and how long it took.
     fn over_link(bytes: usize, per_second: usize) -> (Result<usize, TransportError>, u64) {
         struct Link<'a>(usize, usize, &'a std::cell::Cell<u64>);
@@ -534,6 +548,10 @@ mod tests {
             let error = transport_error(ureq::Error::Io(kind.into()), TIMEOUT);
             assert!(error.may_have_been_sent(), "{kind}");
         }
+        for kind in [io::ErrorKind::TimedOut, io::ErrorKind::WouldBlock] {
+            let error = io_error(kind.into(), TIMEOUT);
+            assert!(matches!(error, TransportError::Timeout(TIMEOUT)), "{error}");
+        }
     }
 
     /// A transport for this machine, whose connectors and resolver are the real ones.
@@ -549,6 +567,46 @@ mod tests {
             proxies: ProxyRules::default(),
             trust: Trust::BuiltIn,
         }
+    }
+
+    #[test]
+    fn an_address_is_remembered_for_half_a_minute_beside_those_of_other_hosts() {
+        let clock = VirtualClock::starting_at(Timestamp::from_millis(0));
+        let resolver = CachingResolver {
+            clock: Arc::new(clock.clone()),
+            known: Mutex::default(),
+        };
+        let port = |port: usize| {
+            let uri = format!("http://127.0.0.1:{port}/").parse().expect("a URL");
+            let found = resolver.resolve(&uri, &Config::default(), NextTimeout::default());
+            found.expect("an address")[0].port()
+        };
+        assert_eq!(port(1), 1);
+        // What is remembered is told from what is found by a mark.
+        for (_, addresses) in lock(&resolver.known).values_mut() {
+            addresses[0].set_port(99);
+        }
+        clock.advance(Duration::from_millis(29_999));
+        assert_eq!(port(1), 99);
+        clock.advance(Duration::from_millis(1));
+        assert_eq!(port(1), 1);
+        for (host, hosts) in [(2, 2), (HOSTS_MAX, HOSTS_MAX), (HOSTS_MAX + 1, 1)] {
+            for host in 1..=host {
+                port(host);
+            }
+            assert_eq!(lock(&resolver.known).len(), hosts);
+        }
+    }
+
+    #[test]
+    fn a_request_with_a_time_of_its_own_is_given_up_by_it() {
+        let silent = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let url = format!("http://{}/", silent.local_addr().expect("an address"));
+        let (transport, begun) = (transport(), Instant::now());
+        let request = http::Request::get(url).body(Bytes::new());
+        let answer = transport.round_trip(request.expect("a request"), TIMEOUT / 300);
+        answer.expect_err("silence");
+        assert!(begun.elapsed() < TIMEOUT);
     }
 
     #[test]
