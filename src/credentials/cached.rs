@@ -108,6 +108,21 @@ impl<P: CredentialsProvider> Cached<P> {
         drop(state);
         self.ask()
     }
+
+    /// Asks for new credentials ahead of time, unless another thread is at it: then the old ones will do.
+    fn refresh(&self, old: Credentials, now: Timestamp) -> Result<Credentials> {
+        let _asking = match self.asking.try_lock() {
+            Ok(asking) => asking,
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            Err(TryLockError::WouldBlock) => return Ok(old),
+        };
+        // Another thread may have been quicker by one step.
+        match self.state().kept.as_ref() {
+            Some(kept) if now < kept.refresh_at => return Ok(kept.credentials.clone()),
+            _ => {}
+        }
+        self.ask()
+    }
 }
 
 impl<P: CredentialsProvider> CredentialsProvider for Cached<P> {
@@ -120,20 +135,10 @@ impl<P: CredentialsProvider> CredentialsProvider for Cached<P> {
                 _ => (state.good(now).cloned(), state.answers),
             }
         };
-        let Some(credentials) = credentials else {
-            return self.wait(answers_seen);
-        };
-        let _asking = match self.asking.try_lock() {
-            Ok(asking) => asking,
-            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
-            Err(TryLockError::WouldBlock) => return Ok(credentials),
-        };
-        // Another thread may have been quicker by one step.
-        match self.state().kept.as_ref() {
-            Some(kept) if now < kept.refresh_at => return Ok(kept.credentials.clone()),
-            _ => {}
+        match credentials {
+            Some(credentials) => self.refresh(credentials, now),
+            None => self.wait(answers_seen),
         }
-        self.ask()
     }
 
     fn refused(&self, credentials: &Credentials) {
@@ -350,6 +355,32 @@ mod tests {
                 (130, "B", 4),
             ])
         );
+    }
+
+    #[test]
+    fn a_thread_that_finds_the_old_ones_replaced_does_not_ask_again() {
+        let (cached, listed, clock) = cached([good_until("A", 100), good_until("B", 300)]);
+        let old = cached.credentials().expect("A");
+        clock.set_second(90);
+        // The second thread saw the state before the first one's answer.
+        for _ in 0..2 {
+            let given = cached.refresh(old.clone(), clock.wall()).expect("B");
+            assert_eq!(given.access_key_id(), "B");
+        }
+        assert_eq!(listed.asked.load(Ordering::Relaxed), 2);
+    }
+
+    #[test]
+    fn credentials_are_good_until_their_expiry_and_not_at_it() {
+        let (cached, ..) = cached([good_until("A", 100)]);
+        cached.credentials().expect("A");
+        for (millis, is_good) in [(99_999, true), (100_000, false)] {
+            let good = cached
+                .state()
+                .good(Timestamp::from_millis(millis))
+                .is_some();
+            assert_eq!(good, is_good, "{millis}");
+        }
     }
 
     #[test]
