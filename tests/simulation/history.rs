@@ -5,10 +5,12 @@ use std::sync::Arc;
 use std::sync::atomic::{self, AtomicUsize};
 use std::time::Duration;
 
+use kinesis_blocking::aggregation::{SubRecord, encode};
 use kinesis_blocking::fake::Fault;
 use kinesis_blocking::{
     Checkpoint, Consumer, ConsumerConfig, Delivery, Event, MemoryCheckpointStore, Misplaced,
-    Ordering, Producer, ProducerConfig, RecordResult, StartPosition, Stored, UserRecord,
+    Ordering, Producer, ProducerConfig, PutRecordsEntry, RecordResult, StartPosition, Stored,
+    UserRecord,
 };
 
 use crate::truth::{Seen, Truth, check};
@@ -25,7 +27,7 @@ pub fn live_through(seed: u64) {
 struct History {
     world: World,
     /// In every third history both sides keep their defaults about records outside of their shards, and
-    /// no answer to a put is lost: then each record is handed out once.
+    /// no answer to a put is lost: then each record is handed out once, be it another program's or not.
     is_by_default: bool,
     producer: Option<Producer>,
     consumer: Option<Consumer>,
@@ -37,6 +39,8 @@ struct History {
     uncommitted: Vec<Seen>,
     /// One for each record, whose number is its place here.
     deliveries: Vec<(String, Delivery)>,
+    /// What another program has put.
+    by_others: Vec<String>,
     /// For each record the life of the producer that promised to keep its order, if one did.
     promised: Vec<Option<usize>>,
     /// How often a producer was started, and whether the last one keeps order.
@@ -58,6 +62,7 @@ impl History {
             store: seed.is_multiple_of(2).then(MemoryCheckpointStore::new),
             uncommitted: Vec::new(),
             deliveries: Vec::new(),
+            by_others: Vec::new(),
             promised: Vec::new(),
             lives: 0,
             is_ordered: false,
@@ -94,7 +99,32 @@ impl History {
         }
     }
 
+    /// Another program puts an aggregate as many do, under the key of its first record: it does not look
+    /// which shard the others belong to, and stores none of them again.
+    fn put_by_another(&mut self) {
+        let rng = &mut self.world.rng;
+        // A call that fails may have stored them: no name comes again.
+        let name = rng.u64(..);
+        let data: Vec<_> = (0..rng.usize(2..10))
+            .map(|number| format!("other{name}.{number}"))
+            .collect();
+        let record = |data: &String| SubRecord::new(format!("k{}", rng.u32(0..20)), data.clone());
+        let records: Vec<_> = data.iter().map(record).collect();
+        let entry = PutRecordsEntry {
+            partition_key: records[0].partition_key.to_string().into(),
+            explicit_hash_key: None,
+            data: encode(&records),
+        };
+        // Time passes while this thread does not get its turn, and the call may be over before it is made.
+        if self.world.client.put_record(STREAM, &entry).is_ok() {
+            self.by_others.extend(data);
+        }
+    }
+
     fn put(&mut self) {
+        if self.is_by_default && self.world.rng.u32(0..4) == 0 {
+            self.put_by_another();
+        }
         self.start_producer();
         for _ in 0..self.world.rng.usize(1..80) {
             let (key, data) = (
@@ -255,6 +285,11 @@ impl History {
             }
         }
         let seen: BTreeSet<_> = self.committed.0.iter().map(|seen| &seen.data).collect();
+        let lost = self.by_others.iter().find(|data| !seen.contains(data));
+        assert!(
+            lost.is_none(),
+            "another program's {lost:?} is not handed out"
+        );
         let readable = |data: &str| truth.readable.iter().any(|seen| seen.data == data);
         let put = self.deliveries.len();
         for (data, delivery) in self.deliveries {

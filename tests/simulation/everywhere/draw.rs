@@ -237,16 +237,6 @@ impl Drawing {
         }
     }
 
-    /// Starts a process if there is none, and takes one event at most.
-    fn glance(&mut self) -> Step {
-        Step::Consume {
-            process: self.process(),
-            events: 1,
-            patience: Duration::ZERO,
-            puts: 0,
-        }
-    }
-
     fn power_loss(&mut self) -> Step {
         Step::PowerLoss {
             process: self.process(),
@@ -404,6 +394,20 @@ impl Drawing {
                     false => Keeping::Interval(self.millis(0..2_000)),
                 };
             }
+            // Several processes, one of which may have nothing to read once the stream is made anew.
+            Theme::Recreate if self.rng.bool() => {
+                self.processes = self.rng.usize(2..=4);
+                plan.processes = self.processes;
+                plan.shards = self.rng.u32(2..=4);
+            }
+            // Shards that are idle, beside one that is not.
+            Theme::Outage if self.rng.bool() => {
+                plan.shards = self.rng.u32(2..=4);
+                plan.event_time = Some(EventTime {
+                    idle: Some(self.millis(2_000..20_000)),
+                    is_prompt: self.rng.bool(),
+                });
+            }
             Theme::Quiet => {
                 plan.interval = self.minutes(5..60);
                 plan.discovery_interval = self.minutes(30..600);
@@ -456,6 +460,9 @@ impl Drawing {
                 if is_drawn(Feature::Listings) {
                     let at = self.rng.usize(..=scene.len());
                     scene.insert(at, self.listings());
+                    if self.rng.bool() {
+                        scene.extend(self.empty_answer_at_end());
+                    }
                 }
                 scene
             }
@@ -521,8 +528,14 @@ impl Drawing {
                 Step::Outage {
                     of: [OutageOf::Everything, OutageOf::Reads, OutageOf::Listings]
                         [self.rng.usize(..3)],
-                    time: self.minutes(1..40),
+                    time: match self.rng.bool() {
+                        true => self.minutes(1..40),
+                        // Less than ends a consumer: it goes on with what it knows of its shards.
+                        false => self.minutes(1..5),
+                    },
+                    keys: [1, 20][self.rng.usize(..2)],
                 },
+                Step::Quiet(Duration::from_secs(self.rng.u64(1..90))),
                 self.consume(),
             ],
             Theme::Panics => vec![
@@ -564,14 +577,12 @@ impl Drawing {
                     Step::Commit(process),
                     self.put(),
                 ];
-                if self.rng.bool() {
-                    scene.push(Step::Kill(process));
-                }
-                scene.extend([recreate, self.put()]);
-                if self.rng.bool() && is_drawn(Feature::Denials) {
-                    // The caller comes back to what was found, and to the error that followed it.
-                    let busy = Step::Busy(self.minutes(2..5));
-                    scene.extend([self.glance(), Step::Denied, busy]);
+                match self.rng.u32(0..4) {
+                    0 | 1 if is_drawn(Feature::Denials) => {
+                        scene.extend(self.found_while_busy(process));
+                    }
+                    2 => scene.extend([Step::Kill(process), recreate, self.put()]),
+                    _ => scene.extend([recreate, self.put()]),
                 }
                 scene.extend([self.consume(), self.consume()]);
                 scene
@@ -595,6 +606,50 @@ impl Drawing {
                 self.consume(),
             ],
         }
+    }
+
+    /// A stream is made anew with one shard, while nobody runs. One of several processes has nothing to read in
+    /// it, and its caller comes back late to what was found, and to the error that followed it.
+    fn found_while_busy(&mut self, process: usize) -> Vec<Step> {
+        let consume = |events, seconds| Step::Consume {
+            process,
+            events,
+            patience: Duration::from_secs(seconds),
+            puts: 0,
+        };
+        let after = self.millis(0..90_000);
+        vec![
+            Step::Quiet(Duration::from_secs(self.rng.u64(5..30))),
+            Step::Commit(process),
+            self.put(),
+            Step::Away(self.minutes(0..3)),
+            Step::Recreate { after, shards: 1 },
+            self.put(),
+            consume(0, 0),
+            // What listings lack for a minute is gone.
+            Step::Busy(self.minutes(2..5)),
+            Step::Denied,
+            Step::Busy(self.minutes(1..2)),
+            consume(100, 1),
+        ]
+    }
+
+    /// Shards that have ended and been read, which listings show open, and whose first answer has nothing.
+    fn empty_answer_at_end(&mut self) -> Vec<Step> {
+        let share = 1.0;
+        let (how, seed) = (Listing::ParentsOpen, self.rng.u64(..));
+        vec![
+            Step::Calm,
+            self.put(),
+            Step::Quiet(Duration::from_secs(15)),
+            Step::Commit(self.process()),
+            self.reshard(),
+            self.put(),
+            Step::Listings { share, how, seed },
+            Step::Kill(self.process()),
+            Step::EmptyAnswers,
+            self.bounded(),
+        ]
     }
 
     /// The first answer of a shard brings records, and a panic.

@@ -1,5 +1,6 @@
 //! Lives through a plan, and holds what the callers were given against what is true.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -31,6 +32,8 @@ pub struct Life {
     rng: Rng,
     /// Since when nothing gets through, if that is so.
     pub cut_off: Option<Timestamp>,
+    /// What was put while no read got through, by index.
+    pub put_unread: Vec<Range<usize>>,
     /// Whether no listing gets through.
     pub is_unlisted: bool,
     _flow: Flow,
@@ -68,6 +71,7 @@ impl Life {
             processes: Vec::new(),
             user_code: Arc::default(),
             cut_off: None,
+            put_unread: Vec::new(),
             is_unlisted: false,
             _flow: flow,
         }
@@ -123,6 +127,14 @@ impl Life {
                     .on(Operation::GetRecords)
                     .fail_next(*calls, fault);
             }
+            Step::EmptyAnswers => {
+                for shard in self.kinesis.shards(STREAM) {
+                    let script = self.kinesis.on(Operation::GetRecords);
+                    script
+                        .shard(shard.id.as_str())
+                        .fail_next(1, Fault::EmptyBatch);
+                }
+            }
             Step::Denied => {
                 let fault = Fault::refuse("AccessDeniedException", "as planned");
                 self.kinesis.on(Operation::ListShards).fail_next(1, fault);
@@ -134,7 +146,7 @@ impl Life {
                     .saves_to_fail
                     .store(*saves, Ordering::Relaxed);
             }
-            Step::Outage { of, time } => self.outage(*of, *time),
+            Step::Outage { of, time, keys } => self.outage(*of, *time, *keys),
             Step::Bounded { until, puts } => self.bounded(*until, *puts),
             Step::PutLarge { records, bytes } => self.put_large(*records, *bytes),
         }
@@ -264,7 +276,7 @@ impl Life {
     }
 
     /// Nothing gets through, or no reads, or no listings.
-    fn outage(&mut self, of: OutageOf, time: Duration) {
+    fn outage(&mut self, of: OutageOf, time: Duration, keys: u32) {
         self.kinesis.calm_down();
         if of == OutageOf::Listings {
             return self.without_listings(time);
@@ -273,7 +285,7 @@ impl Life {
         // Everybody has had an answer, also who pauses after an outage before.
         self.listen(2 * self.plan.interval + Duration::from_secs(60));
         // What is idle before it says so long before it ends.
-        self.put(20, 20);
+        self.put(20, keys);
         self.listen(2 * self.plan.interval);
         let mut reading: Vec<_> = self.processes.iter().map(Process::is_reading).collect();
         let begun = self.clock.time();
@@ -291,6 +303,11 @@ impl Life {
             }
         }
         self.cut_off = Some(begun);
+        if of == OutageOf::Reads {
+            let first = self.ledger.index();
+            self.put(20, 20);
+            self.put_unread.push(first..self.ledger.index());
+        }
         let mut ended = vec![None; self.processes.len()];
         let mut dry_since = vec![None; self.processes.len()];
         while self.clock.time() < begun.saturating_add(time) {

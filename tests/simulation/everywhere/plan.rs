@@ -124,6 +124,8 @@ pub enum Step {
     Calm,
     /// The next calls are answered with what does not hold.
     NotFound(u64),
+    /// The next answer from each shard that there is has no records, whatever is there.
+    EmptyAnswers,
     /// The next ListShards is refused for good.
     Denied,
     /// The strategy of event time panics at the n-th record from now on.
@@ -132,10 +134,12 @@ pub enum Step {
     Refuse(u64),
     /// The next saves fail.
     StoreFails(u64),
-    /// No call gets through for so long, or none of a kind.
+    /// No call gets through for so long, or none of a kind. What is put right before it has so many keys:
+    /// with few of them, shards are idle when it begins.
     Outage {
         of: OutageOf,
         time: Duration,
+        keys: u32,
     },
     /// Single records, at intervals.
     Trickle {

@@ -12,7 +12,7 @@ use kinesis_blocking::{
 };
 
 use super::keeping::Keeper;
-use super::ledger::{Done, RETENTION_MIN, Told, arrival, place};
+use super::ledger::{Done, Place, RETENTION_MIN, Told, arrival, place};
 use super::life::{Bound, Life, is_planned};
 use super::plan::{Keeping, Step};
 use super::watchdog;
@@ -391,16 +391,7 @@ impl Life {
             Ok(Event::Record(record)) => {
                 let place = place(&record);
                 self.ledger.check_start(&place);
-                // A shard that rests at its bound does not hold the watermark, and the next read goes on there.
-                let is_bounded = |step: &Step| matches!(step, Step::Bounded { .. });
-                let has_bounds = self.plan.steps.iter().any(is_bounded);
-                let is_late = !has_bounds
-                    && self
-                        .plan
-                        .event_time
-                        .is_some_and(|times| times.idle.is_none())
-                    && self.processes.len() == 1
-                    && Some(record.event_time()) < watermark;
+                let is_late = self.may_not_be_late(&place) && Some(record.event_time()) < watermark;
                 let process = &mut self.processes[at];
                 let has_gap = !(process.done.gaps.is_empty() && process.pending.gaps.is_empty());
                 assert!(!is_late || has_gap, "late under {watermark:?}: {record:?}");
@@ -435,6 +426,21 @@ impl Life {
             Ok(_) => Taken::Other,
             Err(error) => self.on_error(at, &error),
         }
+    }
+
+    /// Says whether the watermark has to wait for a record.
+    fn may_not_be_late(&self, place: &Place) -> bool {
+        let Some(event_time) = self.plan.event_time else {
+            return false;
+        };
+        // A shard that rests at its bound does not hold the watermark, and the next read goes on there.
+        let is_bounded = |step: &Step| matches!(step, Step::Bounded { .. });
+        let has_bounds = self.plan.steps.iter().any(is_bounded);
+        // Nor does one that is idle; but nobody knows whether a shard is whose calls fail.
+        let index = self.ledger.stored[place].index;
+        let mut unread = self.put_unread.iter();
+        let counts = event_time.idle.is_none() || unread.any(|put| put.contains(&index));
+        counts && !has_bounds && self.processes.len() == 1
     }
 
     /// Fails if the library was to commit by itself, and has not for too long, also if nothing came: of
