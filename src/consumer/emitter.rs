@@ -671,8 +671,17 @@ mod tests {
         }
         assert_eq!(time(&emitter), Some(Timestamp::from_millis(9)));
         queues[0].send(records("a", &[(3, 0)]));
+        assert_eq!(time(&emitter), Some(Timestamp::from_millis(9)), "as before");
+        queues[0].complete(Timestamp::from_millis(11));
+        assert_eq!(
+            time(&emitter),
+            Some(Timestamp::from_millis(9)),
+            "one is ahead"
+        );
         assert!(matches!(next(&mut emitter), Next::Record(_)));
-        assert_eq!(time(&emitter), None, "more may follow");
+        assert_eq!(time(&emitter), Some(Timestamp::from_millis(11)));
+        queues[0].complete(None);
+        assert_eq!(time(&emitter), None);
         queues[0].complete(Timestamp::from_millis(9));
         queues[0].send(Message::End(End::CaughtUp, Vec::new()));
         assert_eq!(said(next(&mut emitter)), "rest of a");

@@ -1,4 +1,5 @@
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -36,7 +37,7 @@ pub(super) enum Message {
 /// blocked thread does not read on: that is the backpressure.
 pub(super) struct QueueSender {
     messages: Option<Sender<(Message, Option<Room>)>>,
-    complete_to: Arc<AtomicI64>,
+    completion: Arc<Mutex<Completion>>,
     pulse: Arc<Pulse>,
     reports: Arc<Reports>,
     bell: Bell,
@@ -49,12 +50,42 @@ pub(super) struct QueueSender {
 pub(super) struct QueueReceiver {
     messages: Receiver<(Message, Option<Room>)>,
     pub meter: Arc<ShardMeter>,
-    complete_to: Arc<AtomicI64>,
+    completion: Arc<Mutex<Completion>>,
+    /// How many messages were taken.
+    taken: u64,
     pulse: Arc<Pulse>,
     reports: Arc<Reports>,
     account: Arc<Account>,
     /// What the message takes that was found last: the caller is at it until it looks again.
     room: Option<Room>,
+}
+
+/// Up to when nothing is missing, once what was sent before that was said has been handed out.
+#[derive(Debug, Default)]
+struct Completion {
+    /// Each with how many messages were sent before: the newest that may count, and those to come.
+    times: VecDeque<(Timestamp, u64)>,
+    /// How many messages were sent.
+    sent: u64,
+}
+
+impl Completion {
+    fn complete(&mut self, to: Option<Timestamp>) {
+        let Some(to) = to else {
+            return self.times.clear();
+        };
+        self.times.pop_back_if(|(_, behind)| *behind == self.sent);
+        self.times.push_back((to, self.sent));
+        if self.times.len() > TIMES_MAX {
+            self.times.pop_front();
+        }
+    }
+
+    fn complete_to(&self, handed_out: u64) -> Option<Timestamp> {
+        let mut times = self.times.iter().rev();
+        let (to, _) = times.find(|(_, behind)| *behind <= handed_out)?;
+        Some(*to)
+    }
 }
 
 /// What a look into a queue found.
@@ -77,13 +108,14 @@ pub(super) fn queue(
     stop: Stop,
 ) -> (QueueSender, QueueReceiver) {
     let (sender, receiver) = channel::bounded(ANSWERS_QUEUED);
-    let complete_to = complete_to.map_or(UNKNOWN, Timestamp::as_millis);
-    let complete_to = Arc::new(AtomicI64::new(complete_to));
+    let mut completion = Completion::default();
+    completion.complete(complete_to);
+    let completion = Arc::new(Mutex::new(completion));
     let pulse = Arc::new(Pulse::default());
     let reports = Arc::new(Reports::default());
     let sender = QueueSender {
         messages: Some(sender),
-        complete_to: complete_to.clone(),
+        completion: completion.clone(),
         pulse: pulse.clone(),
         reports: reports.clone(),
         bell,
@@ -93,7 +125,8 @@ pub(super) fn queue(
     let receiver = QueueReceiver {
         messages: receiver,
         meter,
-        complete_to,
+        completion,
+        taken: 0,
         pulse,
         reports,
         account,
@@ -115,9 +148,9 @@ impl QueueSender {
         };
         if let Message::Records(records) = &message {
             self.meter.queued(records);
-            // The records themselves say how far it goes, once they are handed out.
-            self.complete_to.store(UNKNOWN, Ordering::Release);
         }
+        // Before it can be found: a time that is said later is behind it.
+        lock(&self.completion).sent += 1;
         let sent = match messages.try_send((message, room)) {
             Ok(()) => true,
             Err(TrySendError::Disconnected(_)) => false,
@@ -131,10 +164,10 @@ impl QueueSender {
         sent
     }
 
-    /// Says, behind everything that was sent so far, that nothing is missing up to this time.
-    /// Disturbs nobody.
-    pub fn complete(&self, to: Timestamp) {
-        self.complete_to.store(to.as_millis(), Ordering::Release);
+    /// Says, behind everything that was sent so far, that nothing is missing up to this time, or that this
+    /// is not known any more. Disturbs nobody.
+    pub fn complete(&self, to: impl Into<Option<Timestamp>>) {
+        lock(&self.completion).complete(to.into());
     }
 
     /// Tells the caller of the shard beside what is queued, in place of what it was not told yet. Never
@@ -163,7 +196,7 @@ impl QueueReceiver {
         self.room = None;
         match self.messages.try_recv() {
             Ok((message, room)) => {
-                self.room = room;
+                (self.room, self.taken) = (room, self.taken + 1);
                 if let Message::Records(records) = &message {
                     self.meter.taken(records);
                 }
@@ -179,13 +212,11 @@ impl QueueReceiver {
         self.reports.take()
     }
 
-    /// Up to when nothing is missing, once all that was found here has been handed out; `None` while
-    /// there is more to find, or if records were the last that was found.
-    pub fn complete_to(&self) -> Option<Timestamp> {
-        // In this order: what is sent behind a time is found behind it.
-        let complete_to = self.complete_to.load(Ordering::Acquire);
-        let known = complete_to != UNKNOWN && self.messages.is_empty();
-        known.then_some(Timestamp::from_millis(complete_to))
+    /// Up to when nothing is missing, if what was sent before that was said has been handed out: all that
+    /// was taken, but for the last message while the caller is at it. It stays so for what follows.
+    pub fn complete_to(&self, is_at_last: bool) -> Option<Timestamp> {
+        let handed_out = self.taken - u64::from(is_at_last);
+        lock(&self.completion).complete_to(handed_out)
     }
 
     /// For how long it is certain that nothing has happened in the shard.
@@ -228,7 +259,8 @@ impl Reports {
     }
 }
 
-const UNKNOWN: i64 = i64::MIN;
+/// One that counts, and one for each message that may be under way: with the caller, and in the queue.
+const TIMES_MAX: usize = ANSWERS_QUEUED + 2;
 
 /// One answer waits while another is handed out and a third is fetched.
 const ANSWERS_QUEUED: usize = 1;

@@ -225,6 +225,10 @@ impl ShardWorker {
             true => self.queue.pulse().nothing(called),
             false => self.queue.pulse().something(),
         }
+        if !matches!(reader.place(), (ShardPosition::After { .. }, _)) {
+            // The time says since when the shard is waited for, and older records may come.
+            self.queue.complete(None);
+        }
         let fetch = Fetch::of(&output, limit);
         let taken = reader.on_records((called, took), answered, output)?;
         room.answered(reader.bytes_taken());

@@ -155,11 +155,10 @@ impl Slot {
 
     /// Up to when nothing is missing of what was handed out.
     pub fn complete_to(&self) -> Option<Timestamp> {
-        let idle = self.queue.complete_to();
-        let idle = idle.filter(|_| !self.has_records());
+        let said = self.queue.complete_to(self.has_records());
         let last = self.last().map(|(_, arrived)| arrived);
         // The epoch stands for an endpoint that does not tell.
-        idle.max(last.filter(|time| time.as_millis() > 0))
+        said.max(last.filter(|time| time.as_millis() > 0))
     }
 
     pub fn abandoned(&self) -> Error {
