@@ -1054,36 +1054,88 @@ mod tests {
         assert_eq!(names(&found.starts), starts);
     }
 
+    /// A checkpoint that has a shard of a stream made anew, and another one at this place.
+    fn in_both_streams(position: ShardPosition, starting: Option<&str>) -> Checkpoint {
+        let of_both = [("a", Some("5")), ("b", starting)].into_iter();
+        let origins = of_both.filter_map(|(id, starting)| {
+            let starting = starting?.parse().expect("a number");
+            let range = HashKeyRange::FULL;
+            Some((at(id), Origin { range, starting }))
+        });
+        Checkpoint {
+            shards: [(at("a"), TRIM_HORIZON), (at("b"), position)].into(),
+            origins: origins.collect(),
+            ..Checkpoint::default()
+        }
+    }
+
     #[test]
     fn a_child_that_an_answer_tells_of_is_not_taken_for_an_older_one_of_its_name() {
-        // The end of the one before was in the checkpoint, and the new stream has come as far by now.
-        let ended = |starting: &str| Checkpoint {
-            shards: [(at("a"), TRIM_HORIZON), (at("b"), ShardPosition::ShardEnd)].into(),
-            origins: [("a", "5"), ("b", starting)]
-                .map(|(id, starting)| {
-                    let starting = starting.parse().expect("a number");
-                    let range = HashKeyRange::FULL;
-                    (at(id), Origin { range, starting })
-                })
-                .into_iter()
-                .collect(),
-            ..Checkpoint::default()
-        };
-        for (starting, is_older) in [("3", true), ("6", false)] {
+        for (number, is_older) in [("3", true), ("6", false)] {
+            let read = ShardPosition::After {
+                sequence_number: number.parse().expect("a number"),
+                sub_sequence_number: None,
+            };
             let plan = plan(StartPosition::TrimHorizon);
-            let mut discovery = Discovery::new(plan, ended(starting));
+            let mut discovery = Discovery::new(plan, in_both_streams(read, None));
             let a = || starting_at("5", shard("a", &[], true));
             listed(&mut discovery, [a()]);
             let found = discovery.on_end(&at("a"), vec![child("b", &["a"])]);
-            assert_eq!(found.known.is_empty(), is_older, "{starting}");
+            assert_eq!(found.known.is_empty(), is_older, "{number}");
             let b = starting_at("6", shard("b", &["a"], true));
             let found = listed(&mut discovery, [a(), b]);
             let starts = match is_older {
                 true => vec![("b", TRIM_HORIZON)],
                 false => vec![],
             };
-            assert_eq!(names(&found.starts), starts, "{starting}");
+            assert_eq!(names(&found.starts), starts, "{number}");
         }
+    }
+
+    #[test]
+    fn an_ended_shard_shows_that_what_is_listed_is_of_a_newer_stream() {
+        for (starting, is_older) in [("3", true), ("6", false)] {
+            let plan = plan(StartPosition::TrimHorizon);
+            let restored = in_both_streams(ShardPosition::ShardEnd, Some(starting));
+            let mut discovery = Discovery::new(plan, restored);
+            let a = || starting_at("5", shard("a", &[], true));
+            let gaps = listed(&mut discovery, [a()]).gaps;
+            let recreated = Gap::new(at("b"), GapCause::StreamRecreated);
+            let expected = is_older.then_some(recreated).into_iter();
+            assert_eq!(gaps, expected.collect::<Vec<_>>(), "{starting}");
+            let found = discovery.on_end(&at("a"), vec![child("b", &["a"])]);
+            let starts = match is_older {
+                true => vec![("b", TRIM_HORIZON)],
+                false => vec![],
+            };
+            assert_eq!(names(&found.starts), starts, "{starting}");
+            assert_eq!(listed(&mut discovery, [a()]).gaps, [], "told once");
+        }
+    }
+
+    #[test]
+    fn children_in_a_stream_made_anew_wait_for_the_parent_in_it() {
+        let mut discovery = discovery(StartPosition::TrimHorizon, &[]);
+        let old = || [shard("a", &[], false), shard("b", &["a"], true)];
+        listed(&mut discovery, old());
+        // Both streams were resharded alike, and who reads the parent does not know of the new one yet.
+        let anew = || {
+            [
+                starting_at("8", shard("a", &[], false)),
+                starting_at("9", shard("c", &["a"], true)),
+            ]
+        };
+        let found = listed(&mut discovery, anew());
+        let gaps: Vec<_> = found.gaps.iter().map(|gap| gap.shard.clone()).collect();
+        assert_eq!((gaps, found.foreign), (vec![at("b")], vec![at("b")]));
+        discovery.on_told_anew(&at("a"));
+        assert_eq!(names(&ended(&mut discovery, "a")), []);
+        let found = listed(&mut discovery, anew());
+        assert_eq!(
+            (found.gaps, names(&found.starts)),
+            (vec![], vec![("a", TRIM_HORIZON)])
+        );
+        assert_eq!(names(&ended(&mut discovery, "a")), [("c", TRIM_HORIZON)]);
     }
 
     #[test]

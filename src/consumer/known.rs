@@ -286,9 +286,11 @@ impl Stream {
 
     /// Says whether a shard is no parent to wait for. One that is not listed any more has outlived its
     /// retention: nothing is left of it. One that another process reads is not waited for: the two do
-    /// not know of each other.
+    /// not know of each other. One that ended as its stream was made anew is no parent of what listings show:
+    /// that one has its name, and is still to be read.
     fn is_done(&self, parent: &ShardId) -> bool {
         match self.shards.get(parent) {
+            Some(parent) if parent.is_told_anew => false,
             Some(parent) => matches!(parent.state, State::Ended | State::Foreign | State::Passed),
             None => !self.awaited.contains(parent),
         }

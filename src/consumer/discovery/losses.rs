@@ -43,9 +43,11 @@ impl Discovery {
                 None => {}
             }
         }
-        let is_recreated = !(reborn.is_empty() && found.fates.is_empty());
+        let is_recreated =
+            !(reborn.is_empty() && found.fates.is_empty()) || self.is_newer_than_restored(listing);
         if is_recreated {
             self.report_unfollowed(listing, found);
+            self.drop_waiting(listing, found);
         }
         let stream = self.stream_mut(name);
         // What is read of the old one may take a while to end, and the new one is listed meanwhile.
@@ -54,6 +56,45 @@ impl Discovery {
             false => None,
         };
         self.begin_anew(reborn, listing, found);
+    }
+
+    /// Says whether the first listing is of a newer stream than the restored checkpoint, by shards of other
+    /// names than the restored ones. A stream counts its shards up as they begin.
+    fn is_newer_than_restored(&self, listing: &Listing) -> bool {
+        let name = &listing.stream;
+        let is_first = (self.streams.get(name)).is_none_or(|stream| stream.listed.is_none());
+        let origins = self.restored.origins.iter();
+        let of_stream = origins.filter(|(at, _)| is_first && at.stream == *name);
+        let newest = of_stream.max_by_key(|(at, _)| age(&at.shard_id));
+        let oldest = listing.shards().iter().min_by_key(|shard| age(&shard.id));
+        let (Some((newest, origin)), Some(oldest)) = (newest, oldest) else {
+            return false;
+        };
+        let order = origin
+            .starting
+            .compare_alike(&oldest.starting_sequence_number);
+        age(&newest.shard_id) >= age(&oldest.id) && order == Some(Ordering::Less)
+    }
+
+    /// Lets go of shards of a stream that was made anew which have waited for their parents: nobody reads
+    /// them any more, so nobody else tells of them.
+    fn drop_waiting(&mut self, listing: &Listing, found: &mut Found) {
+        let name = &listing.stream;
+        let starting = |shard: &Shard| shard.starting_sequence_number.clone();
+        let Some(oldest) = listing.shards().iter().map(starting).min() else {
+            return;
+        };
+        let is_older =
+            |shard: &Shard| starting(shard).compare_alike(&oldest) == Some(Ordering::Less);
+        let waiting = self.stream_mut(name).all().filter(|(id, known)| {
+            known.state() == State::Waiting && !listing.shows(id) && is_older(&known.shard)
+        });
+        let waiting: Vec<_> = waiting.map(|(id, _)| reference(name, id)).collect();
+        for at in waiting {
+            found.gaps.push(self.gap(&at, GapCause::StreamRecreated));
+            self.stream_mut(name).remove(&at.shard_id);
+            found.foreign.push(at);
+        }
     }
 
     /// Reports ended shards of a stream that was made anew, where perhaps nobody has seen their children.
