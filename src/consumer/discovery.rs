@@ -128,7 +128,6 @@ impl Discovery {
         let stream = self.streams.entry(name.clone()).or_default();
         let (is_first, is_under_way) = (stream.listed.is_none(), stream.is_under_way());
         let changed = stream.changed(listing);
-        let is_changed = !changed.is_empty();
         if is_first {
             self.report_replaced(name, &mut found);
         }
@@ -153,7 +152,7 @@ impl Discovery {
         self.drop_vanished(name, &mut found);
         self.drop_reborn(listing, &mut found);
         self.stream_mut(name).listed = Some(listing.at);
-        if is_changed || found != Found::default() {
+        if found != Found::default() {
             let waiting = self.stream_mut(name).waiting().clone();
             found.starts = self.start_ready(name, waiting);
         }
@@ -720,7 +719,9 @@ mod tests {
         let mut discovery = discovery(StartPosition::Latest, &[]);
         listed(&mut discovery, [shard("a", &[], true)]);
         let children = ["b", "c"].map(|id| child(id, &["a"])).to_vec();
+        assert!(discovery.knows(&at("a")) && !discovery.knows(&at("b")));
         let found = discovery.on_end(&at("a"), children.clone());
+        assert!(discovery.knows(&at("b")));
         assert_eq!(names(&found.starts), [("b", SINCE), ("c", SINCE)]);
         let since = Some(NOW.saturating_sub(LAG_MAX));
         let known = ["b", "c"].map(|id| (at(id), (SINCE, since)));
@@ -735,6 +736,46 @@ mod tests {
         assert_eq!(listed(&mut discovery, listing), Found::default());
         let again = discovery.on_end(&at("a"), children);
         assert_eq!(again, Found::default());
+    }
+
+    #[test]
+    fn children_of_a_shard_that_was_read_up_to_its_bound_may_follow() {
+        let mut discovery = discovery(StartPosition::TrimHorizon, &[]);
+        let both = [shard("a", &[], false), shard("b", &["a"], true)];
+        listed(&mut discovery, both);
+        let found = discovery.on_pass(&at("a"));
+        assert_eq!(names(&found.starts), [("b", TRIM_HORIZON)]);
+    }
+
+    #[test]
+    fn a_start_says_whether_the_shard_was_closed_when_it_was_listed_last() {
+        let mut discovery = discovery(StartPosition::TrimHorizon, &[]);
+        let all = |open| {
+            let (a, b) = (shard("a", &[], open), shard("b", &["a"], open));
+            [a, b, shard("c", &[], false)]
+        };
+        let closed = |starts: Vec<Start>| {
+            let closed = starts.into_iter().map(|start| start.closed);
+            closed.collect::<Vec<_>>()
+        };
+        let found = listed(&mut discovery, all(true));
+        assert_eq!(closed(found.starts), [false, true], "a and c");
+        listed(&mut discovery, all(false));
+        assert_eq!(closed(ended(&mut discovery, "a")), [true], "b");
+    }
+
+    #[test]
+    fn an_ended_shard_is_childless_until_its_children_are_listed_or_it_is_gone() {
+        let restored = ["a", "b"].map(|id| (id, ShardPosition::ShardEnd));
+        let mut discovery = discovery(StartPosition::Latest, &restored);
+        let (a, b) = (shard("a", &[], false), shard("b", &[], false));
+        let child = shard("c", &["a"], true);
+        listed(&mut discovery, [a.clone(), b.clone()]);
+        assert_eq!(discovery.childless(), [at("a"), at("b")]);
+        listed(&mut discovery, [a.clone(), b, child.clone()]);
+        assert_eq!(discovery.childless(), [at("b")]);
+        listed_for(&mut discovery, 1..62, &[a, child]);
+        assert_eq!(discovery.childless(), []);
     }
 
     #[test]
@@ -772,6 +813,20 @@ mod tests {
         listed(&mut discovery, one());
         assert!(!discovery.is_settled(&at("a")), "c is missing");
         listed(&mut discovery, [half("c", false)]);
+        assert!(discovery.is_settled(&at("a")));
+    }
+
+    #[test]
+    fn a_child_that_has_been_listed_alone_for_a_minute_is_all_there_will_be() {
+        let mut discovery = discovery(StartPosition::TrimHorizon, &[]);
+        listed(&mut discovery, [shard("a", &[], true)]);
+        ended(&mut discovery, "a");
+        let mut lower = half("b", true);
+        lower.parent = Some("a".into());
+        let listing = [shard("a", &[], false), lower];
+        listed_for(&mut discovery, 1..61, &listing);
+        assert!(!discovery.is_settled(&at("a")));
+        listed_at(&mut discovery, 61, listing);
         assert!(discovery.is_settled(&at("a")));
     }
 
@@ -847,8 +902,9 @@ mod tests {
         // It had told of the end before it left.
         assert_eq!(names(&ended(&mut group, "a")), [("b", TRIM_HORIZON)]);
         group.on_leave(1);
-        let found = listed(&mut group, [shard("c", &["b"], true)]);
-        assert_eq!((found.known.len(), found.starts), (1, vec![]));
+        let late = [shard("c", &["b"], true), shard("d", &[], true)];
+        let found = listed(&mut group, late);
+        assert_eq!((found.known.len(), found.starts), (2, vec![]));
         assert!(!group.is_reading());
     }
 
@@ -1044,13 +1100,30 @@ mod tests {
             sub_sequence_number: None,
         };
         // Killed when the thread of one shard read in the new stream, and that of the other did not yet.
-        let restored = [("a", read_to("5")), ("b", read_to("9"))];
-        let mut discovery = discovery(StartPosition::TrimHorizon, &restored);
-        let anew = ["a", "b"].map(|id| starting_at("8", shard(id, &[], true)));
+        let positions = [
+            ("a", read_to("5")),
+            ("b", read_to("9")),
+            ("c", read_to("8")),
+            ("d", ShardPosition::ShardEnd),
+        ];
+        let anew = positions.clone().map(|(id, position)| {
+            let is_open = position != ShardPosition::ShardEnd;
+            starting_at("8", shard(id, &[], is_open))
+        });
+        let restored = Checkpoint {
+            shards: positions.map(|(id, position)| (at(id), position)).into(),
+            origins: [origin(&anew[3])].into_iter().collect(),
+            ..Checkpoint::default()
+        };
+        let mut discovery = Discovery::new(plan(StartPosition::TrimHorizon), restored);
         let found = listed(&mut discovery, anew);
         let gaps: Vec<_> = found.gaps.iter().map(|gap| gap.shard.clone()).collect();
         assert_eq!(gaps, [at("a")]);
-        let starts = [("a", TRIM_HORIZON), ("b", read_to("9"))];
+        let starts = [
+            ("a", TRIM_HORIZON),
+            ("b", read_to("9")),
+            ("c", read_to("8")),
+        ];
         assert_eq!(names(&found.starts), starts);
     }
 
@@ -1071,7 +1144,7 @@ mod tests {
 
     #[test]
     fn a_child_that_an_answer_tells_of_is_not_taken_for_an_older_one_of_its_name() {
-        for (number, is_older) in [("3", true), ("6", false)] {
+        for (number, is_older) in [("3", true), ("5", false), ("6", false)] {
             let read = ShardPosition::After {
                 sequence_number: number.parse().expect("a number"),
                 sub_sequence_number: None,
@@ -1151,6 +1224,22 @@ mod tests {
     }
 
     #[test]
+    fn a_shard_that_is_read_no_further_is_left_alone_when_its_stream_is_made_anew() {
+        for stop in [
+            Discovery::on_rest,
+            |discovery: &mut Discovery, shard: &ShardRef| {
+                discovery.on_pass(shard);
+            },
+        ] {
+            let mut discovery = discovery(StartPosition::TrimHorizon, &[]);
+            listed(&mut discovery, [shard("a", &[], true)]);
+            stop(&mut discovery, &at("a"));
+            let anew = [starting_at("8", shard("a", &[], true))];
+            assert_eq!(listed(&mut discovery, anew), Found::default());
+        }
+    }
+
+    #[test]
     fn a_thread_that_has_moved_on_to_the_new_stream_is_left_alone() {
         let mut discovery = discovery(StartPosition::TrimHorizon, &[]);
         listed(&mut discovery, [shard("a", &[], true)]);
@@ -1205,6 +1294,31 @@ mod tests {
         assert_eq!((found.vanished, is_long), (vec![at("z")], false));
         let (found, is_long) = discovery.on_not_found(times(61), &stream());
         assert_eq!((found.fates, is_long), (vec![(at("a"), Fate::Gone)], true));
+    }
+
+    #[test]
+    fn a_stream_that_is_not_found_is_looked_for_until_it_is() {
+        let mut discovery = discovery(StartPosition::TrimHorizon, &[]);
+        listed(&mut discovery, [shard("a", &[], true)]);
+        assert!(!discovery.is_waited_for(&stream()));
+        discovery.on_not_found(times(1), &stream());
+        assert!(discovery.is_waited_for(&stream()));
+        listed_at(&mut discovery, 2, [shard("a", &[], true)]);
+        assert!(!discovery.is_waited_for(&stream()));
+    }
+
+    #[test]
+    fn a_shard_that_ended_in_this_run_or_is_closed_is_no_new_one() {
+        let mut ended_now = discovery(StartPosition::TrimHorizon, &[]);
+        let open = [shard("a", &[], true)];
+        listed(&mut ended_now, open.clone());
+        ended(&mut ended_now, "a");
+        assert_eq!(listed_for(&mut ended_now, 1..200, &open), []);
+        let restored = [("a", ShardPosition::ShardEnd)];
+        let mut ended_before = discovery(StartPosition::Latest, &restored);
+        let closed = [shard("a", &[], false)];
+        listed(&mut ended_before, closed.clone());
+        assert_eq!(listed_for(&mut ended_before, 1..200, &closed), []);
     }
 
     #[test]
@@ -1317,6 +1431,28 @@ mod tests {
         let mut discovery = discovery(StartPosition::TrimHorizon, &[]);
         let found = listed(&mut discovery, [shard("d", &["b", "c"], true)]);
         assert_eq!((found.gaps, found.vanished), (vec![], vec![]));
+    }
+
+    #[test]
+    fn parents_of_a_restored_shard_have_gone_rightly() {
+        let mut discovery = discovery(StartPosition::Latest, &[("b", after())]);
+        let listing = [shard("b", &["a"], true)];
+        let found = listed(&mut discovery, listing.clone());
+        assert_eq!(names(&found.starts), [("b", after())]);
+        assert_eq!(found.awaited, []);
+        assert_eq!(listed_for(&mut discovery, 1..200, &listing), []);
+    }
+
+    #[test]
+    fn the_first_record_read_of_a_shard_is_the_checkpoints() {
+        let first: SequenceNumber = "5".parse().expect("a number");
+        let restored = Checkpoint {
+            firsts: [(at("a"), first.clone())].into(),
+            ..Checkpoint::default()
+        };
+        let discovery = Discovery::new(plan(StartPosition::Latest), restored);
+        assert_eq!(discovery.restored_first(&at("a")), Some(&first));
+        assert_eq!(discovery.restored_first(&at("b")), None);
     }
 
     #[test]
@@ -1446,8 +1582,10 @@ mod tests {
         let anew = || [starting_at("8", shard("a", &[], true))];
         // Restored: the end was saved, and nothing of what followed.
         let origins = || [shard("a", &[], true), shard("b", &[], false)];
+        let ended = ShardPosition::ShardEnd;
+        let of_another_stream = (ShardRef::new("returns", "b"), ended.clone());
         let mut restored = Checkpoint {
-            shards: [(at("a"), after()), (at("b"), ShardPosition::ShardEnd)].into(),
+            shards: [(at("a"), after()), (at("b"), ended), of_another_stream].into(),
             origins: origins().iter().map(origin).collect(),
             listed: [(stream(), NOW)].into(),
             ..Checkpoint::default()
@@ -1471,8 +1609,8 @@ mod tests {
             "{gaps:?}"
         );
 
-        // Under way: the end tells of a child that another process reads.
-        for is_listed in [false, true] {
+        // Under way: the end tells of a child that another process reads, and perhaps of an own one.
+        for (is_listed, is_own) in [(false, false), (true, false), (false, true)] {
             let mut mine = plan(StartPosition::TrimHorizon);
             (mine.assignment.index, mine.assignment.parallelism) = (0, 2);
             let lower = mine
@@ -1489,7 +1627,11 @@ mod tests {
             listed(&mut discovery, own());
             let mut foreign = child("c", &["b"]);
             foreign.hash_key_range = half("c", !is_lower).hash_key_range;
-            discovery.on_end(&at("b"), vec![foreign]);
+            let mut own_child = child("d", &["b"]);
+            own_child.hash_key_range = half("d", is_lower).hash_key_range;
+            let own_child = Some(own_child).filter(|_| is_own);
+            let children = [foreign].into_iter().chain(own_child);
+            discovery.on_end(&at("b"), children.collect());
             if is_listed {
                 let mut child = open("d", is_lower);
                 child.parent = Some("b".into());
@@ -1498,7 +1640,8 @@ mod tests {
             }
             let [a, _] = own();
             let found = listed_at(&mut discovery, 2, [starting_at("8", a.clone())]);
-            let expected = [recreated("b")].into_iter().filter(|_| !is_listed);
+            let expected = [recreated("b")].into_iter();
+            let expected = expected.filter(|_| !is_listed && !is_own);
             assert_eq!(found.gaps, expected.collect::<Vec<_>>());
             let again = listed_at(&mut discovery, 3, [starting_at("8", a)]);
             assert_eq!(again.gaps, [], "told once");
@@ -1592,6 +1735,10 @@ mod tests {
             // Each from its own checkpoint.
             let own = |subtasks, has_origins| restored(&[owned(index)], subtasks, has_origins);
             assert_eq!(told(index, own(Subtasks::one(index, 2), true)), id);
+            // Whoever would read it by now.
+            let other = owned(1 - index);
+            let others = restored(&[other], Subtasks::one(index, 2), true);
+            assert_eq!(told(index, others), [other.id.to_string()]);
             // An older version wrote it.
             let told_of = told(index, own(Subtasks::default(), false));
             assert!(told_of.contains(&id[0]), "{told_of:?}");

@@ -9,9 +9,7 @@ use crate::consumer::discovery::{Discovery, Found, reference};
 use crate::consumer::fate::Fate;
 use crate::consumer::known::{Known, State};
 use crate::consumer::listing::Listing;
-use crate::model::{
-    Gap, GapCause, HashKeyRange, SequenceNumber, Shard, ShardId, ShardPosition, ShardRef,
-};
+use crate::model::{Gap, GapCause, SequenceNumber, Shard, ShardId, ShardPosition, ShardRef};
 
 impl Discovery {
     /// Lets go of what was known of a stream that was deleted and made anew: its shards have the
@@ -150,12 +148,7 @@ impl Discovery {
         let later = origins.iter().filter(|(other, _)| is_later(other));
         let later = later.map(|(_, origin)| origin.range);
         let ended = origins.get(at);
-        ended.is_some_and(|ended| {
-            let overlap = |range: &HashKeyRange| {
-                range.start <= ended.range.end && ended.range.start <= range.end
-            };
-            ended.range.is_covered_by(later.filter(overlap))
-        })
+        ended.is_some_and(|ended| ended.range.is_covered_by(later))
     }
 
     /// What the restored checkpoint says of shards whose streams were made anew, as far as it is for this
