@@ -195,6 +195,20 @@ mod tests {
     }
 
     #[test]
+    fn a_small_answer_costs_no_time() {
+        let now = Instant::now();
+        let config = ConsumerConfig::builder().get_records_interval(Duration::ZERO);
+        let mut pace = Pace::new(&config.build().expect("valid"), now);
+        let kib = 1 << 10;
+        // At 2 MiB a second, and in whole milliseconds.
+        for (bytes, millis) in [(kib, 0), (64 * kib - 1, 0), (64 * kib, 32)] {
+            pace.on_answer(now, weight(1, bytes));
+            let expected = now + Duration::from_millis(millis);
+            assert_eq!(pace.next_read(), expected, "{bytes} bytes");
+        }
+    }
+
+    #[test]
     fn adaptive_reads_ask_for_what_the_shard_gives_between_two_calls() {
         let kib = 1 << 10;
         for (records, bytes, limit) in [
@@ -208,8 +222,11 @@ mod tests {
             let now = Instant::now();
             let mut pace = pace(true, now);
             assert_eq!(pace.limit(), 10_000);
+            assert!(pace.bytes_requested() == 0.0);
             pace.on_answer(now + INTERVAL, weight(records, bytes));
             assert_eq!(pace.limit(), limit, "{records} of {bytes} bytes");
+            // A fifth of 2 MiB.
+            assert_eq!(pace.bytes_requested() as u64, 419_430);
         }
     }
 

@@ -499,6 +499,7 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
+    use crate::consumer::checkpoint::Checkpoint;
     use crate::consumer::record::Record;
     use crate::model::HashKeyRange;
 
@@ -516,9 +517,20 @@ mod tests {
         }
     }
 
+    /// Goes on where data may be lost.
+    fn patient() -> Settings {
+        let mut patient = settings();
+        patient.config.data_loss = DataLoss::ContinueAndReport;
+        patient
+    }
+
+    fn shard() -> ShardRef {
+        ShardRef::new("orders", "a")
+    }
+
     fn start(position: ShardPosition) -> Start {
         Start {
-            shard: ShardRef::new("orders", "a"),
+            shard: shard(),
             range: HashKeyRange::FULL,
             ancestry: HashKeyRange::FULL,
             closed: false,
@@ -534,7 +546,7 @@ mod tests {
     }
 
     fn iterator() -> ShardIterator {
-        ShardIterator::for_tests(ShardRef::new("orders", "a"))
+        ShardIterator::for_tests(shard())
     }
 
     fn raw(number: u64, data: Bytes) -> RawRecord {
@@ -670,8 +682,14 @@ mod tests {
     #[test]
     fn the_end_of_a_shard_comes_after_its_last_records() {
         let mut reader = reader(TRIM_HORIZON, settings(), Instant::now());
+        let children = ["b", "c"].map(|id| ChildShard {
+            id: id.into(),
+            parents: vec!["a".into()],
+            hash_key_range: HashKeyRange::FULL,
+        });
         let last = GetRecordsOutput {
             next: None,
+            child_shards: children.to_vec(),
             ..output(vec![raw(1, Bytes::new())])
         };
         assert_eq!(take(&mut reader, Instant::now(), last).len(), 1);
@@ -679,6 +697,7 @@ mod tests {
             next_step(&mut reader, Instant::now()),
             Step::Done(End::ShardEnd)
         ));
+        assert_eq!(reader.take_children(), children);
         let mut nothing_left = ShardReader::new(start(TRIM_HORIZON), settings(), Instant::now());
         nothing_left.on_iterator(None);
         assert!(matches!(
@@ -740,11 +759,72 @@ mod tests {
         assert!(oldest.on_refused(now, refused(message)).is_err());
     }
 
+    #[test]
+    fn a_refused_time_is_waited_for_if_it_is_ahead_by_minutes_at_most() {
+        let service = STARTED.as_millis();
+        let most = START_AHEAD_MAX.as_millis() as i64;
+        for (ahead, wait) in [
+            (-1, None),
+            (0, None),
+            (1, Some(Duration::from_millis(1))),
+            (most, Some(START_AHEAD_MAX)),
+            (most + 1, None),
+        ] {
+            let time = millis(service + ahead);
+            assert_eq!(ahead_of(STARTED, time), wait, "{ahead}");
+        }
+    }
+
     fn bounded(until: Until) -> Settings {
         Settings {
             until,
             ..settings()
         }
+    }
+
+    #[test]
+    fn reading_ends_by_itself_unless_it_is_told_to_go_on_until_it_is_stopped() {
+        assert!(!settings().is_bounded());
+        for until in [Until::CaughtUp, Until::Timestamp(STARTED)] {
+            assert!(bounded(until).is_bounded());
+        }
+    }
+
+    #[test]
+    fn where_lost_data_is_an_error_records_that_are_left_out_are_none() {
+        let gap = |cause| Gap::new(shard(), cause);
+        let repeated = GapCause::Repeated {
+            sequence_number: "7".parse().expect("a number"),
+            records: 1,
+        };
+        let told = settings().report(gap(repeated.clone()), None);
+        assert_eq!(told.expect("no loss"), gap(repeated));
+        let lost = settings().report(gap(GapCause::Trimmed), None);
+        assert!(lost.is_err());
+        let told = patient().report(gap(GapCause::Trimmed), None);
+        assert_eq!(told.expect("reported"), gap(GapCause::Trimmed));
+    }
+
+    #[test]
+    fn what_an_answer_weighs_and_whether_it_came_in_time_say_how_much_is_asked_for() {
+        let now = Instant::now();
+        let mut adaptive = settings();
+        adaptive.config.adaptive_reads = true;
+        let mut reader = reader(TRIM_HORIZON, adaptive, now);
+        assert_eq!(reader.bytes_taken(), 0);
+        assert!(reader.bytes_requested() == 0.0);
+        // Five bytes of data, three of a key.
+        let one = output(vec![raw(1, Bytes::from_static(b"hello"))]);
+        take(&mut reader, now + INTERVAL, one);
+        assert_eq!(reader.bytes_taken(), 8);
+        // What a shard gives in a fifth of a second.
+        assert_eq!(reader.bytes_requested() as u64, (2 << 20) / 5);
+        let later = now + 2 * INTERVAL;
+        let step = next_step(&mut reader, later);
+        assert!(matches!(step, Step::GetRecords(_, 10_000)), "{step:?}");
+        reader.on_timeout();
+        let step = next_step(&mut reader, later);
+        assert!(matches!(step, Step::GetRecords(_, 5_000)), "{step:?}");
     }
 
     #[test]
@@ -841,9 +921,11 @@ mod tests {
             matches!(error.kind(), ErrorKind::DataLoss { .. }),
             "{error}"
         );
-        let mut patient = settings();
-        patient.config.data_loss = DataLoss::ContinueAndReport;
-        let mut reader = ShardReader::new(start(after(7, None)), patient, Instant::now());
+        let mut reader = ShardReader::new(start(after(7, None)), patient(), Instant::now());
+        let other = Error::service("AccessDeniedException", "not allowed", 400);
+        let told = reader.on_refused(Instant::now(), other);
+        told.expect_err("this says nothing of the number");
+        assert_eq!(reader.place().0, after(7, None));
         let gap = reader
             .on_refused(Instant::now(), refused())
             .expect("a place")
@@ -854,11 +936,38 @@ mod tests {
     }
 
     #[test]
+    fn all_records_are_handed_out_from_the_first_one_behind_a_gap() {
+        let now = Instant::now();
+        let mut patient = patient();
+        patient.repeats = Repeats::of(&patient.config);
+        let repeats = patient.repeats.clone();
+        let first = |reader: &ShardReader| {
+            let mut checkpoint = Checkpoint {
+                shards: [(shard(), reader.place().0)].into(),
+                ..Checkpoint::default()
+            };
+            repeats.complete(&mut checkpoint);
+            let first = checkpoint.firsts.get(&shard());
+            first.map(|first| first.as_str().to_owned())
+        };
+        let mut reader = reader(after(7, None), patient, now);
+        assert_eq!(first(&reader), None);
+        for number in [9, 11] {
+            take(&mut reader, now, output(vec![raw(number, Bytes::new())]));
+            assert_eq!(first(&reader).as_deref(), Some("9"));
+        }
+        let refused = Error::service("InvalidArgumentException", "no such number", 400);
+        reader.on_refused(now, refused).expect("a place");
+        reader.on_iterator(Some(iterator()));
+        take(&mut reader, now, output(vec![raw(30, Bytes::new())]));
+        assert_eq!(first(&reader).as_deref(), Some("30"));
+    }
+
+    #[test]
     fn what_was_left_of_a_stream_made_anew_lies_behind_what_was_read_of_that_one() {
         let now = Instant::now();
         let starting = "20".parse().expect("a number");
-        let mut patient = settings();
-        patient.config.data_loss = DataLoss::ContinueAndReport;
+        let patient = patient();
         let refused = || Error::service("InvalidArgumentException", "no such number", 400);
         for (position, is_refused, expected) in [
             (TRIM_HORIZON, false, None),
@@ -925,6 +1034,37 @@ mod tests {
              7, before 9; or the shard was quiet, and nothing is lost: quiet or trimmed cannot be \
              distinguished; to go on without them: ConsumerConfigBuilder::data_loss"
         );
+    }
+
+    #[test]
+    fn what_only_a_longer_retention_allowed_is_to_be_confirmed_before_the_end() {
+        let (now, day) = (Instant::now(), Duration::from_secs(24 * 3_600));
+        let late = STARTED.saturating_add(3 * day);
+        let mut reader = reader(after(7, None), patient(), now);
+        let step = reader.next_step(now, by_server(late));
+        assert!(matches!(step, Step::GetRetention), "{step:?}");
+        assert!(!reader.needs_new_retention());
+        let told = reader.on_retention((now, late), Some(7 * day));
+        assert_eq!(told.expect("no gap"), None);
+        let step = reader.next_step(now, by_server(late));
+        assert!(matches!(step, Step::GetRecords(..)), "with its iterator");
+        let last = GetRecordsOutput {
+            next: None,
+            ..output(vec![raw(8, Bytes::new())])
+        };
+        take_at(&mut reader, now, late, last);
+        assert!(reader.needs_new_retention());
+        let step = reader.next_step(now, by_server(late));
+        assert!(matches!(step, Step::GetRetention), "{step:?}");
+        let told = reader.on_retention((now, late), Some(day));
+        let gap = told.expect("reported").expect("it was shortened");
+        assert_eq!(
+            (gap.after, gap.before),
+            ("7".parse().ok(), "8".parse().ok())
+        );
+        assert!(!reader.needs_new_retention());
+        let step = reader.next_step(now, by_server(late));
+        assert!(matches!(step, Step::Done(End::ShardEnd)), "{step:?}");
     }
 
     #[test]

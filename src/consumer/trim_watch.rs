@@ -444,6 +444,7 @@ mod tests {
         let judged = take(&mut watch, &position, answered(now), &mut answer(&[2], 0));
         assert_eq!(judged, Judgement::Take);
         assert_eq!(watch.complete_to(), Some(at(2_000)));
+        assert!(watch.unconfirmed().is_none(), "no stream keeps less");
         take(
             &mut watch,
             &after(2, None),
@@ -578,6 +579,19 @@ mod tests {
     }
 
     #[test]
+    fn a_retention_as_long_as_the_reader_was_behind_confirms_what_was_read() {
+        // What is behind by three days and one second, and clocks may differ by ten.
+        let lag = Duration::from_millis(3 * DAY as u64 + 9_000);
+        let shorter = lag - Duration::from_millis(1);
+        for (kept, is_gap) in [(lag, false), (shorter, true)] {
+            let mut watch = three_days_behind();
+            let now = (Instant::now(), at(3 * DAY));
+            let missing = watch.on_retention(now, Some(kept), &after(3, None), false);
+            assert_eq!(missing.is_some(), is_gap, "{kept:?}");
+        }
+    }
+
+    #[test]
     fn without_an_answer_the_next_reading_decides_and_at_the_end_it_is_a_gap() {
         for (is_end, is_gap) in [(false, false), (true, true)] {
             let mut watch = three_days_behind();
@@ -608,7 +622,7 @@ mod tests {
 
     #[test]
     fn where_an_answer_has_room_for_one_record_the_next_goes_on_from_it() {
-        for (seconds, judgement) in [(9, Judgement::Take), (11, Judgement::Discard)] {
+        for (seconds, judgement) in [(10, Judgement::Take), (11, Judgement::Discard)] {
             let position = after(1, None);
             let mut watch = doubting(&position);
             let mut output = answer(&[1], 5);
