@@ -457,9 +457,12 @@ impl Emitter {
 mod tests {
     use std::ops::ControlFlow;
 
+    use std::time::Duration;
+
     use super::*;
     use crate::aggregation::{self, SubRecord};
     use crate::client::RawRecord;
+    use crate::config::ConsumerConfig;
     use crate::consumer::budget::Budget;
     use crate::consumer::checkpoint::Origin;
     use crate::consumer::chunk::Chunk;
@@ -503,14 +506,33 @@ mod tests {
         let mut emitter = Emitter::new(Checkpoint::default(), Vec::new());
         let mut senders = Vec::new();
         for name in names {
-            let account = Budget::new(u64::MAX).account();
-            let (sender, receiver) =
-                queue(Bell::new().0, Arc::default(), account, None, Stop::never());
             emitter.know(shard(name), (START, None));
-            emitter.start(shard(name), START, receiver);
-            senders.push(sender);
+            senders.push(start(&mut emitter, name));
         }
         (emitter, senders)
+    }
+
+    fn start(emitter: &mut Emitter, name: &str) -> QueueSender {
+        let account = Budget::new(u64::MAX).account();
+        let (sender, receiver) = queue(Bell::new().0, Arc::default(), account, None, Stop::never());
+        emitter.start(shard(name), START, receiver);
+        sender
+    }
+
+    fn millis(millis: i64) -> Timestamp {
+        Timestamp::from_millis(millis)
+    }
+
+    const WATERMARK_INTERVAL: Duration = Duration::from_millis(200);
+
+    /// Event time that was looked at last at `now`, and the restored watermarks of shards.
+    fn event_time(now: Instant, interval: Duration, restored: &[(&str, i64)]) -> EventTime {
+        let config = ConsumerConfig::builder().watermark_interval(interval);
+        let restored = restored.iter();
+        let restored = restored.map(|(name, at)| (shard(name), millis(*at)));
+        let restored = (None, restored.collect());
+        let config = config.build().expect("valid");
+        EventTime::new(&config, restored, None, Arc::default(), now)
     }
 
     fn next(emitter: &mut Emitter) -> Next {
@@ -555,13 +577,12 @@ mod tests {
     #[test]
     fn shards_take_turns_by_answers_and_keep_their_order() {
         let (mut emitter, queues) = emitter(&["a", "b"]);
-        queues[0].send(records("a", &[(1, 0), (2, 0)]));
-        queues[1].send(records("b", &[(1, 0)]));
-        let mut order: Vec<String> = (0..3).map(|_| said(next(&mut emitter))).collect();
-        let a: Vec<_> = order.iter().filter(|name| name.starts_with('a')).collect();
-        assert_eq!(a, ["a-1", "a-2"]);
-        order.sort();
-        assert_eq!(order, ["a-1", "a-2", "b-1"]);
+        for (queue, name) in queues.iter().zip(["a", "b"]) {
+            queue.send(records(name, &[(1, 0), (2, 0)]));
+        }
+        let mut turns = [(); 2].map(|()| [(); 2].map(|()| said(next(&mut emitter))));
+        turns.sort();
+        assert_eq!(turns, [["a-1", "a-2"], ["b-1", "b-2"]]);
         assert_eq!(said(next(&mut emitter)), "nothing");
     }
 
@@ -644,6 +665,75 @@ mod tests {
         emitter.set_paused(&shard("a"), false);
         assert_eq!(said(next(&mut emitter)), "a-2");
         assert_eq!(said(next(&mut emitter)), "end of a");
+    }
+
+    #[test]
+    fn what_happened_to_a_shard_is_told_before_its_next_record() {
+        let (mut emitter, queues) = emitter(&["a"]);
+        let event_time = event_time(Instant::now(), WATERMARK_INTERVAL, &[]);
+        emitter.set_event_time(Some(event_time));
+        emitter.slots[0].is_idle = true;
+        queues[0].send(records("a", &[(1, 0)]));
+        let active = format!("{:?}", [Event::ShardActive(shard("a"))]);
+        assert_eq!(said(next(&mut emitter)), active);
+        assert_eq!(said(next(&mut emitter)), "a-1");
+        queues[0].report(Event::ShardIdle(shard("a")));
+        let idle = format!("{:?}", [Event::ShardIdle(shard("a"))]);
+        assert_eq!(said(next(&mut emitter)), idle);
+        assert_eq!(said(next(&mut emitter)), "nothing");
+    }
+
+    #[test]
+    fn event_time_is_looked_at_once_an_interval_or_with_each_record_if_that_is_zero() {
+        let start = Instant::now();
+        for (interval, is_prompt) in [(WATERMARK_INTERVAL, false), (Duration::ZERO, true)] {
+            let (mut emitter, _queues) = emitter(&["a"]);
+            assert!(!emitter.is_watched() && emitter.watermark().is_none());
+            emitter.set_event_time(Some(event_time(start, interval, &[])));
+            assert_eq!(emitter.is_watched(), is_prompt);
+            assert_eq!(emitter.watermark(), None);
+            let soon = start + WATERMARK_INTERVAL / 2;
+            for (time, now, is_told) in [(7, soon, is_prompt), (8, soon + WATERMARK_INTERVAL, true)]
+            {
+                emitter.slots[0].watermark = millis(time);
+                emitter.slots[0].has_moved = true;
+                let events = emitter.look_at_event_time(now);
+                let told = matches!(&events[..], [Event::Watermark(at)] if *at == millis(time));
+                assert_eq!(told, is_told, "{time} {events:?}");
+                assert_eq!(events.is_empty(), !is_told);
+            }
+            assert_eq!(emitter.watermark(), Some(millis(8)));
+        }
+    }
+
+    #[test]
+    fn an_ended_shard_holds_event_time_until_its_children_are_known() {
+        let (start, interval) = (Instant::now(), WATERMARK_INTERVAL);
+        let mut emitter = Emitter::new(Checkpoint::default(), vec![shard("a")]);
+        emitter.set_event_time(Some(event_time(start, interval, &[("a", 5)])));
+        let _queue = self::start(&mut emitter, "b");
+        emitter.slots[0].watermark = millis(9);
+        emitter.look_at_event_time(start + interval);
+        assert_eq!(emitter.watermark(), Some(millis(5)));
+        emitter.settle(&shard("a"));
+        emitter.look_at_event_time(start + 2 * interval);
+        assert_eq!(emitter.watermark(), Some(millis(9)));
+    }
+
+    #[test]
+    fn children_begin_with_the_watermarks_that_their_parents_left() {
+        let mut emitter = Emitter::new(Checkpoint::default(), vec![shard("a")]);
+        let event_time = event_time(Instant::now(), WATERMARK_INTERVAL, &[("a", 7)]);
+        emitter.set_event_time(Some(event_time));
+        let listed = ("b".into(), vec!["a".into()]);
+        emitter.learn_parents(&"orders".into(), &[listed]);
+        emitter.learn_birth(shard("c"), &["a".into()]);
+        emitter.learn_birth(shard("d"), &["theirs".into()]);
+        emitter.learn_end(shard("theirs"), millis(3));
+        let _queues = ["b", "c", "d", "e"].map(|name| start(&mut emitter, name));
+        let known = [("a", 7), ("b", 7), ("c", 7), ("d", 3)];
+        let known = known.map(|(name, at)| (shard(name), millis(at)));
+        assert_eq!(emitter.checkpoint().watermarks, known.into(), "e has none");
     }
 
     #[test]
@@ -765,6 +855,54 @@ mod tests {
         Checkpoint {
             shards,
             ..Checkpoint::default()
+        }
+    }
+
+    #[test]
+    fn a_checkpoint_says_who_made_it_and_what_the_caller_does_not_know_yet() {
+        let (mut emitter, _queues) = emitter(&["a", "b"]);
+        let starts: BTreeMap<_, _> = [("orders".into(), NOW)].into();
+        emitter.set_reader(starts.clone(), Subtasks::one(1, 3));
+        let replaced = Replaced {
+            after: None,
+            range: HashKeyRange::FULL,
+        };
+        let of = |name| (shard(name), replaced.clone());
+        emitter.set_replaced(["a", "b"].map(of).into_iter());
+        emitter.on_told_anew(&shard("a"));
+        let checkpoint = emitter.checkpoint();
+        assert_eq!(checkpoint.starts, starts);
+        assert_eq!(checkpoint.subtasks, Subtasks::one(1, 3));
+        assert_eq!(checkpoint.replaced, [of("b")].into());
+    }
+
+    #[test]
+    fn a_checkpoint_has_what_the_last_listing_of_its_stream_says_of_a_shard() {
+        let (mut emitter, _queues) = emitter(&["a"]);
+        let has_origin =
+            |emitter: &Emitter| emitter.checkpoint().origins.get(&shard("a")).is_some();
+        emitter.on_listing("returns".into(), NOW, shown(&["a"]));
+        assert!(!has_origin(&emitter));
+        emitter.on_listing("orders".into(), NOW, shown(&["a"]));
+        assert!(has_origin(&emitter));
+        emitter.identify(shard("a"));
+        assert!(!has_origin(&emitter), "it may be another one of that name");
+    }
+
+    #[test]
+    fn a_listing_leaves_the_times_of_all_shards_that_are_read_or_will_be() {
+        let (mut emitter, queues) = emitter(&["a"]);
+        queues[0].complete(NOW);
+        queues[0].send(Message::End(End::CaughtUp, Vec::new()));
+        assert_eq!(said(next(&mut emitter)), "rest of a");
+        for name in ["b", "c"] {
+            emitter.know(shard(name), (START, Some(NOW)));
+        }
+        let _queue = start(&mut emitter, "b");
+        emitter.on_listing("orders".into(), NOW, shown(&["a", "b", "c"]));
+        for name in ["a", "b", "c"] {
+            let time = emitter.checkpoint().complete_to(&shard(name));
+            assert_eq!(time, Some(NOW), "{name}");
         }
     }
 
