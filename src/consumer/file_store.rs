@@ -576,6 +576,73 @@ mod tests {
     }
 
     #[test]
+    fn a_save_that_succeeds_although_an_operation_failed_keeps_the_commit_before_it() {
+        for operations in 0..OPERATIONS_MAX {
+            for disk in [disk(0), disk(0).without_hard_links()] {
+                let mut store = on(&disk);
+                store.load().expect("loaded");
+                disk.fail_once_after(operations);
+                let saved = store.save(&commit("c"));
+                disk.repair();
+                let loaded = store.load().expect("loaded").expect("a commit");
+                if saved.is_ok() {
+                    assert_eq!(loaded, commit("c"), "{operations}");
+                    disk.replace("checkpoint", "damaged");
+                    let previous = store.load().expect("loaded");
+                    assert_eq!(previous, Some(commit("b")), "{operations}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn remains_that_cannot_be_removed_never_cost_the_newest_commit() {
+        // Killed between the two operations that keep the previous commit.
+        let is_left = |disk: &FakeDisk| disk.contents("checkpoint.previous.tmp").is_some();
+        let killed = |operations| {
+            let disk = disk(0);
+            let mut store = on(&disk);
+            store.load().expect("loaded");
+            disk.fail_after(operations);
+            let _ = store.save(&commit("c"));
+            drop(store);
+            disk.repair();
+            disk
+        };
+        let remains = (0..OPERATIONS_MAX).find(|operations| is_left(&killed(*operations)));
+        let remains = remains.expect("it is linked first");
+        for (failing, last) in
+            (0..OPERATIONS_MAX).flat_map(|n| (0..OPERATIONS_MAX).map(move |m| (n, m)))
+        {
+            let disk = killed(remains);
+            let mut store = on(&disk);
+            store.load().expect("loaded");
+            disk.fail_once_after(failing);
+            disk.fail_after(last);
+            let _ = store.save(&commit("c"));
+            drop(store);
+            disk.repair();
+            let loaded = on(&disk).load().expect("loaded").expect("a commit");
+            assert!(
+                ["b", "c"].map(commit).contains(&loaded),
+                "{failing} failed, cut at {last}: {loaded:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_read_is_not_taken_for_none() {
+        for operations in 0..2 {
+            let disk = disk(0);
+            let mut store = on(&disk);
+            store.load().expect("loaded");
+            disk.replace("checkpoint", "damaged");
+            disk.fail_after(operations);
+            store.load().expect_err("it cannot be read");
+        }
+    }
+
+    #[test]
     fn two_saves_cut_off_one_after_the_other_leave_a_whole_commit() {
         for (first, second) in
             (0..OPERATIONS_MAX).flat_map(|n| (0..OPERATIONS_MAX).map(move |m| (n, m)))
@@ -657,10 +724,16 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("checkpoint");
         let newer = r#"{"version":2,"shards":[]}"#;
+        let lines = format!("{}\nunknown\n", checkpoint("a").to_json());
+        let unknown = format!("md5 {}\n{lines}", checksum(&lines));
         for (text, expected) in [
             ("", "it is empty, and there is no whole "),
             ("md5 0\n{}", "its checksum is wrong"),
             (newer, "checkpoint is malformed: its version is 2"),
+            (
+                &unknown,
+                "checkpoint is malformed: its third line is unknown",
+            ),
         ] {
             fs::write(&path, text).expect("written");
             let message = load(&path).expect_err("refused").to_string();
@@ -736,7 +809,28 @@ mod tests {
         for operations in 0..3 {
             let disk = FakeDisk::new();
             disk.fail_after(operations);
-            on(&disk).load().expect_err("it cannot be written");
+            let error = on(&disk).load().expect_err("it cannot be written");
+            let message = error.to_string();
+            assert!(
+                message.starts_with("locking checkpoint file checkpoint: "),
+                "{message}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_folder_that_may_not_be_written_in_is_told_with_what_to_do() {
+        let store = FileCheckpointStore::new("folder/checkpoint");
+        let advice = "let this user write in the folder folder, or name a file elsewhere";
+        for (kind, is_advised) in [
+            (io::ErrorKind::PermissionDenied, true),
+            (io::ErrorKind::ReadOnlyFilesystem, true),
+            (io::ErrorKind::StorageFull, false),
+        ] {
+            let explained = store.explained(kind.into());
+            assert_eq!(explained.kind(), kind);
+            let message = explained.to_string();
+            assert_eq!(message.contains(advice), is_advised, "{message}");
         }
     }
 

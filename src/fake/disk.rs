@@ -48,6 +48,8 @@ struct State {
     operations: u64,
     /// All later operations fail.
     last_operation: u64,
+    /// This one fails, whether the others do or not.
+    failing: Option<u64>,
     links: bool,
 }
 
@@ -83,6 +85,7 @@ impl FakeDisk {
             losses: 0,
             operations: 0,
             last_operation: u64::MAX,
+            failing: None,
             links: true,
         })))
     }
@@ -103,7 +106,7 @@ impl FakeDisk {
         state.lose_contents();
         state.locks.clear();
         state.losses += 1;
-        state.last_operation = u64::MAX;
+        (state.last_operation, state.failing) = (u64::MAX, None);
     }
 
     /// Lets so many operations succeed and fails all that follow, until [`repair`](FakeDisk::repair) or
@@ -113,9 +116,17 @@ impl FakeDisk {
         state.last_operation = state.operations.saturating_add(operations);
     }
 
+    /// Lets so many operations succeed and fails the one that follows, and none behind it.
+    #[cfg(test)]
+    pub(crate) fn fail_once_after(&self, operations: u64) {
+        let mut state = self.state();
+        state.failing = Some(state.operations + operations + 1);
+    }
+
     /// Lets all operations succeed again.
     pub fn repair(&self) {
-        self.state().last_operation = u64::MAX;
+        let mut state = self.state();
+        (state.last_operation, state.failing) = (u64::MAX, None);
     }
 
     /// Counts the operations so far, failed ones included.
@@ -180,7 +191,8 @@ impl State {
     /// Counts an operation, and fails it if the disk has stopped.
     fn operate(&mut self) -> io::Result<()> {
         self.operations += 1;
-        match self.operations > self.last_operation {
+        let is_over = self.operations > self.last_operation;
+        match is_over || self.failing == Some(self.operations) {
             true => Err(io::Error::other("the fake disk has stopped")),
             false => Ok(()),
         }
