@@ -113,6 +113,91 @@ mod tests {
         }
     }
 
+    #[test]
+    fn each_stream_is_counted_once_and_none_beside_one_that_is_alone() {
+        let mut streams = streams(3);
+        for (name, calls) in [("0", 4), ("1", 1), ("2", 2)] {
+            streams.get_mut(name).expect("one of them").calls = calls;
+        }
+        let busy = ["0", "1", "1", "2", "gone"].map(Arc::from);
+        let count = |active| SenderDivision::count(20, active, &streams, busy.iter());
+        let alone = SenderDivision {
+            senders: 20,
+            active: 1,
+            doubtful: 0,
+            wanting: 0,
+            busiest: 0,
+        };
+        assert_eq!(count(1), alone);
+        let several = SenderDivision {
+            active: 2,
+            doubtful: 3,
+            wanting: 2,
+            busiest: 4,
+            ..alone
+        };
+        assert_eq!(count(2), several);
+    }
+
+    /// Of 20 senders, half are 10, and a quarter is 5.
+    #[test]
+    fn a_stream_has_as_many_calls_as_the_others_leave_it() {
+        let rows = [
+            // A doubtful one: its calls, those of the doubtful, those of the busiest.
+            (true, 0, 0, 0, 20, true),
+            (true, 1, 0, 0, 0, false),
+            (true, 1, 1, 1, 0, false),
+            (true, 0, 9, 9, 0, true),
+            (true, 0, 10, 10, 0, false),
+            (true, 0, 5, 5, 9, true),
+            (true, 0, 5, 5, 10, false),
+            // One that answers: one sender more stays free for a doubtful one.
+            (false, 0, 0, 0, 0, true),
+            (false, 13, 0, 0, 13, true),
+            (false, 14, 0, 0, 14, false),
+            (false, 11, 0, 3, 11, true),
+            (false, 12, 0, 3, 12, false),
+            (false, 4, 0, 30, 4, true),
+            (false, 5, 0, 30, 5, false),
+            (false, 0, 15, 30, 0, true),
+            (false, 1, 15, 30, 1, false),
+        ];
+        let mut streams = streams(1);
+        let stream = streams.get_mut("0").expect("one");
+        for row in rows {
+            let (is_silent, calls, doubtful, wanting, busiest, allowed) = row;
+            (stream.is_silent, stream.calls) = (is_silent, calls);
+            let division = SenderDivision {
+                senders: 20,
+                active: 2,
+                doubtful,
+                wanting,
+                busiest,
+            };
+            assert_eq!(division.allows(stream), allowed, "{row:?}");
+        }
+    }
+
+    #[test]
+    fn a_stream_that_is_alone_has_all_senders_once_it_is_known_to_exist() {
+        let division = SenderDivision::count(20, 1, &HashMap::new(), std::iter::empty());
+        let mut streams = streams(1);
+        let stream = streams.get_mut("0").expect("one");
+        for (calls, confirmed, allowed) in [
+            (0, true, true),
+            (100, true, true),
+            (0, false, true),
+            (1, false, false),
+        ] {
+            stream.calls = calls;
+            stream.existence = match confirmed {
+                true => Existence::confirmed(),
+                false => Existence::default(),
+            };
+            assert_eq!(division.allows(stream), allowed, "{calls}, {confirmed}");
+        }
+    }
+
     fn streams(count: usize) -> HashMap<Arc<str>, StreamState> {
         let config = ProducerConfig::builder().build().expect("valid");
         let stream = |n: usize| {
