@@ -410,6 +410,20 @@ mod tests {
     }
 
     #[test]
+    fn who_waits_gets_the_reserve_of_a_stream_that_puts_nothing_any_more() {
+        let intake = Intake::new(4, usize::MAX);
+        intake.try_take(1, 1).expect("room");
+        intake.give_back([(1, 1, 1)]);
+        // A reserve is 4 / (2 * 2).
+        (0..3).for_each(|_| intake.try_take(0, 1).expect("room"));
+        let last = wait(&intake, 0, 1);
+        intake.retire();
+        assert!(!is_in(&last), "the other has put since the last look");
+        intake.retire();
+        assert!(is_in(&last) && !intake.is_waited_for());
+    }
+
+    #[test]
     fn everyone_who_waits_gets_room_in_the_end() {
         let intake = Intake::new(3, 1_000);
         let clock = Sys::real().clock;

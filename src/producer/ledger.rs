@@ -221,7 +221,7 @@ mod tests {
         let barrier = ledger.end_epoch();
         let later = now + 3 * STEP;
         let after = ledger.enter(7, later);
-        assert_eq!(left(barrier), 5);
+        assert_eq!((left(barrier), ledger.left(barrier)), (5, 5));
         before.leave(2);
         assert_eq!(left(barrier), 3);
         assert_eq!(ledger.standing().oldest, Some(now));
@@ -246,5 +246,38 @@ mod tests {
         before.abandon();
         assert!(ledger.is_overtaken(barrier));
         assert!(ledger.is_overtaken(ledger.end_epoch()), "a later one, too");
+    }
+
+    #[test]
+    fn who_waits_for_nothing_does_not_wait() {
+        let (ledger, clock) = (Ledger::default(), Sys::real().clock);
+        let timer = clock.after(Some(Duration::ZERO));
+        let left = ledger.wait(ledger.end_epoch(), &timer, &Stop::never());
+        let is_unused = timer.channel().try_recv().is_ok();
+        assert_eq!((left, is_unused), (0, true));
+    }
+
+    #[test]
+    fn records_leave_together_if_their_stream_epoch_and_age_are_the_same() {
+        let now = Sys::real().clock.now();
+        let [ledger, other] = [7, 8].map(|account| Arc::new(Ledger::of(account)));
+        let first = ledger.enter(1, now);
+        let rows = [
+            (ledger.enter(1, now + STEP / 2), true),
+            (ledger.enter(1, now + STEP), false),
+            (other.enter(1, now), false),
+        ];
+        ledger.end_epoch();
+        for (n, (ticket, together)) in rows.iter().enumerate() {
+            assert_eq!(first.counts_with(ticket), *together, "{n}");
+        }
+        assert!(!first.counts_with(&ledger.enter(1, now)), "a later epoch");
+    }
+
+    #[test]
+    fn records_are_charged_to_the_account_of_their_stream() {
+        let ledger = Arc::new(Ledger::of(7));
+        let ticket = ledger.enter(1, Sys::real().clock.now());
+        assert_eq!((ledger.account(), ticket.account()), (7, 7));
     }
 }

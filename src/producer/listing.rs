@@ -269,4 +269,49 @@ mod tests {
         }
         assert!(!failed.is_put_off(now));
     }
+
+    #[test]
+    fn a_list_that_is_wanted_is_newer_than_the_one_that_is_there() {
+        let began = Sys::real().clock.now();
+        let now = began + Duration::from_secs(10);
+        for (listed, since, wanted) in [
+            (None, began, began),
+            (Some(began), began, began + Duration::from_nanos(1)),
+            (Some(began), now, now),
+        ] {
+            let mut listing = Listing::new(listed);
+            listing.want(since, now);
+            assert!(listing.is_due(now) && !listing.is_under_way());
+            assert_eq!(listing.begin(now), wanted, "{listed:?}");
+            assert!(listing.is_under_way());
+        }
+    }
+
+    #[test]
+    fn streams_stand_by_what_came_of_their_last_list() {
+        let now = Sys::real().clock.now();
+        for (listed, fails, class) in [
+            (None, false, ListingClass::New),
+            (None, true, ListingClass::Failing),
+            (Some(now), false, ListingClass::Proven),
+            (Some(now), true, ListingClass::Failing),
+        ] {
+            let mut listing = Listing::new(listed);
+            if fails {
+                listing.failed(now);
+            }
+            assert_eq!(listing.standing(), class, "{listed:?}");
+        }
+    }
+
+    #[test]
+    fn lists_a_minute_apart_are_not_in_a_row() {
+        let began = Sys::real().clock.now();
+        let minute = Duration::from_secs(60);
+        for (pause, in_a_row) in [(minute - Duration::from_nanos(1), true), (minute, false)] {
+            let mut listing = Listing::new(Some(began));
+            listing.succeeded(began + pause, began + pause, false);
+            assert_eq!(listing.is_fruitless(), in_a_row, "{pause:?}");
+        }
+    }
 }

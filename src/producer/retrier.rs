@@ -222,6 +222,11 @@ mod tests {
         })
     }
 
+    fn thread_died() -> Error {
+        let (name, message) = ("kin-send".to_owned(), String::new());
+        Error::new(ErrorKind::Thread { name, message })
+    }
+
     #[test]
     fn each_failure_is_tried_again_or_not_and_may_have_stored_or_not() {
         let reset = || io::ErrorKind::ConnectionReset.into();
@@ -283,6 +288,7 @@ mod tests {
                 false,
                 Stored::Possibly,
             ),
+            ("panic", thread_died(), false, Stored::Possibly),
         ];
         let retrier = Retrier::new(&ProducerConfig::default(), Rng::from_seed(1));
         for (what, error, again, stored) in rows {
@@ -311,7 +317,10 @@ mod tests {
         let due = retrier.next_deadline().expect("waiting");
         assert!(now <= due && due < now + Duration::from_millis(100));
         assert!(retrier.take_due(due - Duration::from_nanos(1)).is_empty());
+        let has_any = ["orders", "other"].map(|stream| retrier.has_any_of(stream));
+        assert_eq!(has_any, [true, false]);
         assert_eq!(retrier.take_due(due).len(), 2);
+        assert!(!retrier.has_any_of("orders"));
         assert_eq!(retrier.next_deadline(), None);
     }
 
@@ -342,5 +351,22 @@ mod tests {
              shard: call less often, or split it (1 attempt in 2.0 s); raise record_ttl, or put less than the \
              shards take"
         );
+    }
+
+    #[test]
+    fn one_record_is_blamed_for_what_one_can_cause() {
+        let rows = [
+            ("not valid", service("ValidationException", 400), true),
+            ("too large", service("", 413), true),
+            (
+                "no stream",
+                service("ResourceNotFoundException", 400),
+                false,
+            ),
+            ("panic", thread_died(), false),
+        ];
+        for (what, error, blamed) in rows {
+            assert_eq!(blames_one_record(&error), blamed, "{what}");
+        }
     }
 }
