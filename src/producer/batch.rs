@@ -71,3 +71,35 @@ impl Batch {
 fn first_expiry(records: &[KinesisRecord]) -> Option<Instant> {
     records.iter().filter_map(|record| record.expires).min()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::producer::kinesis_record::tests::bare;
+    use crate::sys::Sys;
+
+    #[test]
+    fn each_record_leaves_its_call_when_it_expires() {
+        let start = Sys::real().clock.now();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        let expiring = |seconds: Option<u64>| {
+            let mut record = bare(start, "k", b"");
+            record.expires = seconds.map(at);
+            record
+        };
+        let records = [Some(4), Some(2), None, Some(2)].map(expiring);
+        let mut batch = Batch::new(start, &"orders".into(), records.into());
+        for (second, taken, next) in [
+            (1, 0, Some(at(2))),
+            (2, 2, Some(at(4))),
+            (3, 0, Some(at(4))),
+            (5, 1, None),
+            (6, 0, None),
+        ] {
+            assert_eq!(batch.take_expired(at(second)).len(), taken, "{second}");
+            assert_eq!(batch.expires, next, "{second}");
+        }
+    }
+}

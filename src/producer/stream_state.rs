@@ -179,3 +179,84 @@ impl Unplaced {
         record
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::error::TransportError;
+    use crate::producer::kinesis_record::tests::{bare, map_of};
+    use crate::sys::Sys;
+
+    const MINUTE: Duration = Duration::from_secs(60);
+
+    fn stream() -> StreamState {
+        let config = ProducerConfig::builder().build();
+        StreamState::new(&config.expect("valid"))
+    }
+
+    /// A minute before it expires.
+    fn unplaced(now: Instant) -> Unplaced {
+        let output = PutRecordOutput {
+            shard_id: "shard".into(),
+            sequence_number: "7".parse().expect("a number"),
+        };
+        let record = bare(now, "k", b"");
+        Unplaced { record, output }
+    }
+
+    #[test]
+    fn what_waits_for_a_map_is_given_up_when_it_expires_unless_a_list_is_under_way() {
+        let now = Sys::real().clock.now();
+        for (is_under_way, given_up) in [(false, 1), (true, 0)] {
+            let mut stream = stream();
+            stream.unplaced.push(unplaced(now));
+            if is_under_way {
+                stream.listing.begin(now);
+            }
+            let expires = (!is_under_way).then_some(now + MINUTE);
+            assert_eq!(stream.next_deadline(), expires);
+            let counts = [MINUTE - Duration::from_nanos(1), MINUTE].map(|time| {
+                let (_, expired) = stream.take_due(now + time);
+                expired.len()
+            });
+            assert_eq!(counts, [0, given_up]);
+        }
+    }
+
+    #[test]
+    fn a_list_that_failed_is_made_again_if_there_is_a_map_or_a_record_waits_for_one() {
+        let now = Sys::real().clock.now();
+        let error = TransportError::Timeout(MINUTE).into();
+        for (has_map, has_unplaced, again) in [
+            (false, false, false),
+            (true, false, true),
+            (false, true, true),
+        ] {
+            let mut stream = stream();
+            stream.map = has_map.then(|| Arc::new(map_of(&[("shard", 0, u128::MAX)])));
+            stream.unplaced.extend(has_unplaced.then(|| unplaced(now)));
+            stream.on_no_map(now, "orders", &error);
+            let is_wanted = stream.listing.next_deadline().is_some();
+            assert_eq!(is_wanted, again, "{has_map}, {has_unplaced}");
+        }
+    }
+
+    #[test]
+    fn a_stream_comes_back_for_what_is_due_first_and_for_a_list_once_it_is_described() {
+        let (now, mut stream) = (Sys::real().clock.now(), stream());
+        assert_eq!(stream.next_deadline(), None);
+        let batch = Batch::new(now, &"orders".into(), vec![bare(now, "k", b"")]);
+        stream.ready.push_back(batch);
+        assert_eq!(stream.next_deadline(), Some(now + MINUTE));
+        let mut record = bare(now, "k", b"");
+        record.deadline = now + MINUTE / 2;
+        stream.collector.add(record, &mut Vec::new());
+        assert_eq!(stream.next_deadline(), Some(now + MINUTE / 2));
+        stream.listing.want(now, now);
+        assert_eq!(stream.next_deadline(), Some(now + MINUTE / 2));
+        stream.distribution.answered(now, None);
+        assert_eq!(stream.next_deadline(), Some(now));
+    }
+}
