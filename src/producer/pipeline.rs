@@ -485,3 +485,316 @@ const ACTIVE_TIME: Duration = Duration::from_secs(60);
 
 /// How old a map may be for who has none: what it does not know shows soon.
 pub(super) const MAP_AGE_MAX: Duration = Duration::from_secs(10);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::client::{
+        EntryError, PutRecordsEntry, PutRecordsOutput, RecordDistributionStrategy, StreamSummary,
+    };
+    use crate::config::ProducerConfigBuilder;
+    use crate::error::TransportError;
+    use crate::producer::job::Span;
+    use crate::producer::kinesis_record::tests::{aggregate, bare, map_of};
+    use crate::sys::Sys;
+
+    pub const MIDDLE: u128 = 1 << 127;
+
+    pub type Entry = Result<PutRecordOutput, EntryError>;
+
+    /// A pipeline whose calls for the stream `orders` are answered by hand. Times are in milliseconds.
+    pub struct Bench {
+        start: Instant,
+        pub name: Arc<str>,
+        pub pipeline: Pipeline,
+    }
+
+    impl Bench {
+        pub fn new(config: ProducerConfigBuilder) -> Bench {
+            let config = config.build().expect("valid");
+            Bench {
+                start: Sys::real().clock.now(),
+                name: "orders".into(),
+                pipeline: Pipeline::new(&config, Rng::from_seed(1)),
+            }
+        }
+
+        /// Of a stream whose map is known from the start.
+        pub fn of_known(config: ProducerConfigBuilder, map: ShardMap) -> Bench {
+            let mut bench = Bench::new(config);
+            let listed = Listed {
+                map: Arc::new(map),
+                began: bench.start,
+                ended: bench.start,
+            };
+            bench.pipeline.learn(&bench.name, Some(&listed));
+            bench
+        }
+
+        pub fn at(&self, millis: u64) -> Instant {
+            self.start + Duration::from_millis(millis)
+        }
+
+        pub fn accept(&mut self, now: u64, record: KinesisRecord) {
+            self.pipeline.accept(self.at(now), vec![record]);
+        }
+
+        /// What is asked about the stream now.
+        pub fn questions(&mut self, now: u64) -> Vec<&'static str> {
+            let now = self.at(now);
+            self.pipeline.tick(now);
+            let mut asked = Vec::new();
+            while let Some(job) = self.pipeline.next_listing(now, 0) {
+                asked.push(match job {
+                    Job::Describe { .. } => "describe",
+                    Job::List { .. } => "list",
+                    Job::Put { .. } => panic!("no question"),
+                });
+            }
+            asked
+        }
+
+        /// The calls of PutRecords that are made now.
+        pub fn puts(&mut self, now: u64) -> Vec<(u64, Vec<PutRecordsEntry>)> {
+            let now = self.at(now);
+            let mut puts = Vec::new();
+            // What is grouped anew when its call is made goes with the next one.
+            for _ in 0..2 {
+                self.pipeline.tick(now);
+                while let Some(job) = self.pipeline.next_job(now) {
+                    let Job::Put { id, entries, .. } = job else {
+                        panic!("no call of PutRecords");
+                    };
+                    puts.push((id, entries));
+                }
+            }
+            puts
+        }
+
+        /// How many Kinesis records are put now.
+        pub fn entries(&mut self, now: u64) -> usize {
+            let puts = self.puts(now).into_iter();
+            puts.map(|(_, entries)| entries.len()).sum()
+        }
+
+        /// Has one Kinesis record under way, and gives the number of its call.
+        pub fn send(&mut self, now: u64, record: KinesisRecord) -> u64 {
+            self.accept(now, record);
+            let puts = self.puts(now);
+            let [(id, entries)] = &puts[..] else {
+                panic!("{} calls", puts.len());
+            };
+            assert_eq!(entries.len(), 1);
+            *id
+        }
+
+        fn end(&mut self, began: u64, ended: u64, answer: Answer) {
+            let (began, ended) = (self.at(began), self.at(ended));
+            let span = Span { began, ended };
+            self.pipeline.on_outcome(ended, Outcome { span, answer });
+        }
+
+        /// Answers a call for one record.
+        pub fn answer(&mut self, id: u64, began: u64, ended: u64, output: Result<Entry>) {
+            let output = output.map(|one| PutRecordsOutput { records: vec![one] });
+            self.end(began, ended, Answer::Put { id, output });
+        }
+
+        pub fn list(&mut self, map: ShardMap, began: u64, ended: u64) {
+            let listed = Ok(Listed {
+                map: Arc::new(map),
+                began: self.at(began),
+                ended: self.at(ended),
+            });
+            let stream = self.name.clone();
+            self.end(began, ended, Answer::Listed { stream, listed });
+        }
+
+        pub fn describe(&mut self, now: u64, strategy: Option<RecordDistributionStrategy>) {
+            let summary = Ok(StreamSummary {
+                arn: String::new(),
+                status: String::new(),
+                open_shards: 1,
+                retention: Duration::ZERO,
+                record_distribution_strategy: strategy,
+            });
+            let stream = self.name.clone();
+            self.end(now, now, Answer::Described { stream, summary });
+        }
+    }
+
+    pub fn stored_in(shard: &str) -> Entry {
+        Ok(PutRecordOutput {
+            shard_id: shard.into(),
+            sequence_number: "7".parse().expect("a number"),
+        })
+    }
+
+    pub fn failed(code: &str) -> Entry {
+        Err(EntryError {
+            code: code.to_owned(),
+            message: String::new(),
+        })
+    }
+
+    /// One open shard, `whole`.
+    pub fn whole() -> ShardMap {
+        map_of(&[("whole", 0, u128::MAX)])
+    }
+
+    /// Two open shards, `low` and `high`.
+    pub fn halves() -> ShardMap {
+        map_of(&[("low", 0, MIDDLE - 1), ("high", MIDDLE, u128::MAX)])
+    }
+
+    pub const AUTO: Option<RecordDistributionStrategy> = Some(RecordDistributionStrategy::Auto);
+
+    fn of_stream(stream: &str, mut record: KinesisRecord) -> KinesisRecord {
+        record.stream = stream.into();
+        record
+    }
+
+    #[test]
+    fn a_stream_is_described_once_and_then_listed_once_unless_its_shards_are_known() {
+        let config = ProducerConfig::builder;
+        let benches = [
+            (Bench::new(config()), vec!["list"]),
+            (Bench::of_known(config(), whole()), vec![]),
+        ];
+        for (mut bench, then) in benches {
+            bench.accept(0, bare(bench.at(0), "k", b""));
+            assert_eq!(bench.questions(0), ["describe"]);
+            assert_eq!(bench.questions(1), [""; 0]);
+            bench.describe(2, None);
+            assert_eq!(bench.questions(3), then);
+            assert_eq!(bench.questions(4), [""; 0]);
+        }
+    }
+
+    #[test]
+    fn a_question_that_waits_for_a_thread_is_dropped_if_a_put_finds_no_stream() {
+        for described in [false, true] {
+            let mut bench = Bench::new(ProducerConfig::builder());
+            if described {
+                assert!(bench.questions(0).is_empty());
+                bench.describe(0, None);
+            }
+            // The call's tick has the question wait.
+            let id = bench.send(1, bare(bench.at(1), "k", b""));
+            assert_eq!(bench.pipeline.questions.iter().flatten().count(), 1);
+            let missing = Error::service("ResourceNotFoundException", "", 400);
+            bench.answer(id, 1, 2, Err(missing));
+            assert_eq!(bench.questions(3), [""; 0], "{described}");
+        }
+    }
+
+    #[test]
+    fn a_stream_is_active_for_a_minute_after_a_put() {
+        let mut bench = Bench::of_known(ProducerConfig::builder(), whole());
+        let record = bare(bench.at(0), "k", b"");
+        bench.accept(0, of_stream("other", record));
+        bench.accept(30_000, bare(bench.at(30_000), "k", b""));
+        for (now, active) in [(30_000, 2), (59_999, 2), (60_000, 1), (90_000, 0)] {
+            bench.pipeline.tick(bench.at(now));
+            assert_eq!(bench.pipeline.active, active, "{now}");
+        }
+    }
+
+    /// Has a call ready for each of two streams that have not answered yet.
+    fn accept_two(bench: &mut Bench) {
+        for stream in ["first", "second"] {
+            let record = bare(bench.at(0), "k", b"");
+            bench.accept(0, of_stream(stream, record));
+        }
+        bench.pipeline.tick(bench.at(0));
+    }
+
+    #[test]
+    fn streams_that_do_not_answer_have_one_call_each_and_keep_their_turn() {
+        let mut bench = Bench::new(ProducerConfig::builder());
+        accept_two(&mut bench);
+        assert_eq!(bench.puts(0).len(), 2);
+        accept_two(&mut bench);
+        let turns = bench.pipeline.turns.clone();
+        assert!(bench.pipeline.next_job(bench.at(0)).is_none());
+        assert_eq!((turns.len(), &bench.pipeline.turns), (2, &turns));
+    }
+
+    #[test]
+    fn a_stream_whose_call_was_answered_may_have_several() {
+        for (answer, calls) in [
+            (Error::from(TransportError::Timeout(Duration::ZERO)), 1),
+            (Error::service("AccessDeniedException", "", 400), 2),
+        ] {
+            let mut bench = Bench::new(ProducerConfig::builder());
+            accept_two(&mut bench);
+            let (id, _) = bench.puts(0)[0];
+            bench.answer(id, 0, 1, Err(answer));
+            // The call of the other one stays under way.
+            let made = [(); 2].map(|()| {
+                accept_two(&mut bench);
+                bench.puts(1).len()
+            });
+            assert_eq!(made.iter().sum::<usize>(), calls);
+        }
+    }
+
+    #[test]
+    fn a_stream_is_idle_while_its_records_wait_for_others_only() {
+        let mut bench = Bench::of_known(ProducerConfig::builder(), whole());
+        assert!(bench.pipeline.is_idle(&"never put to".into()));
+        bench.accept(0, bare(bench.at(0), "k", b""));
+        assert!(bench.pipeline.is_idle(&bench.name));
+        bench.pipeline.tick(bench.at(0));
+        assert!(!bench.pipeline.is_idle(&bench.name), "a call is ready");
+        let (id, _) = bench.puts(0)[0];
+        bench.answer(id, 0, 1, Ok(failed("InternalFailure")));
+        assert!(!bench.pipeline.is_idle(&bench.name), "it is put again");
+    }
+
+    #[test]
+    fn a_record_that_expires_before_a_sender_is_free_settles_then() {
+        let mut bench = Bench::of_known(ProducerConfig::builder(), whole());
+        bench.accept(0, bare(bench.at(0), "k", b""));
+        for (now, settled) in [(0, 0), (59_999, 0), (60_000, 1)] {
+            bench.pipeline.tick(bench.at(now));
+            let effects = bench.pipeline.take_effects();
+            assert_eq!(effects.settled.len(), settled, "{now}");
+            for Settlement { result, .. } in effects.settled {
+                let error = result.expect_err("it was not sent");
+                assert!(matches!(error.kind(), ErrorKind::Expired { .. }));
+            }
+        }
+    }
+
+    #[test]
+    fn records_are_aggregated_unless_the_service_decides_on_shards() {
+        for (aggregation, under_auto, strategy, expected) in [
+            (true, false, None, true),
+            (true, false, AUTO, false),
+            (true, true, AUTO, true),
+            (false, false, None, false),
+            (false, true, AUTO, false),
+        ] {
+            let config = ProducerConfig::builder().aggregation(aggregation);
+            let mut bench = Bench::new(config.aggregation_under_auto(under_auto));
+            bench.describe(0, strategy);
+            let rules = bench.pipeline.rules_of(&bench.name);
+            assert_eq!(rules.aggregation, expected, "{aggregation}, {strategy:?}");
+        }
+    }
+
+    #[test]
+    fn an_aggregate_is_taken_apart_before_it_is_sent_where_it_would_not_be_read() {
+        for (predicted, strategy, entries) in
+            [(None, None, 1), (Some("closed"), None, 2), (None, AUTO, 2)]
+        {
+            let mut bench = Bench::of_known(ProducerConfig::builder(), halves());
+            bench.describe(0, strategy);
+            let mut record = aggregate(bench.at(0), &[0, MIDDLE]);
+            record.predicted = predicted.map(Into::into);
+            bench.accept(0, record);
+            assert_eq!(bench.entries(0), entries, "{predicted:?}, {strategy:?}");
+        }
+    }
+}

@@ -231,3 +231,134 @@ impl Pipeline {
         first.into_iter().for_each(|first| self.route(now, first));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::ProducerConfig;
+    use crate::producer::kinesis_record::tests::{aggregate, bare};
+    use crate::producer::pipeline::tests::{AUTO, Bench, MIDDLE, failed, halves, stored_in, whole};
+
+    /// Of a stream that was described so long ago that it may be asked again at 20 s.
+    fn described(under_auto: bool, map: ShardMap) -> Bench {
+        let config = ProducerConfig::builder().aggregation_under_auto(under_auto);
+        let mut bench = Bench::of_known(config, map);
+        assert_eq!(bench.questions(0), ["describe"]);
+        bench.describe(0, None);
+        bench
+    }
+
+    #[test]
+    fn a_shard_that_was_throttled_gets_nothing_for_a_moment() {
+        for (code, sent) in [
+            ("InternalFailure", 1),
+            ("ProvisionedThroughputExceededException", 0),
+        ] {
+            let mut bench = Bench::of_known(ProducerConfig::builder(), whole());
+            let record = |bench: &Bench| {
+                let mut record = bare(bench.at(0), "k", b"");
+                record.predicted = Some("whole".into());
+                record
+            };
+            let id = bench.send(0, record(&bench));
+            bench.answer(id, 0, 1, Ok(failed(code)));
+            bench.accept(1, record(&bench));
+            assert_eq!(bench.entries(1), sent, "{code}");
+        }
+    }
+
+    #[test]
+    fn a_record_stored_elsewhere_than_foreseen_raises_the_questions_that_may_explain_it() {
+        let rows = [
+            // What was foreseen, what was listed meanwhile, and what is asked then.
+            (None, None, vec![]),
+            (Some("high"), None, vec![]),
+            (Some("whole"), None, vec!["list"]),
+            (Some("whole"), Some((whole(), 1)), vec!["describe", "list"]),
+            (Some("whole"), Some((halves(), 20_001)), vec!["describe"]),
+        ];
+        for (predicted, listed, questions) in rows {
+            let mut bench = described(false, whole());
+            let mut record = bare(bench.at(20_000), "k", b"");
+            record.predicted = predicted.map(Into::into);
+            let id = bench.send(20_000, record);
+            let when = listed.as_ref().map(|(_, began)| *began);
+            if let Some((map, began)) = listed {
+                bench.list(map, began, began);
+            }
+            bench.answer(id, 20_000, 20_002, Ok(stored_in("high")));
+            assert_eq!(
+                bench.questions(20_003),
+                questions,
+                "{predicted:?}, {when:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn an_aggregate_is_read_wherever_it_is_only_if_that_was_asked_for_and_the_service_decides() {
+        for (under_auto, strategy, settled) in [
+            (false, None, 0),
+            (true, None, 0),
+            (false, AUTO, 0),
+            (true, AUTO, 1),
+        ] {
+            let mut bench = described(under_auto, halves());
+            let id = bench.send(1, aggregate(bench.at(1), &[0, MIDDLE]));
+            bench.describe(2, strategy);
+            bench.answer(id, 1, 3, Ok(stored_in("low")));
+            let effects = bench.pipeline.take_effects();
+            assert_eq!(effects.settled.len(), settled, "{under_auto}, {strategy:?}");
+        }
+    }
+
+    #[test]
+    fn what_a_new_map_explains_is_aggregated_again_and_raises_no_question() {
+        let mut bench = described(false, whole());
+        let mut record = aggregate(bench.at(20_000), &[0, 1]);
+        record.predicted = Some("whole".into());
+        let id = bench.send(20_000, record);
+        bench.list(halves(), 19_999, 20_001);
+        bench.answer(id, 20_000, 20_002, Ok(stored_in("high")));
+        assert_eq!(bench.entries(20_003), 1);
+        assert!(!bench.questions(20_200).contains(&"describe"));
+    }
+
+    #[test]
+    fn what_no_map_explains_goes_alone_once_a_list_is_new_enough() {
+        let mut bench = described(false, halves());
+        let id = bench.send(20_000, aggregate(bench.at(20_000), &[0, 1]));
+        bench.answer(id, 20_000, 20_010, Ok(stored_in("high")));
+        bench.list(halves(), 20_009, 20_020);
+        assert_eq!(bench.entries(20_021), 0, "the list may be too old");
+        bench.list(halves(), 20_010, 20_030);
+        assert_eq!(bench.entries(20_031), 2);
+        assert!(bench.questions(20_031).contains(&"describe"));
+    }
+
+    #[test]
+    fn a_list_is_fruitless_if_it_shows_the_same_open_shards() {
+        for (known, listed, is_fruitless) in [(whole(), whole(), true), (whole(), halves(), false)]
+        {
+            let mut bench = described(false, known);
+            bench.list(listed, 1, 1);
+            let name = bench.name.clone();
+            let listing = &bench.pipeline.stream(&name).listing;
+            assert_eq!(listing.is_fruitless(), is_fruitless);
+        }
+    }
+
+    #[test]
+    fn whether_a_stream_gets_aggregates_is_told_when_its_strategy_changes() {
+        for (under_auto, strategy, told) in [
+            (false, None, vec![]),
+            (false, AUTO, vec![("orders".into(), false)]),
+            (true, AUTO, vec![("orders".into(), true)]),
+        ] {
+            let mut bench = described(under_auto, whole());
+            bench.describe(1, strategy);
+            let effects = bench.pipeline.take_effects();
+            assert_eq!(effects.aggregation, told, "{under_auto}, {strategy:?}");
+        }
+    }
+}
