@@ -1169,7 +1169,17 @@ mod tests {
     fn an_ended_shard_shows_that_what_is_listed_is_of_a_newer_stream() {
         for (starting, is_older) in [("3", true), ("6", false)] {
             let plan = plan(StartPosition::TrimHorizon);
-            let restored = in_both_streams(ShardPosition::ShardEnd, Some(starting));
+            let mut restored = in_both_streams(ShardPosition::ShardEnd, Some(starting));
+            // That a shard of another stream is older says nothing.
+            let origin = Origin {
+                range: HashKeyRange::FULL,
+                starting: "1".parse().expect("a number"),
+            };
+            let others = ShardRef::new("returns", "z");
+            restored.origins = (restored.origins.iter())
+                .map(|(at, origin)| (at.clone(), origin.clone()))
+                .chain([(others, origin)])
+                .collect();
             let mut discovery = Discovery::new(plan, restored);
             let a = || starting_at("5", shard("a", &[], true));
             let gaps = listed(&mut discovery, [a()]).gaps;
