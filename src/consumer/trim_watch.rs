@@ -572,6 +572,22 @@ mod tests {
     }
 
     #[test]
+    fn the_last_record_read_shows_that_nothing_behind_it_is_missing_and_no_record_shows_nothing() {
+        let position = after(3, None);
+        for (numbers, was_open, is_open) in [
+            (&[3, 4][..], true, false),
+            (&[], true, true),
+            (&[], false, false),
+        ] {
+            let mut watch = doubting(&position);
+            watch.is_open = was_open;
+            let mut output = answer(numbers, 5);
+            let judged = watch.on_answer(&position, answered(2 * DAY), &mut output);
+            assert_eq!((judged, watch.is_open), (Judgement::Take, is_open));
+        }
+    }
+
+    #[test]
     fn a_retention_that_is_still_long_enough_confirms_what_was_read() {
         let mut watch = three_days_behind();
         assert_eq!(keeps(&mut watch, 3 * DAY, 4, &after(3, None)), None);
