@@ -168,6 +168,10 @@ impl Discovery {
         let is_long = self.stream_mut(name).look_in_vain(times);
         self.find_fates(name, &mut found);
         self.drop_vanished(name, &mut found);
+        if !found.vanished.is_empty() {
+            let waiting = self.stream_mut(name).waiting().clone();
+            found.starts = self.start_ready(name, waiting);
+        }
         (found, is_long)
     }
 
@@ -228,7 +232,7 @@ impl Discovery {
         let stream = self.streams.get_mut(&shard.stream);
         if let Some(known) = stream.and_then(|stream| stream.get_mut(&shard.shard_id)) {
             // So it takes over what the next listing shows.
-            known.is_listed = false;
+            (known.is_listed, known.is_told_anew) = (false, false);
         }
     }
 
@@ -1255,9 +1259,14 @@ mod tests {
         listed(&mut discovery, [shard("a", &[], true)]);
         let anew = || [starting_at("8", shard("a", &[], true))];
         assert_eq!(listed(&mut discovery, anew()).fates.len(), 1);
+        discovery.on_told_anew(&at("a"));
         discovery.on_moved(&at("a"));
         assert_eq!(listed(&mut discovery, anew()), Found::default());
-        ended(&mut discovery, "a");
+        let child = starting_at("9", shard("b", &["a"], true));
+        let [a] = anew();
+        let found = listed(&mut discovery, [a, child]);
+        assert_eq!((found.gaps, names(&found.starts)), (vec![], vec![]));
+        assert_eq!(names(&ended(&mut discovery, "a")), [("b", TRIM_HORIZON)]);
         assert_eq!(listed(&mut discovery, anew()), Found::default());
     }
 
@@ -1329,6 +1338,19 @@ mod tests {
         let closed = [shard("a", &[], false)];
         listed(&mut ended_before, closed.clone());
         assert_eq!(listed_for(&mut ended_before, 1..200, &closed), []);
+    }
+
+    #[test]
+    fn who_waited_for_a_parent_starts_when_it_is_gone_with_its_stream() {
+        let mut discovery = discovery(StartPosition::Latest, &[("z", after())]);
+        let found = listed(&mut discovery, [shard("b", &["z"], true)]);
+        assert_eq!(names(&found.starts), []);
+        for second in 1..=60 {
+            let (found, _) = discovery.on_not_found(times(second), &stream());
+            let starts: Vec<_> = names(&found.starts).iter().map(|(id, _)| *id).collect();
+            let expected = if second == 60 { vec!["b"] } else { vec![] };
+            assert_eq!(starts, expected, "{second}");
+        }
     }
 
     #[test]

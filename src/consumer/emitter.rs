@@ -384,7 +384,7 @@ impl Emitter {
             .map(|(shard, position)| (shard.clone(), position.clone()));
         let mut times = self.times.clone();
         for slot in &self.slots {
-            times.extend(slot.complete_to().map(|time| (slot.shard.clone(), time)));
+            note_time(&mut times, slot);
         }
         let mut checkpoint = Checkpoint {
             shards: reading.chain(resting).collect(),
@@ -412,9 +412,7 @@ impl Emitter {
     /// Takes the shard whose turn it is out of the circle.
     fn end_turn(&mut self, end: End, children: Vec<ChildShard>) -> Next {
         let slot = self.slots.swap_remove(self.turn);
-        let complete_to = slot.complete_to();
-        self.times
-            .extend(complete_to.map(|time| (slot.shard.clone(), time)));
+        note_time(&mut self.times, &slot);
         match end {
             End::CaughtUp => {
                 self.on_lineage(|lineage| lineage.rest(&slot.shard, slot.watermark));
@@ -438,6 +436,7 @@ impl Emitter {
     fn halt_turn(&mut self, error: Error) -> Next {
         let slot = self.slots.swap_remove(self.turn);
         let (shard, position) = (slot.shard.clone(), slot.position());
+        note_time(&mut self.times, &slot);
         if let Some(event_time) = &mut self.event_time {
             event_time.halt(&shard, slot.watermark);
         }
@@ -450,6 +449,20 @@ impl Emitter {
     fn is_done(&self) -> bool {
         let is_waiting = self.is_expecting || !self.childless.is_empty() || !self.hidden.is_empty();
         self.slots.is_empty() && !is_waiting
+    }
+}
+
+/// Notes up to when nothing is missing of a shard.
+fn note_time(times: &mut BTreeMap<ShardRef, Timestamp>, slot: &Slot) {
+    match (slot.complete_to(), slot.position()) {
+        (Some(time), _) => {
+            times.insert(slot.shard.clone(), time);
+        }
+        // What is known from before its first record says since when it was waited for.
+        (None, ShardPosition::After { .. }) => {
+            times.remove(&slot.shard);
+        }
+        (None, _) => {}
     }
 }
 
@@ -814,6 +827,23 @@ mod tests {
         }
         assert_eq!(said(next(&mut emitter)), "nothing");
         assert_eq!(at("a", &emitter), after(9, None));
+    }
+
+    #[test]
+    fn since_when_a_shard_is_waited_for_is_no_time_of_what_was_read_of_it() {
+        let error = || Error::malformed("record", "refused");
+        let (mut emitter, queues) = emitter(&["a"]);
+        let begin = ShardPosition::Start(crate::model::StartPosition::TrimHorizon);
+        emitter.know(shard("a"), (begin, Some(Timestamp::from_millis(9))));
+        let time = |emitter: &Emitter| emitter.checkpoint().complete_to(&shard("a"));
+        assert_eq!(time(&emitter), Some(Timestamp::from_millis(9)));
+        // Its record has no time of its own.
+        queues[0].send(records("a", &[(1, 0)]));
+        next(&mut emitter);
+        assert_eq!(time(&emitter), None);
+        queues[0].send(Message::Halted(error()));
+        assert!(matches!(next(&mut emitter), Next::Halted(..)));
+        assert_eq!(time(&emitter), None);
     }
 
     #[test]

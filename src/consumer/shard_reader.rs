@@ -418,6 +418,7 @@ impl ShardReader {
     fn begin_anew(&mut self) {
         self.settings.repeats.unknown(&self.shard);
         self.is_begun = false;
+        self.tip = Tip::default();
     }
 
     fn report_trimmed(&self, Missing { after, before }: Missing) -> Result<Gap> {

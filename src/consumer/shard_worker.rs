@@ -133,12 +133,14 @@ impl ShardWorker {
         if let Some(Fate::Recreated(starting)) = self.fate.get()
             && !self.fate.is_told_anew()
         {
-            if reader.is_in(&starting) {
+            let has_moved = reader.is_in(&starting);
+            let gap = reader.on_recreated(&starting)?;
+            // Before discovery hears of it, which resets this for the shard that is read from now on.
+            self.fate.set_told_anew();
+            if has_moved {
                 let moved = Told::Moved(self.start.shard.clone());
                 self.workers.told.put([moved]);
             }
-            let gap = reader.on_recreated(&starting)?;
-            self.fate.set_told_anew();
             self.queue.send(Message::Gap(gap.into()));
         }
         Ok(())
@@ -340,7 +342,9 @@ impl ShardWorker {
             Some(Fate::Gone | Fate::Recreated(_)) => true,
             None => false,
         };
-        if is_over || !matches!(reader.place(), (ShardPosition::Start(_), _)) {
+        // While `start` waits for the first iterator nobody lists, and the stream was listed just before.
+        let is_starting = self.ready.is_some();
+        if is_over || is_starting || !matches!(reader.place(), (ShardPosition::Start(_), _)) {
             return None;
         }
         self.trouble.doubt = Some((since, error.clone()));
