@@ -833,7 +833,7 @@ mod tests {
     fn since_when_a_shard_is_waited_for_is_no_time_of_what_was_read_of_it() {
         let error = || Error::malformed("record", "refused");
         let (mut emitter, queues) = emitter(&["a"]);
-        let begin = ShardPosition::Start(crate::model::StartPosition::TrimHorizon);
+        let begin = ShardPosition::Start(StartPosition::TrimHorizon);
         emitter.know(shard("a"), (begin, Some(Timestamp::from_millis(9))));
         let time = |emitter: &Emitter| emitter.checkpoint().complete_to(&shard("a"));
         assert_eq!(time(&emitter), Some(Timestamp::from_millis(9)));
