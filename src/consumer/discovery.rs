@@ -1767,7 +1767,7 @@ mod tests {
             // Each from its own checkpoint.
             let own = |subtasks, has_origins| restored(&[owned(index)], subtasks, has_origins);
             assert_eq!(told(index, own(Subtasks::one(index, 2), true)), id);
-            // Whoever would read it by now.
+            // Only this subtask restored the position, so it reports the loss, whichever owns the shard now.
             let other = owned(1 - index);
             let others = restored(&[other], Subtasks::one(index, 2), true);
             assert_eq!(told(index, others), [other.id.to_string()]);

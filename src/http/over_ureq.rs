@@ -582,7 +582,7 @@ mod tests {
             found.expect("an address")[0].port()
         };
         assert_eq!(port(1), 1);
-        // What is remembered is told from what is found by a mark.
+        // The changed port shows that an address comes from the cache, and not from the resolver.
         for (_, addresses) in lock(&resolver.known).values_mut() {
             addresses[0].set_port(99);
         }

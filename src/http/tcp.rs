@@ -312,7 +312,7 @@ mod tests {
         }
     }
 
-    /// Fails as it is told, then takes or gives a byte.
+    /// A peer that fails with each of these errors in turn, and then reads or writes one byte.
     struct Failing<'a>(std::slice::Iter<'a, io::ErrorKind>);
 
     impl Failing<'_> {

@@ -60,9 +60,12 @@ impl Discovery {
     /// names than the restored ones. A stream counts its shards up as they begin.
     fn is_newer_than_restored(&self, listing: &Listing) -> bool {
         let name = &listing.stream;
-        let is_first = (self.streams.get(name)).is_none_or(|stream| stream.listed.is_none());
+        let stream = self.streams.get(name);
+        if stream.is_some_and(|stream| stream.listed.is_some()) {
+            return false;
+        }
         let origins = self.restored.origins.iter();
-        let of_stream = origins.filter(|(at, _)| is_first && at.stream == *name);
+        let of_stream = origins.filter(|(at, _)| at.stream == *name);
         let newest = of_stream.max_by_key(|(at, _)| age(&at.shard_id));
         let oldest = listing.shards().iter().min_by_key(|shard| age(&shard.id));
         let (Some((newest, origin)), Some(oldest)) = (newest, oldest) else {
